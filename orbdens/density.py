@@ -1,0 +1,165 @@
+"""Densities as functions of space: values at points and on grids, and observables of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from orbdens.formats import write_cube
+from orbdens.grid import Grid
+from orbdens.kernels import Shells, orbital_fields
+from orbdens.structure import Structure
+
+
+class DensityField(ABC):
+    """The electron density of one structure."""
+
+    structure: Structure
+
+    @abstractmethod
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Density in e/Å³ [n_points] at points in Å [n_points, 3]."""
+
+    @property
+    @abstractmethod
+    def n_electrons(self) -> float:
+        """The integral of the density over all space."""
+
+    @property
+    @abstractmethod
+    def dipole(self) -> NDArray[np.float64]:
+        """Electronic first moment −∫ρ r dr in e·Å [3]; add the nuclear charges' own for the molecule's dipole."""
+
+    def on(self, grid: Grid) -> NDArray[np.float32]:
+        """Density in e/Å³ on a given grid, an array of its shape."""
+        return self.at(grid.points()).reshape(grid.shape)
+
+    def on_grid(self, spacing: float = 0.2, margin: float = 4.0) -> tuple[Grid, NDArray[np.float32]]:
+        """A grid of the given spacing and margin (Å) around the structure (or its cell), and the density on it."""
+        grid = Grid.around(self.structure, spacing, margin)
+        return grid, self.on(grid)
+
+    def to_cube(self, path: str | Path, spacing: float = 0.2, margin: float = 4.0) -> None:
+        """Write a Gaussian cube file (Bohr, e/Bohr³); spacing and margin in Å."""
+        grid, values = self.on_grid(spacing, margin)
+        write_cube(Path(path), self.structure, grid, values)
+
+
+@dataclass(frozen=True, eq=False)
+class Density(DensityField):
+    """A sum of atom-centred Gaussian orbitals.
+
+    Attributes:
+        structure: what it is the density of.
+        site_positions: Å [n_sites, 3].
+        site_types: index of each site's type in ``shells`` [n_sites].
+        shells: orbitals of each type, float64.
+        coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
+        cutoff: Å; an orbital is zero farther from its site.
+    """
+
+    structure: Structure
+    site_positions: NDArray[np.float64]
+    site_types: NDArray[np.int64]
+    shells: Shells
+    coefficients: NDArray[np.float64]
+    cutoff: float | None
+
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        cell = self.structure.cell
+        values = orbital_fields(
+            torch.as_tensor(points, dtype=torch.float32),
+            torch.tensor([0, len(points)]),
+            torch.as_tensor(self.site_positions, dtype=torch.float32),
+            torch.as_tensor(self.site_types),
+            torch.tensor([0, len(self.site_types)]),
+            self.shells.to(torch.float32),
+            torch.as_tensor(self.coefficients, dtype=torch.float32)[:, None],
+            cutoff=self.cutoff,
+            cells=None if cell is None else torch.as_tensor(cell, dtype=torch.float32)[None],
+            pbc=None if cell is None else torch.tensor([self.structure.pbc]),
+        )
+        result: NDArray[np.float32] = values[:, 0].numpy()
+        return result
+
+    @property
+    def n_electrons(self) -> float:
+        charge, _ = self._moments()
+        return float(charge.sum())
+
+    @property
+    def dipole(self) -> NDArray[np.float64]:
+        charge, first = self._moments()
+        result: NDArray[np.float64] = -(charge[:, None] * self.site_positions + first).sum(axis=0)
+        return result
+
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """∫χ and ∫χ (r − R) of each site's part of the density [n_sites], [n_sites, 3].
+
+        Only l = 0 has the one, √(4π) Σ w ∫ r² e^{-αr²} dr, and only l = 1 the other, √(4π/3) Σ w ∫ r⁴ e^{-αr²} dr,
+        with ∫ r² e^{-αr²} dr = √π / (4 α^{3/2}) and ∫ r⁴ e^{-αr²} dr = 3√π / (8 α^{5/2}).
+        """
+        charge = np.zeros(len(self.site_types))
+        first = np.zeros((len(self.site_types), 3))
+        shell_ptr, shell_l, primitive_ptr, exponents, weights = (
+            np.asarray(x)
+            for x in (
+                self.shells.shell_ptr,
+                self.shells.shell_l,
+                self.shells.primitive_ptr,
+                self.shells.exponents,
+                self.shells.weights,
+            )
+        )
+        offset = 0
+        for site, kind in enumerate(self.site_types):
+            for shell in range(shell_ptr[kind], shell_ptr[kind + 1]):
+                primitives = slice(primitive_ptr[shell], primitive_ptr[shell + 1])
+                alpha, weight, l = exponents[primitives], weights[primitives], int(shell_l[shell])
+                if l == 0:
+                    integral = np.sqrt(4 * np.pi) * (weight * np.sqrt(np.pi) / (4 * alpha**1.5)).sum()
+                    charge[site] += integral * self.coefficients[offset]
+                elif l == 1:
+                    integral = np.sqrt(4 * np.pi / 3) * (weight * 3 * np.sqrt(np.pi) / (8 * alpha**2.5)).sum()
+                    y, z, x = self.coefficients[offset : offset + 3]
+                    first[site] += integral * np.array([x, y, z])
+                offset += 2 * l + 1
+        return charge, first
+
+
+@dataclass(frozen=True, eq=False)
+class GridDensity(DensityField):
+    """Values on a grid with orthogonal steps, tricubic in between and zero outside; periodic if the structure is.
+
+    Attributes:
+        structure: what it is the density of.
+        grid: where the values are.
+        values: e/Å³, of the grid's shape.
+    """
+
+    structure: Structure
+    grid: Grid
+    values: NDArray[np.float32]
+
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        index = (np.asarray(points).reshape(-1, 3) - self.grid.origin) @ np.linalg.inv(self.grid.steps)
+        mode = "grid-wrap" if self.structure.periodic else "constant"
+        result: NDArray[np.float32] = map_coordinates(self.values, index.T, order=3, mode=mode, output=np.float32)
+        return result
+
+    @property
+    def n_electrons(self) -> float:
+        return float(self.values.sum(dtype=np.float64) * self.grid.volume_element)
+
+    @property
+    def dipole(self) -> NDArray[np.float64]:
+        weight = self.values.reshape(-1).astype(np.float64) * self.grid.volume_element
+        result: NDArray[np.float64] = -(weight @ self.grid.points())
+        return result

@@ -1,0 +1,103 @@
+"""The interface every model implements: a structure goes in, a density field comes out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from orbdens.data.store import GridRecord, OrbitalRecord, Store
+from orbdens.density import DensityField
+from orbdens.errors import UserError
+from orbdens.structure import Structure
+
+Record = OrbitalRecord | GridRecord
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, how many are done, of how many)."""
+
+
+class DensityModel(nn.Module, ABC):
+    """Built as ``Model(config, facts)`` from its part of the config and from facts taken once from the training store.
+
+    ``facts`` is plain JSON, travels in the checkpoint beside the config, and makes a model independent of the store:
+    at least ``valence_electrons`` {symbol: electrons its density holds} for the elements the model knows.
+    """
+
+    equivariant: ClassVar[bool]
+    """Whether densities turn, mirror and permute with the molecule to float precision."""
+
+    config: Any
+    facts: dict[str, Any]
+
+    def __init__(self, config: Any, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.config = config
+        self.facts = facts
+
+    @classmethod
+    @abstractmethod
+    def facts_from(cls, config: Any, store: Store, keys: Sequence[str]) -> dict[str, Any]:
+        """What the model has to know of the training records ``keys``."""
+
+    @abstractmethod
+    def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
+        """Once before the first step: compute targets into the folder ``cache``, set scales. May be interrupted."""
+
+    @abstractmethod
+    def example(self, key: str, record: Record, rng: np.random.Generator) -> Any:
+        """One training example; runs in loader workers. All chance comes from ``rng``."""
+
+    @abstractmethod
+    def collate(self, examples: list[Any]) -> Any:
+        """Many examples to the batch that ``loss`` takes (anything Lightning can move to a device)."""
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """Mean loss over the batch, a scalar."""
+
+    @abstractmethod
+    def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
+        """Densities of structures that passed ``check``."""
+
+    @torch.no_grad()
+    def predict(self, structures: Sequence[Structure]) -> list[DensityField]:
+        """Densities of any structures, in inference mode.
+
+        Raises:
+            UserError: a structure cannot be computed, or holds an element the model never saw.
+        """
+        for index, structure in enumerate(structures):
+            structure.check(f"structure {index + 1}")
+            self.count_electrons(structure)
+        training = self.training
+        self.eval()
+        try:
+            return self.encode(structures)
+        finally:
+            self.train(training)
+
+    def count_electrons(self, structure: Structure) -> float:
+        """Electrons the predicted density must hold (valence electrons where the training data are such).
+
+        Raises:
+            UserError: an element the model never saw.
+        """
+        known = self.facts["valence_electrons"]
+        symbols = [chemical_symbols[z] for z in structure.numbers]
+        unknown = sorted(set(symbols) - set(known))
+        if unknown:
+            raise UserError(f"the model never saw {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
+        return float(sum(known[s] for s in symbols) - structure.charge)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def to_device(self, device: str) -> Self:
+        return self.to(torch.device(device))

@@ -1,0 +1,106 @@
+"""A molecule or crystal: what every model gets to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbdens.errors import UserError
+
+if TYPE_CHECKING:
+    import ase
+
+CLOSEST_ATOMS = 0.1
+"""Å; two atoms nearer than this are taken for a mistake in the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Atoms, cell and total charge.
+
+    Attributes:
+        numbers: atomic numbers [n_atoms].
+        positions: Å [n_atoms, 3].
+        cell: lattice vectors as rows, Å [3, 3]; None for a molecule.
+        pbc: along which lattice vectors the structure repeats.
+        charge: total charge in e.
+        multiplicity: 2S + 1.
+    """
+
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    cell: NDArray[np.float64] | None = None
+    pbc: tuple[bool, bool, bool] = (False, False, False)
+    charge: int = 0
+    multiplicity: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", np.asarray(self.numbers, dtype=np.int64).reshape(-1))
+        object.__setattr__(self, "positions", np.asarray(self.positions, dtype=np.float64).reshape(-1, 3))
+        if len(self.numbers) != len(self.positions):
+            raise UserError(f"a structure has {len(self.numbers)} elements but {len(self.positions)} positions")
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def periodic(self) -> bool:
+        return any(self.pbc)
+
+    @cached_property
+    def formula(self) -> str:
+        from ase.formula import Formula
+        from ase.symbols import Symbols
+
+        return str(Formula(str(Symbols(self.numbers))).convert("hill"))
+
+    def check(self, where: str) -> Structure:
+        """Return the structure itself if a density can be computed for it.
+
+        Args:
+            where: names the structure in the message, e.g. ``water.xyz, structure 3``.
+
+        Raises:
+            UserError: no atoms, a coordinate that is not finite, or two atoms on one spot.
+        """
+        if self.n_atoms == 0:
+            raise UserError(f"{where} has no atoms")
+        bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
+        if len(bad):
+            raise UserError(f"{where}: the coordinates of atom {bad[0] + 1} are not finite numbers")
+        from scipy.spatial import KDTree
+
+        pairs = KDTree(self.positions).query_pairs(CLOSEST_ATOMS)
+        if pairs:
+            i, j = min(pairs)
+            raise UserError(f"{where}: atoms {i + 1} and {j + 1} are on one spot (closer than {CLOSEST_ATOMS} Å)")
+        return self
+
+    @classmethod
+    def from_ase(cls, atoms: ase.Atoms) -> Structure:
+        """From ASE; total charge and multiplicity come from ``atoms.info['charge']`` and ``['multiplicity']``."""
+        pbc = tuple(bool(p) for p in atoms.pbc)
+        return cls(
+            numbers=atoms.numbers,
+            positions=atoms.positions,
+            cell=np.asarray(atoms.cell) if any(pbc) else None,
+            pbc=(pbc[0], pbc[1], pbc[2]),
+            charge=int(atoms.info.get("charge", 0)),
+            multiplicity=int(atoms.info.get("multiplicity", 1)),
+        )
+
+    def to_ase(self) -> ase.Atoms:
+        import ase
+
+        return ase.Atoms(
+            numbers=self.numbers,
+            positions=self.positions,
+            cell=self.cell,
+            pbc=self.pbc,
+            info={"charge": self.charge, "multiplicity": self.multiplicity},
+        )
