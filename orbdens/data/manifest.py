@@ -1,0 +1,126 @@
+"""What a store says about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orbdens.data.records import LabelBasis
+from orbdens.errors import UserError
+from orbdens.structure import Structure
+
+FORMAT_VERSION = 1
+UNITS = {
+    "length": "angstrom",
+    "density": "e/angstrom^3",
+    "exponent": "angstrom^-2",
+    "energy": "hartree",
+    "dipole": "e*angstrom",
+}
+DENSITIES = ("valence", "all-electron")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store says about itself; ``manifest.json``.
+
+    Attributes:
+        level: level of theory (method, xc, basis, pseudo, code and its version, ...).
+        density: ``valence`` or ``all-electron``.
+        valence_electrons: electrons that a neutral atom brings into the density, by symbol.
+        label_basis: basis of the orbital records; None in a store of grids.
+        provenance: where the records come from (command, source file and its hash, seed, ...).
+        splits: named lists of keys.
+        count: number of records when the store was finished.
+        shards: number of LMDB files that the records are spread over.
+        finished: False while a writer is at work or after it was killed.
+    """
+
+    level: Mapping[str, Any]
+    density: str
+    valence_electrons: Mapping[str, int]
+    label_basis: LabelBasis | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    count: int = 0
+    shards: int = 1
+    finished: bool = False
+
+    def n_electrons(self, structure: Structure) -> int:
+        """Number of electrons in the density of a structure, its charge taken into account."""
+        from ase.data import chemical_symbols
+
+        return sum(self.valence_electrons[chemical_symbols[z]] for z in structure.numbers) - structure.charge
+
+    def to_json(self) -> dict[str, Any]:
+        """The tree of ``manifest.json``."""
+        tree = {"format": "orbdens store", "format_version": FORMAT_VERSION, "units": UNITS, **asdict(self)}
+        tree["label_basis"] = self.label_basis.to_json() if self.label_basis else None
+        return tree
+
+    @classmethod
+    def read(cls, store: Path) -> Manifest:
+        """The manifest of a store.
+
+        Raises:
+            UserError: there is no store of this format version at ``store``.
+        """
+        path = store / "manifest.json"
+        if not store.exists():
+            raise UserError(f"{store} does not exist (expected a store: a folder with manifest.json and data.mdb)")
+        if not store.is_dir():
+            raise UserError(f"{store} is a file, not a store (a folder with manifest.json and data.mdb)")
+        if not path.is_file():
+            foreign = " (an LMDB that orbdens did not write)" if (store / "data.mdb").exists() else ""
+            raise UserError(f"{store} is not a store: it has no manifest.json{foreign}")
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            if tree["format_version"] != FORMAT_VERSION:
+                raise UserError(
+                    f"{path} has format version {tree['format_version']}; this orbdens reads version {FORMAT_VERSION}"
+                )
+            if tree["density"] not in DENSITIES:
+                raise ValueError(f"density is {tree['density']!r}, expected one of {', '.join(DENSITIES)}")
+            return cls(
+                level=tree["level"],
+                density=tree["density"],
+                valence_electrons=tree["valence_electrons"],
+                label_basis=LabelBasis.from_json(tree["label_basis"]) if tree["label_basis"] else None,
+                provenance=tree["provenance"],
+                splits=tree["splits"],
+                count=int(tree["count"]),
+                shards=int(tree["shards"]),
+                finished=bool(tree["finished"]),
+            )
+        except KeyError as error:
+            raise UserError(f"{path} is not the manifest of a store: it has no {error}") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is not the manifest of a store: {error}") from None
+
+    def write(self, store: Path) -> None:
+        """Write ``manifest.json`` so that at any moment there is a whole one, the old or the new."""
+        temporary = store / "manifest.json.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(self.to_json(), file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(store / "manifest.json")
+        folder = os.open(store, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def folders(self, store: Path) -> list[Path]:
+        """The LMDB folders of a store."""
+        return [store] if self.shards == 1 else [store / f"shard-{i:03d}" for i in range(self.shards)]
+
+    def shard_of(self, key: str) -> int:
+        """Which shard holds a key."""
+        return zlib.crc32(key.encode()) % self.shards

@@ -1,0 +1,381 @@
+"""Stores: an LMDB (or a folder of shards) of safetensors records beside a JSON manifest. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakValueDictionary
+
+import lmdb
+import numpy as np
+from numpy.typing import ArrayLike
+
+from orbdens.data.manifest import Manifest
+from orbdens.data.records import (
+    GridRecord,
+    LabelBasis,
+    LabelShell,
+    OrbitalRecord,
+    Record,
+    decode_record,
+    encode_record,
+)
+from orbdens.errors import UserError
+
+__all__ = [
+    "GridRecord",
+    "LabelBasis",
+    "LabelShell",
+    "Manifest",
+    "OrbitalRecord",
+    "Record",
+    "Store",
+    "StoreWriter",
+]
+
+COMMIT_INTERVAL = 0.25
+"""Seconds of ``put`` that may share one commit, which waits for the disk."""
+
+
+class Reader:
+    """An LMDB open for reading in one process."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "data.mdb"
+        if not path.is_file():
+            raise UserError(f"{folder} is not a whole store: it has no data.mdb")
+        size = path.stat().st_size
+        try:
+            self.environment = lmdb.open(str(folder), readonly=True, lock=False, max_dbs=0, readahead=False)
+        except lmdb.Error as error:
+            if "already open" in str(error):
+                raise UserError(f"{folder} is open for writing in this process") from None
+            raise UserError(f"{path} is damaged or not an LMDB ({size} bytes)") from None
+        self.pid = os.getpid()
+        expected = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
+        if size < expected:
+            # reading on would end the process: the missing pages are mapped memory without a file behind it
+            self.environment.close()
+            raise UserError(f"{path} is truncated: it has {size} bytes of {expected}")
+
+    def __len__(self) -> int:
+        return int(self.environment.stat()["entries"])
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key; UserError if the file is damaged."""
+        try:
+            with self._begin() as transaction:
+                value = transaction.get(key.encode()) if key else None
+                return None if value is None else bytes(value)
+        except lmdb.BadValsizeError:
+            return None
+        except lmdb.Error as error:
+            raise UserError(f"{self.environment.path()} is damaged: {error}") from None
+
+    def keys(self) -> Iterator[str]:
+        """All keys in byte order."""
+        with self._begin() as transaction, transaction.cursor() as cursor:
+            for key in cursor.iternext(keys=True, values=False):
+                yield bytes(key).decode("utf-8", "replace")
+
+    def _begin(self) -> lmdb.Transaction:
+        try:
+            return self.environment.begin()
+        except lmdb.MapResizedError:
+            self.environment.set_mapsize(0)  # another process wrote more; 0 takes over its size
+            return self.environment.begin()
+
+    def close(self) -> None:
+        """Close the file; whoever still holds this reader sees a foreign pid and opens a new one."""
+        self.environment.close()
+        self.pid = -1
+
+
+_readers: WeakValueDictionary[Path, Reader] = WeakValueDictionary()
+_readers_lock = threading.Lock()
+
+
+def open_reader(folder: Path) -> Reader:
+    """The reader of a folder in this process: LMDB forbids to open a file twice in one process."""
+    with _readers_lock:
+        place = folder.resolve()
+        reader = _readers.get(place)
+        if reader is not None and reader.pid != os.getpid():
+            reader.close()  # inherited by a fork; without locks this touches only the child's own mapping
+            reader = None
+        if reader is None:
+            reader = _readers[place] = Reader(folder)
+        return reader
+
+
+def close_reader(folder: Path) -> None:
+    """Close the reader of a folder in this process, if there is one, to make way for a writer."""
+    with _readers_lock:
+        reader = _readers.pop(folder.resolve(), None)
+        if reader is not None:
+            reader.close()
+
+
+class Store:
+    """A store, open for reading.
+
+    Cheap to make and to pickle (only its path travels); every process opens the files itself at its first read.
+
+    Args:
+        path: the store's folder.
+
+    Raises:
+        UserError: from the constructor if there is no store of this format version at ``path``; from a read if
+            files are missing, truncated or damaged, or a record is.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest = Manifest.read(self.path)
+        self._open: list[Reader] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "manifest": self.manifest, "_open": []}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; a later read opens them again."""
+        self._open = []
+
+    def _readers(self) -> list[Reader]:
+        if not self._open or any(reader.pid != os.getpid() for reader in self._open):
+            self._open = [open_reader(folder) for folder in self.manifest.folders(self.path)]
+            held = sum(len(reader) for reader in self._open)
+            if self.manifest.finished and held != self.manifest.count:
+                raise UserError(f"{self.path} is damaged: it holds {held} records of {self.manifest.count}")
+        return self._open
+
+    def __len__(self) -> int:
+        return sum(len(reader) for reader in self._readers())
+
+    def keys(self, split: str | None = None) -> list[str]:
+        """Keys of a named split in its order, or all keys in byte order.
+
+        Raises:
+            UserError: the store has no split of that name.
+        """
+        if split is None:
+            return sorted(key for reader in self._readers() for key in reader.keys())  # noqa: SIM118
+        if split not in self.manifest.splits:
+            known = ", ".join(self.manifest.splits) or "none"
+            raise UserError(f"{self.path} has no split '{split}'; its splits: {known}")
+        return list(self.manifest.splits[split])
+
+    def __contains__(self, key: str) -> bool:
+        return self._readers()[self.manifest.shard_of(key)].get(key) is not None
+
+    def value(self, key: str) -> bytes:
+        """The safetensors bytes of a record.
+
+        Raises:
+            UserError: there is no such record.
+        """
+        value = self._readers()[self.manifest.shard_of(key)].get(key)
+        if value is None:
+            raise UserError(f"{self.path} has no record '{key}'")
+        return value
+
+    def __getitem__(self, key: str) -> Record:
+        value = self.value(key)
+        try:
+            record = decode_record(value)
+            check_record(record, self.manifest.label_basis)
+        except (ValueError, UserError) as error:
+            raise UserError(f"record '{key}' of {self.path} cannot be read: {error}") from None
+        return record
+
+
+class StoreWriter:
+    """Writes a store; a kill at any time leaves a store that opens and holds all records up to the last commit.
+
+    Args:
+        path: the store's folder, made if missing.
+        manifest: without ``splits``, ``count`` and ``finished``, which ``finish`` sets.
+        resume: go on with an unfinished or finished store; ``key in writer`` tells what to skip.
+        overwrite: delete the store at ``path`` first.
+
+    Raises:
+        UserError: ``path`` is not an empty folder and neither ``resume`` nor ``overwrite`` is set; it is no store; or
+            the store to resume is of another level of theory or label basis.
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self.manifest = manifest
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            self._take_over(resume, overwrite)
+        try:
+            for folder in self.manifest.folders(self.path):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "manifest.json").exists():
+                self.manifest.write(self.path)
+            self._environments = [self._open_environment(folder) for folder in self.manifest.folders(self.path)]
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
+        self._pending: dict[str, bytes] = {}
+        self._committed = 0.0
+
+    def _take_over(self, resume: bool, overwrite: bool) -> None:
+        if not resume and not overwrite:
+            raise UserError(f"{self.path} exists; resume or overwrite it, or choose another name")
+        known = Manifest.read(self.path)
+        if overwrite:
+            # the manifest goes first: what is left of an interrupted deletion is then no store
+            (self.path / "manifest.json").unlink()
+            for folder in known.folders(self.path):
+                for name in ("data.mdb", "lock.mdb"):
+                    (folder / name).unlink(missing_ok=True)
+                if folder != self.path and folder.exists():
+                    folder.rmdir()
+            return
+        for name in ("level", "density", "label_basis"):
+            if known.to_json()[name] != json.loads(json.dumps(self.manifest.to_json()[name])):
+                raise UserError(f"{self.path} cannot be resumed: its {name.replace('_', ' ')} is another one")
+        self.manifest = known
+
+    def _open_environment(self, folder: Path) -> lmdb.Environment:
+        close_reader(folder)
+        try:
+            return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
+        except lmdb.Error as error:
+            reason = "it is open in this process" if "already open" in str(error) else "data.mdb is damaged"
+            raise UserError(f"{folder} cannot be written: {reason}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __contains__(self, key: str) -> bool:
+        if key in self._pending:
+            return True
+        with self._environments[self.manifest.shard_of(key)].begin() as transaction:
+            return transaction.get(key.encode()) is not None
+
+    def __len__(self) -> int:
+        self.flush()
+        return sum(int(environment.stat()["entries"]) for environment in self._environments)
+
+    def put(self, key: str, record: Record) -> None:
+        """Add a record. At most ``COMMIT_INTERVAL`` seconds of records wait in memory for a common commit.
+
+        Args:
+            key: new, 1 to 500 bytes in UTF-8.
+            record: an orbital record must be in the manifest's label basis.
+
+        Raises:
+            UserError: the key is taken or too long, or the record holds other shapes than it should or values that
+                are not finite.
+        """
+        if not 0 < len(key.encode()) <= 500:
+            raise UserError(f"a key of a store has 1 to 500 bytes, '{key[:40]}' has {len(key.encode())}")
+        if key in self:
+            raise UserError(f"{self.path} has a record '{key}' already")
+        try:
+            check_record(record, self.manifest.label_basis)
+        except UserError as error:
+            raise UserError(f"record '{key}': {error}") from None
+        self._pending[key] = encode_record(record)
+        if time.monotonic() - self._committed >= COMMIT_INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit all records so far to the disk."""
+        if self._pending and self.manifest.finished:
+            self.manifest = replace(self.manifest, finished=False)
+            self.manifest.write(self.path)
+        for shard, environment in enumerate(self._environments):
+            items = [(k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard]
+            while items:
+                try:
+                    with environment.begin(write=True) as transaction:
+                        for key, value in items:
+                            transaction.put(key, value)
+                    break
+                except lmdb.MapFullError:
+                    environment.set_mapsize(2 * environment.info()["map_size"])
+                except lmdb.Error as error:
+                    raise UserError(f"{self.path} cannot be written: {error}") from None
+        self._pending.clear()
+        self._committed = time.monotonic()
+
+    def finish(self, splits: Mapping[str, Sequence[str]]) -> None:
+        """Commit, write named splits and the finished marker, and close.
+
+        Raises:
+            UserError: a split names a record that is not there, or two splits share one.
+        """
+        self.flush()
+        seen: dict[str, str] = {}
+        for split, keys in splits.items():
+            for key in keys:
+                if key not in self:
+                    raise UserError(f"split '{split}' names a record '{key}' that {self.path} does not have")
+                if key in seen:
+                    raise UserError(f"record '{key}' is in split '{seen[key]}' and again in split '{split}'")
+                seen[key] = split
+        splits = {name: list(keys) for name, keys in splits.items()}
+        self.manifest = replace(self.manifest, splits=splits, count=len(self), finished=True)
+        self.manifest.write(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Commit and close without the finished marker; the store can be read and resumed."""
+        if self._environments:
+            self.flush()
+        for environment in self._environments:
+            environment.close()
+        self._environments = []
+
+
+def check_record(record: Record, label_basis: LabelBasis | None) -> None:
+    """Check shapes and finiteness.
+
+    Raises:
+        UserError: with the reason, the record not named.
+    """
+    structure = record.structure
+    arrays: dict[str, ArrayLike | None] = {
+        "positions": structure.positions,
+        "dipole": record.dipole,
+        "energy": record.energy,
+    }
+    if isinstance(record, OrbitalRecord):
+        if label_basis is None:
+            raise UserError("it has orbitals, but the store has no label basis")
+        expected = (label_basis.n_ao(structure.numbers), *record.occupations.shape)
+        if record.orbitals.shape != expected:
+            raise UserError(f"orbitals have shape {record.orbitals.shape}, expected {expected}")
+        arrays |= {"orbitals": record.orbitals, "occupations": record.occupations}
+    else:
+        shapes = (record.origin.shape, record.steps.shape, record.values.ndim)
+        if shapes != ((3,), (3, 3), 3):
+            raise UserError("a grid record needs origin [3], steps [3, 3] and values [nx, ny, nz]")
+        if record.spin_values is not None and record.spin_values.shape != record.values.shape:
+            raise UserError(f"spin_values have shape {record.spin_values.shape}, values {record.values.shape}")
+        arrays |= {"values": record.values, "spin_values": record.spin_values, "steps": record.steps}
+    for name, array in arrays.items():
+        if array is not None and not np.isfinite(array).all():
+            raise UserError(f"{name} holds numbers that are not finite")
