@@ -1,0 +1,1 @@
+"""Tools that make and look into stores of densities; ``orbdens data`` calls them."""

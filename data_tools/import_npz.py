@@ -1,0 +1,168 @@
+"""``.npz`` files of occupied orbitals (the layout is in the README beside this file) to stores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from data_tools.pyscf_bridge import ao_order, electron_count, named_basis, shell_l
+from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, StoreWriter
+from orbdens.errors import UserError
+from orbdens.structure import Structure
+from orbdens.units import DEBYE
+
+ARRAYS = {
+    "numbers": "i",
+    "positions": "f",
+    "atom_ptr": "i",
+    "occupied": "f",
+    "occupied_ptr": "i",
+    "n_ao": "i",
+    "n_occ": "i",
+    "energy": "f",
+    "dipole": "f",
+    "split": "iu",
+    "smiles": "U",
+    "level": "U",
+}
+"""Arrays of a file and what kinds of numpy dtype they may have."""
+
+SPLITS = ("train", "val", "test")
+CHECKED = 20
+"""Electron counts are checked for this many records, spread over the file."""
+
+
+def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Make a store of a file; its records are named ``<file>-00000`` and so on, in the file's order.
+
+    Args:
+        source: the ``.npz`` file.
+        target: folder of the store; nothing is written there if the file is broken.
+        resume: go on with an unfinished store of the same file.
+        overwrite: replace the store at ``target``.
+
+    Raises:
+        UserError: the file is missing, broken or of another layout, PySCF lacks its basis, or a density does not
+            integrate to the number of electrons.
+    """
+    arrays = read_npz(source)
+    level = _level(source, arrays)
+    symbols = {chemical_symbols[z] for z in np.unique(arrays["numbers"])}
+    basis, valence = named_basis(symbols, level["basis"], level["pseudo"])
+    provenance = {
+        "importer": "data_tools.import_npz",
+        "file": source.name,
+        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "smiles": arrays["smiles"].tolist(),
+    }
+    manifest = Manifest(level, level["density"], valence, basis, provenance)
+    n = len(arrays["split"])
+    keys = [f"{source.stem}-{i:05d}" for i in range(n)]
+    records = [_record(source, arrays, i, basis) for i in range(n)]
+    for i in np.unique(np.linspace(0, n - 1, CHECKED).round().astype(int)):
+        count, expected = electron_count(records[i], basis), manifest.n_electrons(records[i].structure)
+        if abs(count - expected) > 1e-3:
+            raise UserError(f"structure {i} of {source} integrates to {count:.4f} electrons, expected {expected}")
+    with StoreWriter(target, manifest, resume=resume, overwrite=overwrite) as writer:
+        if writer.manifest.provenance.get("sha256") != provenance["sha256"]:
+            raise UserError(f"{target} cannot be resumed: it was made from another file than {source}")
+        for key, record in zip(keys, records, strict=True):
+            if key not in writer:
+                writer.put(key, record)
+        named = {name: [keys[i] for i in np.flatnonzero(arrays["split"] == k)] for k, name in enumerate(SPLITS)}
+        writer.finish({name: members for name, members in named.items() if members})
+
+
+def read_npz(source: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, checked: all there, of the right kind, fitting together, finite.
+
+    Raises:
+        UserError: with the first thing that is wrong.
+    """
+    try:
+        with np.load(source, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UserError(f"{source} is a single array, not an .npz of several")
+            missing = [name for name in ARRAYS if name not in file]
+            if missing:
+                raise UserError(f"{source} lacks the array '{missing[0]}' (it needs {', '.join(ARRAYS)})")
+            arrays = {name: file[name] for name in ARRAYS}
+    except FileNotFoundError:
+        raise UserError(f"{source} does not exist") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        reason = "it holds Python objects, and pickles are never opened" if "pickle" in str(error) else str(error)
+        raise UserError(f"{source} is not a whole .npz file: {reason}") from None
+    for name, kinds in ARRAYS.items():
+        if arrays[name].dtype.kind not in kinds:
+            raise UserError(f"array '{name}' of {source} is of type {arrays[name].dtype}")
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise UserError(f"array '{name}' of {source} holds numbers that are not finite")
+    n = len(np.atleast_1d(arrays["split"]))
+    atoms = len(np.atleast_1d(arrays["numbers"]))
+    shapes: Mapping[str, tuple[int, ...]] = {
+        "numbers": (atoms,),
+        "positions": (atoms, 3),
+        "atom_ptr": (n + 1,),
+        "occupied": (arrays["occupied"].size,),
+        "occupied_ptr": (n + 1,),
+        "n_ao": (n,),
+        "n_occ": (n,),
+        "energy": (n,),
+        "dipole": (n, 3),
+        "split": (n,),
+        "level": (),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise UserError(f"array '{name}' of {source} has shape {arrays[name].shape}, expected {shape}")
+    if n == 0:
+        raise UserError(f"{source} holds no structures")
+    sizes = np.diff(arrays["occupied_ptr"]), arrays["n_ao"].astype(np.int64) * arrays["n_occ"]
+    if not np.array_equal(*sizes) or arrays["occupied_ptr"][[0, -1]].tolist() != [0, arrays["occupied"].size]:
+        raise UserError(f"'occupied_ptr' of {source} does not cut 'occupied' into n_ao x n_occ numbers each")
+    if (np.diff(arrays["atom_ptr"]) < 1).any() or arrays["atom_ptr"][[0, -1]].tolist() != [0, atoms]:
+        raise UserError(f"'atom_ptr' of {source} does not cut its {atoms} atoms into structures")
+    if not ((arrays["numbers"] > 0) & (arrays["numbers"] < len(chemical_symbols))).all():
+        raise UserError(f"'numbers' of {source} are not all atomic numbers")
+    if not np.isin(arrays["split"], range(len(SPLITS))).all():
+        raise UserError(f"'split' of {source} holds other numbers than 0 (train), 1 (val) and 2 (test)")
+    return arrays
+
+
+def _level(source: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    try:
+        level: dict[str, Any] = json.loads(str(arrays["level"]))
+        needed = {name: level[name] for name in ("basis", "pseudo", "density", "units")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"'level' of {source} is not the level of theory in JSON: {error}") from None
+    units = {"positions": "angstrom", "energy": "hartree", "dipole": "debye"}
+    if needed["units"] != units or needed["density"] not in ("valence", "all-electron"):
+        raise UserError(f"'level' of {source} names units or a density that are not {units}, valence or all-electron")
+    # the store's units are its own, and stated in its manifest
+    return {name: value for name, value in level.items() if name != "units"}
+
+
+def _record(source: Path, arrays: Mapping[str, NDArray[Any]], i: int, basis: LabelBasis) -> OrbitalRecord:
+    atoms = slice(arrays["atom_ptr"][i], arrays["atom_ptr"][i + 1])
+    orbitals = arrays["occupied"][arrays["occupied_ptr"][i] : arrays["occupied_ptr"][i + 1]]
+    structure = Structure(arrays["numbers"][atoms], arrays["positions"][atoms]).check(f"structure {i} of {source}")
+    n_ao, n_occ = int(arrays["n_ao"][i]), int(arrays["n_occ"][i])
+    if n_ao != basis.n_ao(structure.numbers):
+        expected = basis.n_ao(structure.numbers)
+        raise UserError(f"structure {i} of {source} has {n_ao} orbitals, its basis and atoms make {expected}")
+    return OrbitalRecord(
+        structure=structure,
+        orbitals=orbitals.reshape(n_ao, n_occ)[ao_order(shell_l(basis, structure.numbers))],
+        occupations=np.full(n_occ, 2, dtype=np.float32),
+        energy=float(arrays["energy"][i]),
+        dipole=arrays["dipole"][i].astype(np.float64) * DEBYE,
+    )

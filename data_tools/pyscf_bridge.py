@@ -1,0 +1,144 @@
+"""Between PySCF (Bohr, p orbitals as x, y, z) and orbdens (Å, m = −l..l): bases, orbitals, analytic observables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
+from pyscf import gto
+from pyscf.gto import moleintor
+
+from orbdens.data.manifest import Manifest
+from orbdens.data.records import LabelBasis, LabelShell, OrbitalRecord
+from orbdens.errors import UserError
+from orbdens.structure import Structure
+from orbdens.units import BOHR
+
+P_ORDER = (1, 2, 0)
+"""Rows of PySCF's x, y, z that are m = −1, 0, 1; for every other l the orders agree."""
+
+
+def label_basis(mol: Any) -> LabelBasis:
+    """The basis of a PySCF molecule (spherical), in Å.
+
+    Raises:
+        UserError: atoms of one element have different bases.
+    """
+    elements: dict[str, tuple[LabelShell, ...]] = {}
+    for atom in range(mol.natm):
+        shells = []
+        for shell in mol.atom_shell_ids(atom):
+            l = mol.bas_angular(shell)
+            exponents = tuple((mol.bas_exp(shell) / BOHR**2).tolist())
+            # [primitive, contraction]; r^l and the AO itself change their unit, the integral of AO² stays 1
+            weights = mol._libcint_ctr_coeff(shell) * BOHR ** (-l - 1.5)
+            shells += [LabelShell(int(l), exponents, tuple(column.tolist())) for column in weights.T]
+        symbol = mol.atom_pure_symbol(atom)
+        if elements.setdefault(symbol, tuple(shells)) != tuple(shells):
+            raise UserError(
+                f"the {symbol} atoms of the PySCF molecule have different bases; a store needs one per element"
+            )
+    return LabelBasis(elements)
+
+
+def named_basis(symbols: Iterable[str], basis: str, pseudo: str | None) -> tuple[LabelBasis, dict[str, int]]:
+    """A basis that PySCF knows by name, and how many electrons of each element its pseudopotential leaves.
+
+    Raises:
+        UserError: PySCF has no such basis or pseudopotential for one of the elements.
+    """
+    elements: dict[str, tuple[LabelShell, ...]] = {}
+    valence: dict[str, int] = {}
+    for symbol in sorted(set(symbols), key=lambda s: int(atomic_numbers[s])):
+        try:
+            mol = gto.M(atom=[(symbol, (0, 0, 0))], basis=basis, pseudo=pseudo, spin=None, verbose=0)
+        except (KeyError, RuntimeError, OSError) as error:
+            raise UserError(f"PySCF has no basis '{basis}' with pseudopotential '{pseudo}' for {symbol}") from error
+        elements |= label_basis(mol).elements
+        valence[symbol] = int(mol.atom_charge(0))
+    return LabelBasis(elements), valence
+
+
+def ao_order(l_of_shells: Iterable[int]) -> NDArray[np.int64]:
+    """Index [n_ao] that brings PySCF's rows into our order, ``ours = theirs[ao_order(...)]``.
+
+    Args:
+        l_of_shells: angular momentum of every contracted shell of the molecule in order.
+    """
+    order: list[int] = []
+    for l in l_of_shells:
+        order += [len(order) + i for i in (P_ORDER if l == 1 else range(2 * l + 1))]
+    return np.array(order, dtype=np.int64)
+
+
+def shell_l(basis: LabelBasis, numbers: NDArray[np.int64]) -> list[int]:
+    """Angular momentum of every contracted shell of a structure with atomic numbers [n_atoms]."""
+    return [shell.l for z in numbers for shell in basis.elements[chemical_symbols[z]]]
+
+
+def orbital_record(mf: Any, structure: Structure) -> OrbitalRecord:
+    """The occupied orbitals of a converged RKS, RHF, UKS or UHF calculation (of the latter spin up, then spin down).
+
+    Signs are fixed by the largest coefficient of each orbital, so that a repeated calculation gives the same record.
+
+    Args:
+        mf: the calculation.
+        structure: what it was made of, stored as it is: PySCF's coordinates went through Bohr and back.
+    """
+    coefficients, occupations = np.asarray(mf.mo_coeff), np.asarray(mf.mo_occ)
+    if coefficients.ndim == 3:
+        coefficients, occupations = np.concatenate(list(coefficients), axis=1), np.concatenate(list(occupations))
+    occupied = coefficients[ao_order(shell_l(label_basis(mf.mol), structure.numbers))][:, occupations > 0]
+    largest = occupied[np.argmax(np.abs(occupied), axis=0), np.arange(occupied.shape[1])]
+    return OrbitalRecord(
+        structure=structure,
+        orbitals=(occupied * np.sign(largest)).astype(np.float32),
+        occupations=occupations[occupations > 0].astype(np.float32),
+        energy=float(mf.e_tot),
+        dipole=mf.dip_moment(unit="AU", verbose=0) * BOHR,
+    )
+
+
+def electron_count(record: OrbitalRecord, basis: LabelBasis) -> float:
+    """The analytic integral of an orbital record's density, Σ_i n_i C_iᵀ S C_i."""
+    orbitals = record.orbitals.astype(np.float64)
+    overlap = _integrals("int1e_ovlp_sph", record.structure, basis)
+    return float(np.einsum("mi,i,mn,ni->", orbitals, record.occupations, overlap, orbitals, optimize=True))
+
+
+def dipole(record: OrbitalRecord, manifest: Manifest) -> NDArray[np.float64]:
+    """The analytic dipole of an orbital record, cores included, in e·Å [3], about the origin of the coordinates."""
+    if manifest.label_basis is None:
+        raise UserError("a dipole needs the label basis of the store")
+    structure, orbitals = record.structure, record.orbitals.astype(np.float64)
+    moments = _integrals("int1e_r_sph", structure, manifest.label_basis) * BOHR
+    electronic = np.einsum("mi,i,xmn,ni->x", orbitals, record.occupations, moments, orbitals, optimize=True)
+    cores = np.array([manifest.valence_electrons[chemical_symbols[z]] for z in structure.numbers])
+    result: NDArray[np.float64] = cores @ structure.positions - electronic
+    return result
+
+
+def _integrals(name: str, structure: Structure, basis: LabelBasis) -> NDArray[np.float64]:
+    """One-electron integrals [..., n_ao, n_ao] in atomic units, rows and columns in our order.
+
+    The tables of libcint are filled by hand, as ``gto.M`` would sort and normalise the shells again.
+    """
+    atoms, shells = [], []
+    env = [0.0] * gto.PTR_ENV_START
+    for z, position in zip(structure.numbers, structure.positions / BOHR, strict=True):
+        atoms.append([int(z), len(env), gto.NUC_POINT, 0, 0, 0])
+        env += position.tolist()
+    for atom, z in enumerate(structure.numbers):
+        for shell in basis.elements[chemical_symbols[z]]:
+            n = len(shell.exponents)
+            shells.append([atom, shell.l, n, 1, 0, len(env), len(env) + n, 0])
+            env += (np.array(shell.exponents) * BOHR**2).tolist()
+            env += (np.array(shell.weights) * BOHR ** (shell.l + 1.5)).tolist()
+    order = ao_order(shell_l(basis, structure.numbers))
+    integrals: NDArray[np.float64] = moleintor.getints(
+        name, np.array(atoms, dtype=np.int32), np.array(shells, dtype=np.int32), np.array(env)
+    )
+    return integrals[..., order[:, None], order]
