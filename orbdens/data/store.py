@@ -340,6 +340,8 @@ class StoreWriter:
         self.manifest = replace(self.manifest, splits=splits, count=len(self), finished=True)
         self.manifest.write(self.path)
         self.close()
+        for folder in self.manifest.folders(self.path):
+            (folder / "lock.mdb").unlink(missing_ok=True)  # of use to writers alone
 
     def close(self) -> None:
         """Commit and close without the finished marker; the store can be read and resumed."""
