@@ -90,6 +90,10 @@ class LabelBasis:
 
     def shells(self) -> Shells:
         """The shells of all types (see ``symbols``) as the kernels take them, float64, exponents in Å⁻²."""
+        return self._shells
+
+    @cached_property
+    def _shells(self) -> Shells:
         import torch
 
         from orbdens.kernels import Shells

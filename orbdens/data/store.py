@@ -307,12 +307,14 @@ class StoreWriter:
             self.manifest = replace(self.manifest, finished=False)
             self.manifest.write(self.path)
         for shard, environment in enumerate(self._environments):
-            items = [(k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard]
+            items = sorted((k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard)
             while items:
                 try:
-                    with environment.begin(write=True) as transaction:
+                    with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
+                        # appending fills pages to the end, where LMDB would otherwise split them in halves
+                        append = not cursor.last() or bytes(cursor.key()) < items[0][0]
                         for key, value in items:
-                            transaction.put(key, value)
+                            transaction.put(key, value, append=append)
                     break
                 except lmdb.MapFullError:
                     environment.set_mapsize(2 * environment.info()["map_size"])
