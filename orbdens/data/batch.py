@@ -1,0 +1,59 @@
+"""The graph of a structure, and batches of them, every tensor named and shaped in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from orbdens.graph import neighbours
+from orbdens.sites import Sites
+from orbdens.structure import Structure
+
+
+class Graph(Data):  # type: ignore[misc]
+    """Sites and edges of one structure, or of many after ``Batch.from_data_list`` (which shifts ``*_index``).
+
+    Attributes:
+        site_type: int64 [n_sites].
+        positions: float32 [n_sites, 3], Å.
+        edge_index: source and target of all directed edges [2, n_edges].
+        edge_vector: from source to target [n_edges, 3], Å.
+        pair_index: every pair of sites of a structure once [2, n_pairs].
+        pair_vector: from the first to the second [n_pairs, 3], Å.
+        state: total charge and multiplicity - 1 [n_structures, 2].
+        n_electrons: float64 [n_structures].
+        batch: structure of each site [n_sites], once batched.
+    """
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return len(self.site_type) if key.endswith("_index") else 0
+
+
+def make_graph(
+    structure: Structure, sites: Sites, site_type: NDArray[np.int64], cutoff: float, n_electrons: float
+) -> Graph:
+    """Graph of a structure; ``cutoff`` of the edges in Å."""
+    source, target, vector = neighbours(sites.positions, structure, cutoff)
+    first, second = np.triu_indices(len(site_type), k=1)
+    return Graph(
+        site_type=torch.as_tensor(site_type),
+        positions=torch.as_tensor(sites.positions, dtype=torch.float32),
+        edge_index=torch.as_tensor(np.stack([source, target])),
+        edge_vector=torch.as_tensor(vector, dtype=torch.float32),
+        pair_index=torch.as_tensor(np.stack([first, second])),
+        pair_vector=torch.as_tensor(sites.positions[second] - sites.positions[first], dtype=torch.float32),
+        state=torch.tensor([[float(structure.charge), float(structure.multiplicity - 1)]]),
+        n_electrons=torch.tensor([n_electrons], dtype=torch.float64),
+        num_nodes=len(site_type),
+    )
+
+
+def structure_of_site(batch: Graph) -> Tensor:
+    """Structure of each site [n_sites]."""
+    result: Tensor = batch.batch
+    return result

@@ -1,0 +1,141 @@
+"""From records to what models learn from: label densities, splits, and the order of training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from orbdens.config import DataConfig
+from orbdens.data.store import GridRecord, OrbitalRecord, Store
+from orbdens.errors import UserError
+from orbdens.grid import Grid
+from orbdens.kernels import density_from_orbitals
+
+if TYPE_CHECKING:
+    from orbdens.density_model import DensityModel
+
+SHIPPED = "lithium-oxide"
+"""Word that stands for the store inside the package."""
+
+
+def open_store(path: Path | str) -> Store:
+    """Open a store by its path or by the name of the shipped one; UserError as ``Store``."""
+    if str(path) == SHIPPED:
+        from orbdens.data import lithium_oxide_path
+
+        return Store(lithium_oxide_path())
+    return Store(path)
+
+
+def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
+    """Keys to train on and keys to validate on.
+
+    Without a named validation split, ``n_validation`` evenly spaced structures of the training split are held out.
+
+    Raises:
+        UserError: an unknown split, or nothing left to train on.
+    """
+    train = store.keys(config.train_split)[: config.n_train]
+    if config.validation_split is not None:
+        validation = store.keys(config.validation_split)
+        places = np.linspace(0, len(validation) - 1, min(config.n_validation, len(validation))).round().astype(int)
+        validation = [validation[i] for i in places]
+    else:
+        held_out = set(np.linspace(0, len(train) - 1, min(config.n_validation, len(train))).round().astype(int).tolist())
+        validation = [key for i, key in enumerate(train) if i in held_out]
+        train = [key for i, key in enumerate(train) if i not in held_out]
+    if not train or not validation:
+        raise UserError(
+            f"split '{config.train_split}' has too few structures to train on: {len(train)} are left beside "
+            f"{len(validation)} for validation (options data.n_train and data.n_validation)"
+        )
+    return train, validation
+
+
+def label_at(record: OrbitalRecord, points: NDArray[np.float64], store: Store) -> NDArray[np.float32]:
+    """Label density of an orbital record in e/Å³ [n_points] at points in Å [n_points, 3]."""
+    basis = store.manifest.label_basis
+    assert basis is not None
+    structure = record.structure
+    values = density_from_orbitals(
+        torch.as_tensor(points, dtype=torch.float32),
+        torch.as_tensor(structure.positions, dtype=torch.float32),
+        torch.as_tensor(basis.types(structure.numbers)),
+        basis.shells().to(dtype=torch.float32),
+        torch.as_tensor(record.orbitals),
+        torch.as_tensor(record.occupations),
+    )
+    result: NDArray[np.float32] = values.numpy()
+    return result
+
+
+def native_grid(record: OrbitalRecord | GridRecord) -> Grid | None:
+    """The grid of a grid record; None for an orbital record, whose density is known everywhere."""
+    if isinstance(record, OrbitalRecord):
+        return None
+    nx, ny, nz = record.values.shape
+    return Grid(record.origin, record.steps, (nx, ny, nz))
+
+
+def label_on_grid(record: OrbitalRecord | GridRecord, grid: Grid, store: Store) -> NDArray[np.float32]:
+    """Label density on a grid in e/Å³, an array of its shape.
+
+    Raises:
+        UserError: a grid record is asked for another grid than its own.
+    """
+    if isinstance(record, OrbitalRecord):
+        return label_at(record, grid.points(), store).reshape(grid.shape)
+    own = native_grid(record)
+    assert own is not None
+    if own.shape != grid.shape or not np.allclose(own.steps, grid.steps) or not np.allclose(own.origin, grid.origin):
+        raise UserError(f"a grid record is known on its own grid of {own.shape} points only, not on {grid.shape}")
+    return record.values.astype(np.float32)
+
+
+Draw = tuple[str, tuple[int, ...]]
+"""A key and the seed of the chance its example may use."""
+
+
+class Examples(Dataset[Any]):
+    """Training examples of a model, addressed by ``Draw``."""
+
+    def __init__(self, model: DensityModel, store: Store) -> None:
+        self.model = model
+        self.store = store
+
+    def __getitem__(self, draw: Draw) -> Any:
+        key, seed = draw
+        return self.model.example(key, self.store[key], np.random.default_rng(seed))
+
+
+class EndlessBatches(Sampler[list[Draw]]):
+    """Batches without end, shuffled anew each epoch. Batch number ``step`` depends on the seed and ``step`` alone.
+
+    So a run that is resumed at a step sees what it would have seen.
+    """
+
+    def __init__(self, keys: Sequence[str], batch_size: int, seed: int, start: int) -> None:
+        self.keys = list(keys)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        n = len(self.keys)
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        step = self.start
+        while True:
+            batch: list[Draw] = []
+            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+                if position // n != epoch:
+                    epoch = position // n
+                    order = np.random.default_rng((self.seed, epoch)).permutation(n)
+                batch.append((self.keys[order[position % n]], (self.seed, position)))
+            yield batch
+            step += 1

@@ -1,0 +1,100 @@
+"""Rotations of real spherical harmonics into the frame of an edge, whose direction becomes the polar axis z.
+
+With θ, φ the polar angles of the edge, that frame is reached by D(φ, θ) = D_y(-θ) D_z(-φ). D_z mixes +m and -m by
+cos mφ, sin mφ; D_y(θ) is a trigonometric polynomial in θ of degree l, Σ_m C_m cos mθ + S_m sin mθ, whose constant
+matrices are read off once from e3nn's spherical harmonics. So all D of a batch come from one small matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache
+def _y_rotation_series(l: int) -> Tensor:
+    """Coefficients [2l+1, (2l+1)²] of D_y(-θ) over (1, cos θ, ..., cos lθ, sin θ, ..., sin lθ), float64."""
+    from e3nn import o3
+
+    angles = torch.arange(2 * l + 1, dtype=torch.float64) * (2 * math.pi / (2 * l + 1))
+    orders = torch.arange(l + 1, dtype=torch.float64)
+    design = torch.cat([torch.cos(angles[:, None] * orders), torch.sin(angles[:, None] * orders[1:])], dim=1)
+    # D follows from the harmonics of rotated directions; e3nn's own Wigner matrices hold single precision only.
+    directions = torch.randn(4 * (2 * l + 1), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before = _harmonics(l, directions)
+    samples = torch.stack(
+        [torch.linalg.lstsq(before, _harmonics(l, directions @ _about_y(-a).T)).solution.T.reshape(-1) for a in angles]
+    )
+    return torch.linalg.solve(design, samples)
+
+
+def _harmonics(l: int, directions: Tensor) -> Tensor:
+    from e3nn import o3
+
+    # e3nn's frame (x', y', z') is our (y, z, x).
+    return o3.spherical_harmonics(l, directions[:, [1, 2, 0]], normalize=True, normalization="integral")
+
+
+def _about_y(angle: Tensor) -> Tensor:
+    c, s = math.cos(float(angle)), math.sin(float(angle))
+    return torch.tensor([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]], dtype=torch.float64)
+
+
+@lru_cache
+def _series(l_max: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    size = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
+    series = torch.zeros(2 * l_max + 1, size, dtype=torch.float64)
+    start = 0
+    for l in range(l_max + 1):
+        stop = start + (2 * l + 1) ** 2
+        one = _y_rotation_series(l)
+        series[: l + 1, start:stop] = one[: l + 1]
+        series[l_max + 1 : l_max + 1 + l, start:stop] = one[l + 1 :]
+        start = stop
+    return series.to(dtype=dtype, device=device)
+
+
+def edge_rotations(vectors: Tensor, l_max: int) -> list[Tensor]:
+    """Matrices that rotate harmonics so that each vector's direction becomes +z.
+
+    Args:
+        vectors: edges [n_edges, 3], none of length zero.
+        l_max: highest angular momentum.
+
+    Returns:
+        For each l a tensor [n_edges, 2l+1, 2l+1]; component m of the rotated features is row m + l.
+    """
+    x, y, z = vectors.unbind(-1)
+    length = vectors.norm(dim=-1)
+    across = torch.hypot(x, y)
+    polar = across < 1e-9 * length
+    cos_phi = torch.where(polar, torch.ones_like(x), x / across.where(~polar, torch.ones_like(x)))
+    sin_phi = torch.where(polar, torch.zeros_like(x), y / across.where(~polar, torch.ones_like(x)))
+    cos_m_theta, sin_m_theta = _multiples(z / length, across / length, l_max)
+    cos_m_phi, sin_m_phi = _multiples(cos_phi, sin_phi, l_max)
+    flat = torch.cat([cos_m_theta, sin_m_theta[:, 1:]], dim=1) @ _series(l_max, vectors.dtype, vectors.device)
+    rotations = []
+    start = 0
+    for l in range(l_max + 1):
+        size = 2 * l + 1
+        about_y = flat[:, start : start + size * size].reshape(-1, size, size)
+        start += size * size
+        order = torch.arange(-l, l + 1, device=vectors.device).abs()
+        sign = torch.arange(-l, l + 1, device=vectors.device).sign()
+        cos, sin = cos_m_phi[:, None, order], sign * sin_m_phi[:, None, order]
+        # Column m of D_y D_z(-φ): D_z(-φ) sends (c_m, c_-m) to (c_m cos + c_-m sin, c_-m cos - c_m sin), m > 0.
+        rotations.append(about_y * cos - about_y.flip(-1) * sin)
+    return rotations
+
+
+def _multiples(cos: Tensor, sin: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """cos mx and sin mx for m = 0 ... order, [n, order + 1] each, by the angle-sum recursion."""
+    cosines, sines = [torch.ones_like(cos)], [torch.zeros_like(sin)]
+    for _ in range(order):
+        c, s = cosines[-1], sines[-1]
+        cosines.append(c * cos - s * sin)
+        sines.append(s * cos + c * sin)
+    return torch.stack(cosines, dim=1), torch.stack(sines, dim=1)

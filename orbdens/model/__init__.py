@@ -1,0 +1,1 @@
+"""The orbital model: basis, equivariant network, and the head that turns features into coefficients."""

@@ -1,0 +1,76 @@
+"""The message-passing network: sites and edges in, equivariant features out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from orbdens.config import OrbitalConfig
+from orbdens.kernels.wigner import edge_rotations
+from orbdens.model.layers import DegreeNorm, EdgeConvolution, FeedForward, RadialBasis, frame_rows
+
+NEIGHBOURS = 3.0
+"""Sums over neighbours are divided by this, so that features keep their size in molecules."""
+
+
+class Backbone(nn.Module):
+    """Features [n_sites, (l_max + 1)², channels] from site types, edges, charge and multiplicity."""
+
+    rows: Tensor
+
+    def __init__(self, config: OrbitalConfig, n_types: int) -> None:
+        super().__init__()
+        l_max, m_max = config.l_max, min(config.m_max, config.l_max)
+        channels, hidden = config.channels, config.radial_hidden
+        self.l_max, self.channels = l_max, channels
+        self.embed = nn.Embedding(n_types, channels)
+        self.state = nn.Linear(2, channels, bias=False)
+        self.embed_source = nn.Embedding(n_types, 16)
+        self.embed_target = nn.Embedding(n_types, 16)
+        self.radial = RadialBasis(config.radial_functions, config.cutoff)
+        self.edge = nn.Sequential(
+            nn.Linear(config.radial_functions + 32, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+        )
+        self.seed = nn.Linear(hidden, (l_max + 1) * channels)
+        self.norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
+        self.convolutions = nn.ModuleList(
+            EdgeConvolution(l_max, m_max, channels, hidden) for _ in range(config.layers)
+        )
+        self.inner_norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
+        self.updates = nn.ModuleList(FeedForward(l_max, channels, 2 * channels) for _ in range(config.layers))
+        self.last_norm = DegreeNorm(l_max, channels)
+        self.register_buffer("rows", frame_rows(l_max, m_max), persistent=False)
+
+    def forward(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor, state: Tensor) -> Tensor:
+        """
+        Args:
+            site_type: [n_sites].
+            edge_index: source and target of every directed edge [2, n_edges].
+            edge_vector: from source to target in Å [n_edges, 3].
+            state: total charge and multiplicity - 1 of each site's structure [n_sites, 2].
+        """
+        source, target = edge_index
+        n_sites = len(site_type)
+        functions, envelope = self.radial(edge_vector.norm(dim=1))
+        dense = torch.zeros(len(source), (self.l_max + 1) ** 2, (self.l_max + 1) ** 2).to(edge_vector)
+        for l, rotation in enumerate(edge_rotations(edge_vector, self.l_max)):
+            dense[:, l * l : (l + 1) ** 2, l * l : (l + 1) ** 2] = rotation
+        frames = dense[:, self.rows]
+        # The way back carries the envelope and the size of the sum.
+        back = frames.transpose(1, 2) * (envelope / NEIGHBOURS)[:, None, None]
+
+        ends = torch.cat([functions, self.embed_source(site_type[source]), self.embed_target(site_type[target])], dim=1)
+        edge = self.edge(ends)
+        scalars = self.embed(site_type) + self.state(state)
+        seed = self.seed(edge).reshape(-1, self.l_max + 1, self.channels)
+        x = torch.zeros(n_sites, (self.l_max + 1) ** 2, self.channels).to(scalars)
+        x = x.index_add(0, target, torch.bmm(back[:, :, : self.l_max + 1], seed).to(x))
+        x = torch.cat([x[:, :1] + scalars[:, None], x[:, 1:]], dim=1)
+        for norm, convolution, inner_norm, update in zip(
+            self.norms, self.convolutions, self.inner_norms, self.updates, strict=True
+        ):
+            message = convolution(norm(x), source, target, frames, edge)
+            x = x.index_add(0, target, torch.bmm(back, message).to(x))
+            x = x + update(inner_norm(x))
+        result: Tensor = self.last_norm(x)
+        return result

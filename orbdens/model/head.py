@@ -1,0 +1,124 @@
+"""From features to coefficients: conditioned on fits of the training data, with the exact number of electrons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from orbdens.model.basis import Basis
+from orbdens.model.layers import degrees
+
+
+class Head(nn.Module):
+    """Linear maps per site type and l (with a small network on top for l = 0), and the constraint on the charge.
+
+    The network does not speak in coefficients but in their principal components over the training data: for every
+    type and l, coefficients of orthonormal radial functions are ``mean + factor @ h``, where the columns of
+    ``factor`` are the eigenvectors of the fits' covariance, scaled by their standard deviations. So every output is of
+    order one, unrelated to the others, and at step 0 the density is that of averaged atoms.
+    """
+
+    degree: Tensor
+
+    def __init__(self, basis: Basis, l_max: int, channels: int) -> None:
+        super().__init__()
+        self.basis = basis
+        self.linear = nn.ModuleList()
+        self.scalar = nn.ModuleList()
+        for kind, radials in enumerate(basis.radials):
+            width = max(radial.n_radial for radial in radials)
+            linear = nn.Parameter(torch.randn(len(radials), channels, width) * (0.1 / math.sqrt(channels)))
+            self.linear.append(nn.ParameterList([linear]))
+            first = nn.Linear(channels, 2 * channels)
+            last = nn.Linear(2 * channels, radials[0].n_radial)
+            nn.init.normal_(last.weight, std=0.1 / math.sqrt(2 * channels))
+            nn.init.zeros_(last.bias)
+            self.scalar.append(nn.Sequential(first, nn.SiLU(), last))
+            for radial in radials:
+                n = radial.n_radial
+                self.register_buffer(f"factor_{kind}_{radial.l}", torch.eye(n))
+            self.register_buffer(f"mean_{kind}", torch.zeros(radials[0].n_radial))
+            self.register_buffer(f"charge_{kind}", torch.as_tensor(radials[0].charges), persistent=False)
+        self.register_buffer("degree", degrees(l_max), persistent=False)
+
+    def fit_statistics(self, fits: Iterable[tuple[NDArray[np.int64], Tensor]]) -> None:
+        """Set means and factors from (type of each site [n_sites], fitted coefficients [n]) of training records."""
+        samples: list[list[list[Tensor]]] = [[[] for _ in radials] for radials in self.basis.radials]
+        for site_type, coefficients in fits:
+            start = 0
+            for kind in site_type:
+                for radial in self.basis.radials[kind]:
+                    size = radial.n_radial * (2 * radial.l + 1)
+                    block = coefficients[start : start + size].double().reshape(radial.n_radial, -1)
+                    samples[kind][radial.l].append(block)
+                    start += size
+        for kind, radials in enumerate(self.basis.radials):
+            for radial in radials:
+                values = torch.cat(samples[kind][radial.l], dim=1)
+                if radial.l == 0:
+                    mean = values.mean(dim=1)
+                    self.get_buffer(f"mean_{kind}").copy_(mean)
+                    values = values - mean[:, None]
+                covariance = values @ values.T / values.shape[1]
+                # A floor, so that no direction is closed where few records leave no spread.
+                floor = 1e-8 + 1e-6 * covariance.diagonal().max()
+                spread, directions = torch.linalg.eigh(covariance)
+                self.get_buffer(f"factor_{kind}_{radial.l}").copy_((directions * (spread.clamp(min=0) + floor).sqrt()).flip(1))
+
+    def forward(self, features: Tensor, site_type: Tensor, structure_of_site: Tensor, n_electrons: Tensor) -> list[Tensor]:
+        """
+        Args:
+            features: [n_sites, (l_max + 1)², channels].
+            site_type: [n_sites].
+            structure_of_site: [n_sites].
+            n_electrons: [n_structures].
+
+        Returns:
+            For each type the coefficients of the orthonormal functions [n_sites_of_type, n], sites in their order.
+        """
+        coefficients, where = [], []
+        for kind, radials in enumerate(self.basis.radials):
+            sites = (site_type == kind).nonzero()[:, 0]
+            x = features[sites]
+            parts = []
+            for radial in radials:
+                l, n = radial.l, radial.n_radial
+                rows = x[:, l * l : (l + 1) ** 2]
+                out = rows @ self.linear[kind][0][l, :, :n]
+                if l == 0:
+                    out = out + self.scalar[kind](x[:, 0])[:, None]
+                part = out @ self.get_buffer(f"factor_{kind}_{l}").T
+                if l == 0:
+                    part = part + self.get_buffer(f"mean_{kind}")
+                parts.append(part.transpose(1, 2).flatten(1))
+            coefficients.append(torch.cat(parts, dim=1))
+            where.append(structure_of_site[sites])
+        return self._with_electrons(coefficients, where, n_electrons)
+
+    def _with_electrons(self, coefficients: list[Tensor], where: list[Tensor], n_electrons: Tensor) -> list[Tensor]:
+        """Shift l = 0 so that every structure holds its electrons, along the likeliest direction: covariance · charge."""
+        count = torch.zeros_like(n_electrons, dtype=torch.float64)
+        yielded = torch.zeros_like(count)
+        shifts = []
+        for kind, (c, at) in enumerate(zip(coefficients, where, strict=True)):
+            charge = self.get_buffer(f"charge_{kind}")
+            factor = self.get_buffer(f"factor_{kind}_0").double()
+            shifts.append(factor @ (factor.T @ charge))
+            count = count.index_add(0, at, c[:, : len(charge)].double() @ charge)
+            yielded = yielded.index_add(0, at, (charge @ shifts[-1]).expand(len(at)))
+        missing = (n_electrons.double() - count) / yielded
+        return [
+            torch.cat(
+                [
+                    (c[:, : len(shift)].double() + missing[at, None] * shift).to(c.dtype),
+                    c[:, len(shift) :],
+                ],
+                dim=1,
+            )
+            for c, at, shift in zip(coefficients, where, shifts, strict=True)
+        ]

@@ -1,0 +1,140 @@
+"""Equivariant building blocks. Features are [n, (l_max + 1)², channels], component m of l in row l² + l + m.
+
+All features have natural parity: under inversion l carries (-1)^l. In the frame of an edge the symmetry that is left
+are rotations about the edge and mirror planes through it. Linear maps that respect both mix different l at equal m and
+treat +m and -m alike, without the cross terms of a plain SO(2) convolution: so the model is equivariant under all of
+O(3), and mirror images get mirrored densities.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def degrees(l_max: int) -> Tensor:
+    """l of every row of the features [(l_max + 1)²]."""
+    return torch.cat([torch.full((2 * l + 1,), l) for l in range(l_max + 1)])
+
+
+class DegreeLinear(nn.Module):
+    """A linear map of the channels for each l; only l = 0 has a bias."""
+
+    degree: Tensor
+
+    def __init__(self, l_max: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(l_max + 1, inputs, outputs) / math.sqrt(inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("degree", degrees(l_max), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.bmm(x.transpose(0, 1), self.weight[self.degree]).transpose(0, 1)
+        return torch.cat([y[:, :1] + self.bias, y[:, 1:]], dim=1)
+
+
+class DegreeNorm(nn.Module):
+    """Layer norm of the scalars; all higher l share one root mean square in which every l weighs the same."""
+
+    degree: Tensor
+    balance: Tensor
+
+    def __init__(self, l_max: int, channels: int) -> None:
+        super().__init__()
+        self.scalars = nn.LayerNorm(channels)
+        self.weight = nn.Parameter(torch.ones(l_max, channels))
+        degree = degrees(l_max)[1:]
+        self.register_buffer("degree", degree - 1, persistent=False)
+        self.register_buffer("balance", 1.0 / (l_max * (2 * degree + 1)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        higher = x[:, 1:]
+        square = torch.einsum("nic,i->n", higher.square(), self.balance) / x.shape[2]
+        higher = higher * torch.rsqrt(square + 1e-6)[:, None, None] * self.weight[self.degree]
+        return torch.cat([self.scalars(x[:, :1]), higher], dim=1)
+
+
+class FeedForward(nn.Module):
+    """Per-l linear, gate (SiLU on scalars, a sigmoid of them on each higher l), per-l linear, on each site alone."""
+
+    degree: Tensor
+
+    def __init__(self, l_max: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.l_max = l_max
+        self.up = DegreeLinear(l_max, channels, hidden)
+        self.gates = nn.Linear(channels, l_max * hidden)
+        self.down = DegreeLinear(l_max, hidden, channels)
+        self.register_buffer("degree", degrees(l_max)[1:] - 1, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x)
+        gates = torch.sigmoid(self.gates(x[:, 0])).reshape(len(x), self.l_max, -1)
+        return self.down(torch.cat([nn.functional.silu(y[:, :1]), y[:, 1:] * gates[:, self.degree]], dim=1))
+
+
+class EdgeConvolution(nn.Module):
+    """Messages along edges: turn both ends into the edge's frame, weigh by length and elements, mix l at equal m.
+
+    ``frames`` are rotations restricted to |m| <= m_max, rows ordered m = 0, then +1, -1, +2, -2 ... with l ascending
+    in each: ``frame_rows``.
+    """
+
+    def __init__(self, l_max: int, m_max: int, channels: int, edge_scalars: int) -> None:
+        super().__init__()
+        self.l_max, self.m_max, self.channels = l_max, m_max, channels
+        self.radial = nn.Linear(edge_scalars, (l_max + 1) * 2 * channels)
+        self.mix = nn.ModuleList()
+        for m in range(m_max + 1):
+            n = l_max + 1 - m
+            gates = l_max * channels if m == 0 else 0
+            self.mix.append(nn.Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
+
+    def forward(self, x: Tensor, source: Tensor, target: Tensor, frames: Tensor, edge_scalars: Tensor) -> Tensor:
+        """x [n_sites, (l_max+1)², channels], frames [n_edges, n_rows, (l_max+1)²]; returns [n_edges, n_rows, channels]."""
+        n_edges, channels = len(source), self.channels
+        weights = self.radial(edge_scalars).reshape(n_edges, self.l_max + 1, 2 * channels)
+        ends = torch.bmm(frames, torch.cat([x[source], x[target]], dim=2))
+        n = self.l_max + 1
+        zero = self.mix[0]((ends[:, :n] * weights).flatten(1))
+        gates = torch.sigmoid(zero[:, n * channels :]).reshape(n_edges, self.l_max, channels)
+        zero = zero[:, : n * channels].reshape(n_edges, n, channels)
+        outputs = [nn.functional.silu(zero[:, :1]), zero[:, 1:] * gates]
+        start = n
+        for m in range(1, self.m_max + 1):
+            n = self.l_max + 1 - m
+            both = ends[:, start : start + 2 * n].reshape(n_edges, 2, n, 2 * channels) * weights[:, None, m:]
+            mixed = self.mix[m](both.flatten(2)).reshape(n_edges, 2, n, channels) * gates[:, None, m - 1 :]
+            outputs.append(mixed.flatten(1, 2))
+            start += 2 * n
+        return torch.cat(outputs, dim=1)
+
+
+def frame_rows(l_max: int, m_max: int) -> Tensor:
+    """Rows of the features that survive |m| <= m_max, in the order of an edge's frame."""
+    rows = [l * l + l for l in range(l_max + 1)]
+    for m in range(1, m_max + 1):
+        rows += [l * l + l + m for l in range(m, l_max + 1)] + [l * l + l - m for l in range(m, l_max + 1)]
+    return torch.tensor(rows)
+
+
+class RadialBasis(nn.Module):
+    """Bessel functions sin(nπr/c)/r times a polynomial envelope that vanishes smoothly at the cut-off c.
+
+    (Gasteiger, Groß & Günnemann, ICLR 2020, with p = 6; two derivatives vanish at c.)
+    """
+
+    order: Tensor
+
+    def __init__(self, functions: int, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.register_buffer("order", torch.arange(1, functions + 1) * math.pi, persistent=False)
+
+    def forward(self, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Lengths in Å [n_edges] to functions [n_edges, functions] and envelope [n_edges]."""
+        u = (length / self.cutoff).clamp(max=1.0)
+        envelope = 1 - 28 * u**6 + 48 * u**7 - 21 * u**8
+        return torch.sin(self.order * u[:, None]) / u[:, None] * envelope[:, None], envelope

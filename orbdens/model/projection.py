@@ -1,0 +1,171 @@
+"""Least-squares fits of label densities to a basis: the targets of the overlap objective.
+
+With S_kl = ⟨χ_k|χ_l⟩ and b_k = ⟨χ_k|ρ⟩ the fit f = S⁻¹b is the closest density the basis can hold, and for any
+coefficients c, ‖ρ_c − ρ‖² = (c − f)ᵀ S (c − f) + ‖ρ_f − ρ‖² (Pythagoras). Only the first term depends on c, and written
+this way nothing cancels in single precision.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from orbdens.data.cache import TensorCache
+from orbdens.data.store import LabelBasis, OrbitalRecord, Store
+from orbdens.density_model import Progress
+from orbdens.errors import UserError
+from orbdens.kernels import normalisation
+from orbdens.model.basis import Basis
+from orbdens.sites import place_sites
+from orbdens.units import BOHR
+
+RIDGE = 1e-7
+"""Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
+
+
+def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sites: str) -> dict[str, torch.Tensor]:
+    """Fit one record.
+
+    Returns:
+        ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order, and ``norm`` [1], the L2 norm
+        ‖ρ_f‖ of the fitted density in e/Å^(3/2).
+    """
+    from pyscf import df, gto
+    from scipy.linalg import cho_factor, cho_solve
+
+    structure = record.structure
+    placed = place_sites(structure, sites)
+    labels, scale = _label_molecule(structure.numbers, structure.positions, label_basis)
+    fitting = _molecule(
+        placed.positions,
+        [
+            [(r.l, [(e, 1.0)]) for r in basis.radials[kind] for e in r.exponents]
+            for kind in basis.index(placed.types)
+        ],
+    )
+    orbitals = (record.orbitals.astype(np.float64) * scale[:, None])[_our_row(labels)]
+    density_matrix = (orbitals * record.occupations) @ orbitals.T
+    lower = np.tril_indices(len(orbitals))
+    weights = np.where(lower[0] == lower[1], 1.0, 2.0) * density_matrix[lower]
+    theirs = _our_row(fitting).argsort()
+    b = (weights @ df.incore.aux_e2(labels, fitting, "int3c1e_sph", aosym="s2ij"))[theirs] * BOHR**-1.5
+    overlap = fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)]
+    transform = _transform(basis, basis.index(placed.types))
+    metric = transform.T @ overlap @ transform
+    b = transform.T @ b
+    fit = cho_solve(cho_factor(metric + RIDGE * np.eye(len(b))), b)
+    norm = np.sqrt(fit @ metric @ fit)
+    return {"coefficients": torch.tensor(fit, dtype=torch.float32), "norm": torch.tensor([norm], dtype=torch.float32)}
+
+
+def _transform(basis: Basis, site_type: NDArray[np.int64]) -> Any:
+    """Orthonormal to primitive coefficients of a whole structure, sparse [n_primitive, n_orthonormal]."""
+    from scipy import sparse
+
+    blocks = [np.kron(r.to_primitive, np.eye(2 * r.l + 1)) for kind in site_type for r in basis.radials[kind]]
+    return sparse.block_diag(blocks, format="csr")
+
+
+def _molecule(positions: NDArray[np.float64], shells: list[list[tuple[int, list[tuple[float, float]]]]]) -> Any:
+    """A PySCF molecule of ghost-like sites, each with its own shells (l, [(exponent in Å⁻², coefficient)])."""
+    from pyscf import gto
+
+    names = [f"He{i}" for i in range(len(positions))]
+    table = {
+        name: [[l, *([e * BOHR**2, c] for e, c in primitives)] for l, primitives in site]
+        for name, site in zip(names, shells, strict=True)
+    }
+    return gto.M(
+        atom=list(zip(names, (positions / BOHR).tolist(), strict=True)), basis=table, unit="Bohr", verbose=0, spin=None
+    )
+
+
+def _label_molecule(
+    numbers: NDArray[np.int64], positions: NDArray[np.float64], label_basis: LabelBasis
+) -> tuple[Any, NDArray[np.float64]]:
+    """The molecule in its label basis, and the norm of each of its orbitals, which PySCF sets to one."""
+    shells: list[list[tuple[int, list[tuple[float, float]]]]] = []
+    norms: list[float] = []
+    for number in numbers:
+        site: list[tuple[int, list[tuple[float, float]]]] = []
+        for shell in label_basis.elements[chemical_symbols[number]]:
+            a = np.array(shell.exponents)
+            c = np.array(shell.weights) / normalisation(shell.l, torch.tensor(shell.exponents, dtype=torch.float64)).numpy()
+            overlap = (2 * np.sqrt(np.outer(a, a)) / np.add.outer(a, a)) ** (shell.l + 1.5)
+            norms += [float(np.sqrt(c @ overlap @ c))] * (2 * shell.l + 1)
+            site.append((shell.l, list(zip(a.tolist(), c.tolist(), strict=True))))
+        shells.append(site)
+    return _molecule(positions, shells), np.array(norms)
+
+
+def _our_row(molecule: Any) -> NDArray[np.int64]:
+    """Our row of each PySCF orbital: PySCF orders l = 1 as x, y, z, we as y, z, x."""
+    rows: list[int] = []
+    for shell in range(molecule.nbas):
+        l, start = molecule.bas_angular(shell), len(rows)
+        rows += [start + i for i in ((2, 0, 1) if l == 1 else range(2 * l + 1))]
+    return np.array(rows)
+
+
+_worker: tuple[Store, Basis, str] | None = None
+
+
+def _start_worker(store: Path, basis: dict[str, Any], sites: str) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = (Store(store), Basis.from_json(basis), sites)
+
+
+def _fit_key(key: str) -> dict[str, torch.Tensor]:
+    assert _worker is not None
+    store, basis, sites = _worker
+    record = store[key]
+    if not isinstance(record, OrbitalRecord):
+        raise UserError(f"{key} is a grid record: train on it with model.objective=points")
+    assert store.manifest.label_basis is not None
+    return fit_record(record, store.manifest.label_basis, basis, sites)
+
+
+def fit_records(
+    store: Store, keys: Sequence[str], basis: Basis, sites: str, cache: Path, progress: Progress
+) -> TensorCache:
+    """Fits of all records ``keys``, computed in parallel processes where the cache lacks them.
+
+    The cache is kept per basis and site rule and can be interrupted at any time.
+    """
+    header = {"basis": basis.to_json(), "sites": sites, "ridge": RIDGE, "format": 1}
+    fits = TensorCache(cache, header)
+    missing = [key for key in keys if key not in fits]
+    if not missing:
+        return fits
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # one process per core beats PySCF's own threads on small molecules
+    try:
+        with ProcessPoolExecutor(
+            max_workers=min(len(os.sched_getaffinity(0)), len(missing)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(store.path, basis.to_json(), sites),
+        ) as pool:
+            done = len(keys) - len(missing)
+            results = pool.map(_fit_key, missing)
+            for start in range(0, len(missing), 16):
+                chunk = {key: next(results) for key in missing[start : start + 16]}
+                fits.put_many(chunk)
+                done += len(chunk)
+                progress("fitting labels to the basis", done, len(keys))
+    finally:
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
+    return fits
