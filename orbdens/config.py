@@ -19,7 +19,9 @@ class _Options(BaseModel):
 class DataConfig(_Options):
     """Which records to learn from."""
 
-    store: Path = Field(description="folder of the store, made by `orbdens data ...`; `lithium-oxide` is the shipped one")
+    store: Path = Field(
+        description="folder of the store, made by `orbdens data ...`; `lithium-oxide` is the shipped one"
+    )
     train_split: str = Field("train", description="split to train on")
     n_train: int | None = Field(None, ge=1, description="use only the first so many structures of the split")
     validation_split: str | None = Field(
@@ -114,6 +116,13 @@ class Config(_Options):
     data: DataConfig
     model: ModelConfig
     training: TrainingConfig
+
+
+def find_config(path: Path) -> Path:
+    """The file itself or, where there is none, the config of that name that ships with orbdens."""
+    installed, checkout = Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs"
+    shipped = (installed if installed.is_dir() else checkout) / path.name
+    return path if path.exists() or not shipped.is_file() else shipped
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
