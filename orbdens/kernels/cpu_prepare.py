@@ -1,0 +1,205 @@
+"""What the CPU kernels need before they run: sorted blocks of points, tables per type, radii, images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+
+from . import geometry
+from .problem import Problem
+
+BLOCK = 64
+UNIT = 8
+
+Array = npt.NDArray[np.float64]
+Real = npt.NDArray[np.floating]
+Index = npt.NDArray[np.int64]
+
+
+class Tables(NamedTuple):
+    """Per type: shells sorted by l into groups of equal l, and their radial functions."""
+
+    group_ptr: Index  # groups of each type [n_types + 1]
+    group_l: Index  # [n_groups]
+    group_shell_ptr: Index  # entries of shell_order of each group [n_groups + 1]
+    shell_order: Index  # shells, sorted by type and l
+    shell_offset: Index  # first coefficient of each shell, counted from its site's first
+    primitive_ptr: Index
+    type_primitive: Index  # first primitive of each type
+    exponents: Real
+    weights: Real
+
+
+class Scene(NamedTuple):
+    """Sites, their images and how far each primitive reaches."""
+
+    image_ptr: Index  # images of each structure
+    image_site: Index
+    image_position: Array  # [n_images, 3] float64
+    site_type: Index
+    coefficient_ptr: Index
+    reach_ptr: Index
+    reach2: Array
+    site_reach: Array
+    scalings: Real  # empty where there are none
+    cutoff2: float
+
+
+class Blocks(NamedTuple):
+    """Points in blocks of at most 64 neighbours; units of up to 8 blocks share a list of candidate sites."""
+
+    points: Real  # [n_points, 3]
+    order: Index  # points, block by block
+    block_ptr: Index  # entries of order of each block
+    unit_ptr: Index  # blocks of each unit
+    unit_structure: Index
+
+
+def tables(problem: Problem) -> Tables:
+    shells = problem.shells
+    shell_ptr, shell_l = shells.shell_ptr.numpy(), shells.shell_l.numpy()
+    primitive_ptr = shells.primitive_ptr.numpy()
+    shell_type = np.repeat(np.arange(shells.n_types), np.diff(shell_ptr))
+    order = np.lexsort((shell_l, shell_type))
+    key = shell_type[order] * 64 + shell_l[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    ends = np.concatenate([[0], np.cumsum(2 * shell_l + 1)])
+    return Tables(
+        group_ptr=np.searchsorted(shell_type[order][first], np.arange(shells.n_types + 1)).astype(np.int64),
+        group_l=shell_l[order][first],
+        group_shell_ptr=np.append(first, order.size).astype(np.int64),
+        shell_order=order.astype(np.int64),
+        shell_offset=ends[:-1] - ends[shell_ptr[shell_type]],
+        primitive_ptr=primitive_ptr,
+        type_primitive=primitive_ptr[shell_ptr],
+        exponents=shells.exponents.detach().numpy(),
+        weights=shells.weights.detach().numpy(),
+    )
+
+
+def scene(problem: Problem, at_least: float) -> tuple[Scene, Array | None]:
+    """Sites with images and radii; ``at_least`` is a floor under the coefficient norms used for screening.
+
+    Returns:
+        the scene, and the completed cells [n_structures, 3, 3] where anything is periodic.
+    """
+    shells = problem.shells
+    shell_ptr, shell_l = shells.shell_ptr.numpy(), shells.shell_l.numpy()
+    primitive_ptr = shells.primitive_ptr.numpy()
+    site_type, site_ptr = problem.site_type.numpy(), problem.site_ptr.numpy()
+    coefficients = problem.coefficients.detach().numpy()
+    scalings = np.empty(0, coefficients.dtype) if problem.scalings is None else problem.scalings.detach().numpy()
+    strength_ptr = _pointers(np.diff(shell_ptr)[site_type])
+    strength = geometry.shell_strength(site_type, shell_ptr, shell_l, coefficients, strength_ptr, at_least)
+    reach_ptr = _pointers(np.diff(primitive_ptr[shell_ptr])[site_type])
+    cutoff = np.inf if problem.cutoff is None else float(problem.cutoff)
+    reach2, site_reach = geometry.site_radii(
+        site_type,
+        site_ptr,
+        shell_ptr,
+        shell_l,
+        primitive_ptr,
+        shells.exponents.detach().numpy(),
+        shells.weights.detach().numpy(),
+        scalings,
+        strength,
+        strength_ptr,
+        reach_ptr,
+        problem.tolerance,
+        cutoff,
+    )
+    positions = problem.site_positions.detach().to(torch.float64).numpy()
+    cells = None
+    if problem.cells is not None and problem.pbc is not None and bool(problem.pbc.any()):
+        pbc = problem.pbc.numpy()
+        cells = geometry.complete_cells(problem.cells.detach().to(torch.float64).numpy(), pbc)
+        inverse = np.linalg.inv(cells)
+        heights = 1.0 / np.linalg.norm(inverse, axis=1)
+        position, site, ptr = geometry.images(positions, site_ptr, site_reach, cells, heights, inverse, pbc)
+    else:
+        position, site, ptr = positions, np.arange(site_type.size), site_ptr
+    return (
+        Scene(
+            image_ptr=ptr,
+            image_site=site,
+            image_position=position,
+            site_type=site_type,
+            coefficient_ptr=shells.coefficient_ptr(problem.site_type).numpy(),
+            reach_ptr=reach_ptr,
+            reach2=reach2,
+            site_reach=site_reach,
+            scalings=scalings,
+            cutoff2=cutoff * cutoff,
+        ),
+        cells,
+    )
+
+
+def blocks(points: Real, point_ptr: Index) -> Blocks:
+    """Sort the points [n_points, 3] of each structure along a Morton curve and cut them into blocks and units."""
+    counts = np.diff(point_ptr)
+    n_blocks = -(-counts // BLOCK)
+    n_units = -(-n_blocks // UNIT)
+    block_structure = np.repeat(np.arange(counts.size), n_blocks)
+    block_in_structure = np.arange(block_structure.size) - _pointers(n_blocks)[block_structure]
+    unit_structure = np.repeat(np.arange(counts.size), n_units)
+    unit_in_structure = np.arange(unit_structure.size) - _pointers(n_units)[unit_structure]
+    return Blocks(
+        points=points,
+        order=_morton_order(points, point_ptr),
+        block_ptr=np.append(point_ptr[block_structure] + BLOCK * block_in_structure, point_ptr[-1]),
+        unit_ptr=np.append(_pointers(n_blocks)[unit_structure] + UNIT * unit_in_structure, block_structure.size),
+        unit_structure=unit_structure,
+    )
+
+
+def _pointers(counts: Index) -> Index:
+    ptr = np.zeros(counts.size + 1, dtype=np.int64)
+    np.cumsum(counts, out=ptr[1:])
+    return ptr
+
+
+@njit(cache=True, nogil=True)
+def _morton_order(points: Real, point_ptr: Index) -> Index:
+    """Order of the points of each structure along a Morton curve, by a counting sort of cells of about 8 points."""
+    order = np.empty(points.shape[0], dtype=np.int64)
+    for structure in range(point_ptr.size - 1):
+        first, last = point_ptr[structure], point_ptr[structure + 1]
+        n = last - first
+        if n == 0:
+            continue
+        bits = 0
+        while bits < 7 and (8 << (3 * bits)) < n:
+            bits += 1
+        low = np.array([np.inf, np.inf, np.inf])
+        high = -low
+        for i in range(first, last):
+            for axis in range(3):
+                value = float(points[i, axis])
+                low[axis] = min(low[axis], value)
+                high[axis] = max(high[axis], value)
+        side = max(high[0] - low[0], high[1] - low[1], high[2] - low[2])
+        factor = (1 << bits) * 0.999999 / side if side > 0 else 0.0
+        spread = np.zeros(1 << bits, dtype=np.int64)
+        for value in range(1 << bits):
+            for bit in range(bits):
+                spread[value] |= ((value >> bit) & 1) << (3 * bit)
+        start = np.zeros((1 << (3 * bits)) + 1, dtype=np.int64)
+        key = np.empty(n, dtype=np.int32)
+        for i in range(n):
+            x = int((float(points[first + i, 0]) - low[0]) * factor)
+            y = int((float(points[first + i, 1]) - low[1]) * factor)
+            z = int((float(points[first + i, 2]) - low[2]) * factor)
+            cell = spread[x] << 2 | spread[y] << 1 | spread[z]
+            key[i] = cell
+            start[cell + 1] += 1
+        for cell in range(start.size - 1):
+            start[cell + 1] += start[cell]
+        for i in range(n):
+            order[first + start[key[i]]] = first + i
+            start[key[i]] += 1
+    return order

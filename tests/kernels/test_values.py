@@ -1,0 +1,112 @@
+"""Values of every backend against PySCF and e3nn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from e3nn import o3
+from pyscf import gto
+
+from orbdens.kernels import Shells, density_from_orbitals, normalisation, orbital_fields, solid_harmonics
+
+from .systems import System, contracted, even_tempered, random_coefficients, random_points, system
+
+BACKENDS = ["reference", "cpu"]
+ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-9}
+
+
+@pytest.fixture(scope="module")
+def benzene() -> System:
+    return even_tempered()
+
+
+@pytest.fixture(scope="module")
+def benzene_gth() -> System:
+    return contracted()
+
+
+def evaluate(
+    which: System, points: torch.Tensor, coefficients: torch.Tensor, dtype: torch.dtype, **options: object
+) -> torch.Tensor:
+    """Fields of one structure in the wanted precision."""
+    return orbital_fields(
+        points.to(dtype),
+        torch.tensor([0, len(points)]),
+        which.positions.to(dtype),
+        which.site_type,
+        torch.tensor([0, len(which.site_type)]),
+        which.shells.to(dtype=dtype),
+        coefficients.to(dtype),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("n_points", [1, 63, 300])
+def test_even_tempered_equals_pyscf(benzene: System, backend: str, dtype: torch.dtype, k: int, n_points: int) -> None:
+    points, coefficients = random_points(n_points).to(dtype), random_coefficients(benzene.n_coefficients, k)
+    truth = benzene.truth(points) @ coefficients.to(dtype).double().numpy()
+    fields = evaluate(benzene, points, coefficients, dtype, backend=backend)
+    scale = np.abs(benzene.truth(random_points(300)) @ coefficients.numpy()).max()
+    assert fields.shape == (n_points, k) and fields.dtype == dtype
+    assert np.abs(fields.double().numpy() - truth).max() <= ACCURACY[dtype] * scale
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_contracted_orbitals_and_their_density(benzene_gth: System, backend: str, dtype: torch.dtype) -> None:
+    points, orbitals = random_points(200).to(dtype), random_coefficients(benzene_gth.n_coefficients, 15)
+    psi = benzene_gth.truth(points) @ orbitals.to(dtype).double().numpy()
+    fields = evaluate(benzene_gth, points, orbitals, dtype, backend=backend)
+    assert np.abs(fields.double().numpy() - psi).max() <= ACCURACY[dtype] * np.abs(psi).max()
+    occupations = torch.full((15,), 2.0, dtype=dtype)
+    density = density_from_orbitals(
+        points,
+        benzene_gth.positions.to(dtype),
+        benzene_gth.site_type,
+        benzene_gth.shells.to(dtype=dtype),
+        orbitals.to(dtype),
+        occupations,
+        memory=64_000,
+        backend=backend,
+    )
+    truth = 2 * (psi**2).sum(1)
+    assert np.abs(density.double().numpy() - truth).max() <= 2 * ACCURACY[dtype] * truth.max()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("l", range(7))
+def test_order_and_sign_equal_pyscf_to_l_6(backend: str, l: int) -> None:
+    atom = system(gto.M(atom="He 0.1 -0.2 0.3", basis={"He": [[l, [0.7, 1.0]]]}, verbose=0))
+    points = random_points(70, spread=2.0)
+    fields = evaluate(atom, points, torch.eye(2 * l + 1), torch.float64, backend=backend, tolerance=1e-13)
+    assert np.abs(fields.numpy() - atom.truth(points)).max() < 1e-11
+
+
+def test_harmonics_equal_e3nn() -> None:
+    vectors = random_points(50)
+    ours = solid_harmonics(6, vectors)
+    for l in range(7):
+        theirs = o3.spherical_harmonics(l, vectors[:, [1, 2, 0]], normalize=False, normalization="integral")
+        assert torch.allclose(ours[:, l * l : (l + 1) ** 2], theirs, atol=1e-10, rtol=1e-10)
+
+
+def test_normalisation_is_that_of_pyscf_and_differentiable() -> None:
+    exponents = torch.tensor([0.3, 2.0, 50.0], dtype=torch.float64, requires_grad=True)
+    for l in range(7):
+        assert np.allclose(normalisation(l, exponents).detach().numpy(), gto.gto_norm(l, exponents.detach().numpy()))
+    assert torch.autograd.gradcheck(lambda a: normalisation(2, a), exponents)
+
+
+def test_layout_helpers() -> None:
+    shells = Shells.from_lists([[(0, [1.0], [1.0]), (2, [1.0, 2.0], [0.5, 0.5])], [(1, [3.0], [1.0])]])
+    site_type = torch.tensor([1, 0, 1])
+    assert shells.coefficient_ptr(site_type).tolist() == [0, 3, 9, 12]
+    assert shells.n_coefficients(site_type) == 12
+    first = normalisation(0, torch.tensor(1.0, dtype=torch.float64))
+    assert math.isclose(float(shells.weights[0]), float(first))
