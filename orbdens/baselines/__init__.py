@@ -1,0 +1,1 @@
+"""Models that the orbital model is compared with."""
