@@ -27,11 +27,12 @@ class DemoResult:
     model: Path
 
 
-def demo(out: Path, force: bool, say: Callable[[str], None]) -> DemoResult:
+def demo(out: Path, minutes: float | None, force: bool, say: Callable[[str], None]) -> DemoResult:
     """Train both models for equal time, evaluate them on the test split, and write the report.
 
     Args:
         out: folder for everything.
+        minutes: training time of each model; None takes that of the configs.
         force: replace a folder that exists.
         say: called with a line of text before each step.
 
@@ -42,9 +43,10 @@ def demo(out: Path, force: bool, say: Callable[[str], None]) -> DemoResult:
         raise UserError(f"{out} exists; --force replaces it, --out names another folder")
     report = out / "report.html"
     check_output(report, force)
+    overrides = [] if minutes is None else [f"training.minutes={minutes}"]
     evaluations = []
     for name, config_name in MODELS:
-        config = load_config(find_config(Path(f"{config_name}.yaml")))
+        config = load_config(find_config(Path(f"{config_name}.yaml")), overrides)
         say(f"training the {name} on {STORE} for {config.training.minutes:g} minutes")
         run = train(config, out / config_name, resume=False, force=force)
         say(f"evaluating the {name} on unseen geometries")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, overload
 
+import ase
 import numpy as np
 import torch
 from ase.data import chemical_symbols
@@ -16,6 +17,9 @@ from orbdens.data.store import GridRecord, OrbitalRecord, Store
 from orbdens.density import DensityField
 from orbdens.errors import UserError
 from orbdens.structure import Structure
+
+BATCH_SIZE = 32
+"""Structures encoded at once in prediction, which bounds the memory."""
 
 Record = OrbitalRecord | GridRecord
 Progress = Callable[[str, int, int], None]
@@ -65,20 +69,35 @@ class DensityModel(nn.Module, ABC):
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
         """Densities of structures that passed ``check``."""
 
+    @overload
+    def predict(self, atoms: ase.Atoms | Structure) -> DensityField: ...
+
+    @overload
+    def predict(self, atoms: Sequence[ase.Atoms | Structure]) -> list[DensityField]: ...
+
     @torch.no_grad()
-    def predict(self, structures: Sequence[Structure]) -> list[DensityField]:
-        """Densities of any structures, in inference mode.
+    def predict(
+        self, atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure]
+    ) -> DensityField | list[DensityField]:
+        """Density of one molecule or crystal, or densities of many, in inference mode.
+
+        Args:
+            atoms: positions in Å; of ASE's Atoms, ``info`` may hold ``charge`` (e) and ``multiplicity``.
 
         Raises:
             UserError: a structure cannot be computed, or holds an element the model never saw.
         """
+        if isinstance(atoms, ase.Atoms | Structure):
+            return self.predict([atoms])[0]
+        structures = [Structure.from_ase(item) if isinstance(item, ase.Atoms) else item for item in atoms]
         for index, structure in enumerate(structures):
             structure.check(f"structure {index + 1}")
             self.count_electrons(structure)
         training = self.training
         self.eval()
         try:
-            return self.encode(structures)
+            batches = [structures[i : i + BATCH_SIZE] for i in range(0, len(structures), BATCH_SIZE)]
+            return [field for batch in batches for field in self.encode(batch)]
         finally:
             self.train(training)
 

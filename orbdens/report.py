@@ -57,7 +57,7 @@ CAPTIONS = {
     "regions": "Where the error sits: the NMAE split into points nearer than 0.5 Å to a nucleus, points farther than "
     "2 Å from every nucleus, and the rest. The three add up to the NMAE.",
     "slices": "A cut through a test structure that no model saw. Above: the density. Below: prediction minus "
-    "reference, all models on one colour scale (linear in the middle, logarithmic outside). Crosses mark nuclei in the plane.",
+    "reference, all models on one colour scale (linear in the middle, logarithmic outside). Crosses mark nuclei.",
 }
 
 

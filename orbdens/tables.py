@@ -64,16 +64,16 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
         columns=[
             "model",
             "NMAE mean [%]",
-            "median",
-            "95th",
-            "max",
-            "electron count error [e]",
+            "median [%]",
+            "95th [%]",
+            "max [%]",
+            "electron error [e]",
             "dipole error [Debye]",
-            "structures/s",
-            "parameters",
-            "training [min]",
+            "speed [1/s]",
+            "weights",
+            "time [min]",
         ],
         rows=rows,
-        notes="Electron count and dipole: mean size of the error. NMAE: 100 · Σ|ρ̂ − ρ| / Σ|ρ| over the points of a "
-        "structure, then over structures.",
+        notes="NMAE of a structure: 100 · Σ|Δρ| / Σ|ρ| over its points. Errors of electron count and dipole: mean "
+        "sizes. Speed: structures predicted on the grid per second. Weights: learned numbers. Time: training.",
     )

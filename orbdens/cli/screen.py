@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from rich import box
+from rich.box import Box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from orbdens.tables import Table
 
-stdout = Console(highlight=False)
+stdout = Console(highlight=False, markup=False)
+stderr = Console(stderr=True, highlight=False, markup=False)
+
+HEAD_RULE = Box("    \n    \n ━━ \n    \n    \n    \n    \n    \n")
 
 
 def show(table: Table) -> None:
     """Print a table with its title above and its notes below."""
-    drawn = RichTable(title=table.title, box=box.SIMPLE_HEAVY, title_justify="left", title_style="bold")
+    drawn = RichTable(
+        title=Text(table.title, style="bold"), title_justify="left", box=HEAD_RULE, show_edge=False, padding=0
+    )
     for index, column in enumerate(table.columns):
-        drawn.add_column(column, justify="right" if index else "left", no_wrap=index == 0)
+        longest = max(len(text) for text in [*column.split(), *(row[index] for row in table.rows)])
+        drawn.add_column(Text(column), justify="right" if index else "left", width=longest)
     for row in table.rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     stdout.print(drawn)
     stdout.print(table.notes, style="dim")

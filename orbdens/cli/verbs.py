@@ -36,11 +36,15 @@ def train(
 
     checked = load_config(find_config(config), overrides)
     folder = out if out is not None else Path("runs") / config.stem
-    from orbdens.cli.screen import stdout
+    from orbdens.cli.screen import stderr, stdout
     from orbdens.train import train
 
-    run = train(checked, folder, resume, force)
-    stdout.print(f"trained: {run}   next: orbdens evaluate {run} {checked.data.store}")
+    try:
+        run = train(checked, folder, resume, force)
+    except KeyboardInterrupt:
+        stderr.print(f"the run's state is in {folder}: the same command with --resume goes on")
+        raise
+    stdout.print(f"wrote {run}   next: orbdens evaluate {run} {checked.data.store}")
 
 
 def predict(
@@ -186,6 +190,9 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for models, figures and report.")] = Path(
         "orbdens-demo"
     ),
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Training time of each model, minutes [default: as in configs/].")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Train two models on 500 shipped densities of Li-O-Li and compare them on 125 others: about 5 minutes on 2 cores.
@@ -197,7 +204,7 @@ def demo(
     from orbdens.cli.screen import show, stdout
     from orbdens.demo import demo as run
 
-    result = run(out, force, lambda line: stdout.print(line, style="bold"))
+    result = run(out, minutes, force, lambda line: stdout.print(line, style="bold"))
     show(result.table)
     stdout.print(f"""
 Report and pictures: {result.report}
