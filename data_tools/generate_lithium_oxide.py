@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pyscf import dft, gto
 from rich.progress import track
 
-from data_tools.pyscf_bridge import electron_count, named_basis, orbital_record
+from data_tools.pyscf_bridge import electron_count, named_basis, orbital_record, without_checkpoint
 from orbdens.data.store import Manifest, OrbitalRecord, StoreWriter
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -71,7 +71,7 @@ def calculate(positions: NDArray[np.float32]) -> OrbitalRecord:
     """
     atoms = list(zip(("Li", "O", "Li"), positions.astype(float).tolist(), strict=True))
     mol = gto.M(atom=atoms, basis=LEVEL["basis"], pseudo=LEVEL["pseudo"], verbose=0)
-    mf = dft.RKS(mol, xc=LEVEL["xc"])
+    mf = without_checkpoint(dft.RKS(mol, xc=LEVEL["xc"]))
     mf.grids.level = LEVEL["grid_level"]
     mf.conv_tol = LEVEL["scf_tolerance"]
     mf.kernel()

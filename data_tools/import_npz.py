@@ -89,7 +89,9 @@ def read_npz(source: Path) -> dict[str, NDArray[Any]]:
         UserError: with the first thing that is wrong.
     """
     try:
-        with np.load(source, allow_pickle=False) as file:
+        # opened here, as numpy leaves a file open that it cannot read
+        with source.open("rb") as handle:
+            file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise UserError(f"{source} is a single array, not an .npz of several")
             missing = [name for name in ARRAYS if name not in file]
@@ -99,7 +101,11 @@ def read_npz(source: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise UserError(f"{source} does not exist") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        reason = "it holds Python objects, and pickles are never opened" if "pickle" in str(error) else str(error)
+        reason = str(error)
+        if "Object arrays" in reason:
+            reason = "it holds Python objects, and pickles are never opened"
+        elif "pickle" in reason:  # what numpy takes every unknown file for
+            reason = "it is not a zip archive, and pickles are never opened"
         raise UserError(f"{source} is not a whole .npz file: {reason}") from None
     for name, kinds in ARRAYS.items():
         if arrays[name].dtype.kind not in kinds:
@@ -147,6 +153,8 @@ def _level(source: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     units = {"positions": "angstrom", "energy": "hartree", "dipole": "debye"}
     if needed["units"] != units or needed["density"] not in ("valence", "all-electron"):
         raise UserError(f"'level' of {source} names units or a density that are not {units}, valence or all-electron")
+    if not isinstance(needed["basis"], str) or not isinstance(needed["pseudo"], str | None):
+        raise UserError(f"'level' of {source} must name its basis and pseudopotential")
     # the store's units are its own, and stated in its manifest
     return {name: value for name, value in level.items() if name != "units"}
 

@@ -109,8 +109,9 @@ def inspect_store(path: Path, console: Console | None = None) -> None:
         table.add_row("structures with", ", ".join(f"{symbol} {n}" for symbol, n in summary.elements.items()))
         table.add_row("atoms", f"{summary.n_atoms[0]} to {summary.n_atoms[2]}, mean {summary.n_atoms[1]:.1f}")
         low, mean, high = summary.record_bytes
-        table.add_row("bytes of a record", f"{low} to {high}, mean {mean:.0f}")
-        table.add_row("bytes on disk", f"{summary.disk_bytes}, per structure {summary.disk_bytes / summary.count:.0f}")
+        table.add_row("size of a record", f"{low / 1e3:.1f} to {high / 1e3:.1f} kB, mean {mean / 1e3:.1f} kB")
+        disk = summary.disk_bytes / 1e3
+        table.add_row("size on disk", f"{disk:.1f} kB, per structure {disk / summary.count:.1f} kB")
         worst = max(abs(error) for error in summary.electron_errors)
         table.add_row("electron count", f"{len(summary.electron_errors)} records checked, largest error {worst:.1e} e")
     (console or Console()).print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,7 +55,9 @@ def named_basis(symbols: Iterable[str], basis: str, pseudo: str | None) -> tuple
     valence: dict[str, int] = {}
     for symbol in sorted(set(symbols), key=lambda s: int(atomic_numbers[s])):
         try:
-            mol = gto.M(atom=[(symbol, (0, 0, 0))], basis=basis, pseudo=pseudo, spin=None, verbose=0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PySCF's advice to install more basis sets
+                mol = gto.M(atom=[(symbol, (0, 0, 0))], basis=basis, pseudo=pseudo, spin=None, verbose=0)
         except (KeyError, RuntimeError, OSError) as error:
             raise UserError(f"PySCF has no basis '{basis}' with pseudopotential '{pseudo}' for {symbol}") from error
         elements |= label_basis(mol).elements
@@ -77,6 +80,13 @@ def ao_order(l_of_shells: Iterable[int]) -> NDArray[np.int64]:
 def shell_l(basis: LabelBasis, numbers: NDArray[np.int64]) -> list[int]:
     """Angular momentum of every contracted shell of a structure with atomic numbers [n_atoms]."""
     return [shell.l for z in numbers for shell in basis.elements[chemical_symbols[z]]]
+
+
+def without_checkpoint(mf: Any) -> Any:
+    """The same calculation, its temporary checkpoint file closed and not written to."""
+    mf.chkfile = None
+    mf._chkfile.close()
+    return mf
 
 
 def orbital_record(mf: Any, structure: Structure) -> OrbitalRecord:

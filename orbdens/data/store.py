@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from orbdens.data.manifest import Manifest
+from orbdens.data.pages import damaged_page
 from orbdens.data.records import (
     GridRecord,
     LabelBasis,
@@ -59,6 +60,7 @@ class Reader:
                 raise UserError(f"{folder} is open for writing in this process") from None
             raise UserError(f"{path} is damaged or not an LMDB ({size} bytes)") from None
         self.pid = os.getpid()
+        self._checked = False
         expected = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
         if size < expected:
             # reading on would end the process: the missing pages are mapped memory without a file behind it
@@ -84,6 +86,15 @@ class Reader:
         with self._begin() as transaction, transaction.cursor() as cursor:
             for key in cursor.iternext(keys=True, values=False):
                 yield bytes(key).decode("utf-8", "replace")
+
+    def check_pages(self) -> None:
+        """Check the file's pages, once per process; UserError if one is damaged. Not while a writer is at work."""
+        if not self._checked:
+            path = Path(self.environment.path()) / "data.mdb"
+            page = damaged_page(path, self.environment.stat()["psize"])
+            if page is not None:
+                raise UserError(f"{path} is damaged: page {page} is not what it should be")
+            self._checked = True
 
     def _begin(self) -> lmdb.Transaction:
         try:
@@ -158,10 +169,14 @@ class Store:
 
     def _readers(self) -> list[Reader]:
         if not self._open or any(reader.pid != os.getpid() for reader in self._open):
-            self._open = [open_reader(folder) for folder in self.manifest.folders(self.path)]
-            held = sum(len(reader) for reader in self._open)
-            if self.manifest.finished and held != self.manifest.count:
-                raise UserError(f"{self.path} is damaged: it holds {held} records of {self.manifest.count}")
+            opened = [open_reader(folder) for folder in self.manifest.folders(self.path)]
+            if self.manifest.finished:
+                for reader in opened:
+                    reader.check_pages()
+                held = sum(len(reader) for reader in opened)
+                if held != self.manifest.count:
+                    raise UserError(f"{self.path} is damaged: it holds {held} records of {self.manifest.count}")
+            self._open = opened
         return self._open
 
     def __len__(self) -> int:
