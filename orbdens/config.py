@@ -34,7 +34,7 @@ class BasisConfig(_Options):
     """Start exponents: the even-tempered expansion of a PySCF basis by PySCF's rule for density fitting."""
 
     source: str = Field("def2-qzvppd", description="name of the PySCF basis that sets the ranges of the exponents")
-    beta: float = Field(1.7, gt=1.05, le=4.0, description="ratio of neighbouring exponents; smaller is finer")
+    beta: float = Field(1.6, gt=1.05, le=4.0, description="ratio of neighbouring exponents; smaller is finer")
     l_max: int = Field(4, ge=0, le=6, description="highest angular momentum")
     max_exponent: float = Field(
         72.0, gt=0, description="Å⁻²; sharper functions are left out (cores: pseudopotentials need none)"

@@ -80,7 +80,7 @@ class Density(DensityField):
             torch.as_tensor(self.site_positions, dtype=torch.float32),
             torch.as_tensor(self.site_types),
             torch.tensor([0, len(self.site_types)]),
-            self.shells.to(torch.float32),
+            self.shells.to(dtype=torch.float32),
             torch.as_tensor(self.coefficients, dtype=torch.float32)[:, None],
             cutoff=self.cutoff,
             cells=None if cell is None else torch.as_tensor(cell, dtype=torch.float32)[None],

@@ -256,7 +256,7 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             callbacks=[
-                WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)),
+                WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)),  # type: ignore[no-untyped-call]
                 course,
                 _Chance(),
                 _Books(out, options, course, display, resume),

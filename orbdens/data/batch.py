@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch_geometric.data import Data
 
 from orbdens.graph import neighbours
@@ -23,11 +22,22 @@ class Graph(Data):  # type: ignore[misc]
         positions: float32 [n_sites, 3], Å.
         edge_index: source and target of all directed edges [2, n_edges].
         edge_vector: from source to target [n_edges, 3], Å.
-        pair_index: every pair of sites of a structure once [2, n_pairs].
-        pair_vector: from the first to the second [n_pairs, 3], Å.
         state: total charge and multiplicity - 1 [n_structures, 2].
         n_electrons: float64 [n_structures].
         batch: structure of each site [n_sites], once batched.
+
+    Objectives add their targets:
+
+    Attributes:
+        fit: fitted coefficients of orthonormal functions, sites in order [n_coefficients].
+        norm: L2 norm of the fitted density [n_structures], e/Å^(3/2).
+        pair_index: every pair of sites of a structure once [2, n_pairs].
+        pair_vector: from the first to the second [n_pairs, 3], Å.
+        points: [n_points, 3], Å, the same number for each structure.
+        labels: density at the points [n_points], e/Å³.
+        weights: volume each point stands for [n_points], Å³.
+        cell: lattice vectors, zero for molecules [n_structures, 3, 3], Å.
+        pbc: [n_structures, 3].
     """
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -39,21 +49,12 @@ def make_graph(
 ) -> Graph:
     """Graph of a structure; ``cutoff`` of the edges in Å."""
     source, target, vector = neighbours(sites.positions, structure, cutoff)
-    first, second = np.triu_indices(len(site_type), k=1)
     return Graph(
         site_type=torch.as_tensor(site_type),
         positions=torch.as_tensor(sites.positions, dtype=torch.float32),
         edge_index=torch.as_tensor(np.stack([source, target])),
         edge_vector=torch.as_tensor(vector, dtype=torch.float32),
-        pair_index=torch.as_tensor(np.stack([first, second])),
-        pair_vector=torch.as_tensor(sites.positions[second] - sites.positions[first], dtype=torch.float32),
         state=torch.tensor([[float(structure.charge), float(structure.multiplicity - 1)]]),
         n_electrons=torch.tensor([n_electrons], dtype=torch.float64),
         num_nodes=len(site_type),
     )
-
-
-def structure_of_site(batch: Graph) -> Tensor:
-    """Structure of each site [n_sites]."""
-    result: Tensor = batch.batch
-    return result

@@ -47,7 +47,9 @@ def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
         places = np.linspace(0, len(validation) - 1, min(config.n_validation, len(validation))).round().astype(int)
         validation = [validation[i] for i in places]
     else:
-        held_out = set(np.linspace(0, len(train) - 1, min(config.n_validation, len(train))).round().astype(int).tolist())
+        held_out = set(
+            np.linspace(0, len(train) - 1, min(config.n_validation, len(train))).round().astype(int).tolist()
+        )
         validation = [key for i, key in enumerate(train) if i in held_out]
         train = [key for i, key in enumerate(train) if i not in held_out]
     if not train or not validation:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import cpu_gradients, cpu_loops
-from .cpu_prepare import Blocks, Scene, Tables, blocks, scene, tables
+from .cpu_prepare import Array, Real, blocks, scene, scratch, tables
 from .cpu_vector import VECTOR_BYTES
 from .geometry import wrap
 from .problem import Problem
@@ -43,10 +44,6 @@ def _share(n_tasks: int, n_threads: int, work: Callable[[int], None]) -> None:
 class _Prepared:
     """Everything the compiled loops take, for one problem."""
 
-    tables: Tables
-    scene: Scene
-    blocks: Blocks
-
     def __init__(self, problem: Problem, at_least: float) -> None:
         problem.check()
         self.tables = tables(problem)
@@ -56,73 +53,97 @@ class _Prepared:
             structure = np.repeat(np.arange(problem.n_structures), np.diff(point_ptr))
             points = wrap(points.astype(np.float64), structure, cells, problem.pbc.numpy())
         self.blocks = blocks(np.ascontiguousarray(points), point_ptr)
+        self.dtype = problem.coefficients.detach().numpy().dtype
         self.l_max = int(problem.shells.shell_l.max()) if problem.shells.shell_l.numel() else 0
         self.n_threads = max(1, min(torch.get_num_threads(), self.blocks.unit_structure.size))
+        self.n_tasks = max(1, min(8 * self.n_threads, self.blocks.unit_structure.size))
+
+    def run(self, loop: Callable[..., None], n_channels: int, coefficients: Real, out: Real) -> None:
+        """Run a forward loop over all tasks."""
+
+        def work(task: int) -> None:
+            room = scratch(self.scene, self.l_max, n_channels, self.dtype)
+            loop(self.tables, self.scene, self.blocks, coefficients, task, self.n_tasks, room, out)
+
+        _share(self.n_tasks, self.n_threads, work)
 
 
 def forward(problem: Problem) -> Tensor:
     """Fields [n_points, K]."""
-    coefficients = np.ascontiguousarray(problem.coefficients.detach().numpy())
     ready = _Prepared(problem, at_least=0.0)
-    out = np.empty((problem.points.shape[0], coefficients.shape[1]), coefficients.dtype)
-    n_tasks = max(1, min(8 * ready.n_threads, ready.blocks.unit_structure.size))
-    arguments = (ready.tables, ready.scene, ready.blocks, ready.l_max)
-    if coefficients.shape[1] == 1:
-        column, c = out[:, 0], coefficients[:, 0]
-        _share(n_tasks, ready.n_threads, lambda i: cpu_loops.forward(*arguments, c, i, n_tasks, column))
+    coefficients = np.ascontiguousarray(problem.coefficients.detach().numpy())
+    n_channels = coefficients.shape[1]
+    out = np.empty((problem.points.shape[0], n_channels), ready.dtype)
+    if n_channels == 1:
+        ready.run(cpu_loops.forward, 1, coefficients[:, 0], out[:, 0])
     else:
-        _share(
-            n_tasks, ready.n_threads, lambda i: cpu_loops.forward_channels(*arguments, coefficients, i, n_tasks, out)
-        )
+        ready.run(cpu_loops.forward_channels, n_channels, coefficients.reshape(-1), out)
     return torch.from_numpy(out)
+
+
+def derivatives(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
+    ready = _Prepared(problem, at_least=1.0)
+    coefficients = problem.coefficients.detach().numpy()
+    out = np.empty((problem.points.shape[0], 5, coefficients.shape[1]), ready.dtype)
+    for k in range(coefficients.shape[1]):
+        part = np.empty(out.shape[:2], ready.dtype)
+        ready.run(cpu_gradients.derivatives, 1, np.ascontiguousarray(coefficients[:, k]), part)
+        out[:, :, k] = part
+    everything = torch.from_numpy(out)
+    return everything[:, 3], everything[:, :3], everything[:, 4]
+
+
+class Gradients(NamedTuple):
+    """What one task adds to: float64 sums but for the points, shared, and the coefficients, one vector of lanes each."""
+
+    points: Real
+    positions: Array
+    exponents: Array
+    weights: Array
+    lanes: Real
+    scalings: Array
 
 
 def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | None, ...]:
     """Gradients of sum(grad * fields), in the order of ``DIFFERENTIABLE``; None where not wanted."""
-    coefficients = problem.coefficients.detach().numpy()
     ready = _Prepared(problem, at_least=1.0)
-    dtype, lanes = coefficients.dtype, VECTOR_BYTES // coefficients.dtype.itemsize
-    n_points, n_sites = problem.points.shape[0], problem.site_type.numel()
-    n_primitives, n = problem.shells.exponents.numel(), ready.n_threads
+    coefficients = problem.coefficients.detach().numpy()
+    lanes = VECTOR_BYTES // ready.dtype.itemsize
+    n_sites, n_primitives = problem.site_type.numel(), problem.shells.exponents.numel()
     kinds = np.array([wants[0] or wants[1], wants[2] or wants[3] or wants[5], wants[4]])
-    point_grad = np.zeros((n_points, 3), dtype)
-    position_grad = np.zeros((n, n_sites, 3))
-    exponent_grad, weight_grad = np.zeros((n, n_primitives)), np.zeros((n, n_primitives))
-    scaling_grad = np.zeros((n, n_sites))
+    point_grad = np.zeros((problem.points.shape[0], 3), ready.dtype)
+    parts = [
+        Gradients(
+            point_grad,
+            np.zeros((n_sites, 3)),
+            np.zeros(n_primitives),
+            np.zeros(n_primitives),
+            np.zeros((coefficients.shape[0] if wants[4] else 0, lanes), ready.dtype),
+            np.zeros(n_sites),
+        )
+        for _ in range(ready.n_threads)
+    ]
     coefficient_grad = np.zeros(coefficients.shape)
     for k in range(coefficients.shape[1]):
         c, g = np.ascontiguousarray(coefficients[:, k]), np.ascontiguousarray(grad[:, k].numpy())
-        lanes_grad = np.zeros((n, coefficients.shape[0] if wants[4] else 0, lanes), dtype)
 
-        def work(i: int, c: np.ndarray = c, g: np.ndarray = g, lanes_grad: np.ndarray = lanes_grad) -> None:
-            cpu_gradients.vjp(
-                ready.tables,
-                ready.scene,
-                ready.blocks,
-                ready.l_max,
-                c,
-                g,
-                kinds,
-                i,
-                n,
-                point_grad,
-                position_grad[i],
-                exponent_grad[i],
-                weight_grad[i],
-                lanes_grad[i],
-                scaling_grad[i],
-            )
+        def work(task: int, c: Real = c, g: Real = g) -> None:
+            room = scratch(ready.scene, ready.l_max, 1, ready.dtype)
+            parts[task].lanes[:] = 0
+            arguments = (ready.tables, ready.scene, ready.blocks, c, g, kinds)
+            cpu_gradients.vjp(*arguments, task, ready.n_threads, room, parts[task])
 
-        _share(n, n, work)
+        _share(ready.n_threads, ready.n_threads, work)
         if wants[4]:
-            coefficient_grad[:, k] = lanes_grad.sum((0, 2), dtype=np.float64)
+            coefficient_grad[:, k] = sum(part.lanes.sum(1, dtype=np.float64) for part in parts)
     results = (
         point_grad,
-        position_grad.sum(0),
-        exponent_grad.sum(0),
-        weight_grad.sum(0),
+        sum(part.positions for part in parts),
+        sum(part.exponents for part in parts),
+        sum(part.weights for part in parts),
         coefficient_grad,
-        scaling_grad.sum(0),
+        sum(part.scalings for part in parts),
     )
-    tensors = [torch.from_numpy(result).to(problem.points.dtype) for result in results]
+    tensors = [torch.as_tensor(result).to(problem.points.dtype) for result in results]
     return tuple(tensor if want else None for tensor, want in zip(tensors, wants, strict=True))

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numba import njit
-
-from .cpu_loops import ROWS, candidates, displacements, load_block, most_candidates, radial_rows
+from .cpu_loops import displacements, find_candidates, load_block, radial_rows
 from .cpu_math import (
-    BLOCK,
     GRADIENT_FACTOR,
     GRADIENT_SOURCE,
     add_derivatives,
@@ -19,26 +15,27 @@ from .cpu_math import (
     harmonics,
     product,
 )
-from .cpu_vector import VECTOR_BYTES, load, splat, store, total
+from .cpu_prepare import BLOCK
+from .cpu_vector import VECTOR_BYTES, compiled, fma, load, splat, store, total
 
 
-@njit(nogil=True)
-def derivative_rows(
-    tables: Any, scene: Any, site: int, shells: Any, n: int, l: int, nearest2: float, d: Any, steep: Any, bend: Any
-) -> None:
-    """Derivatives of the radial functions of n shells found by ``radial_rows``; an empty bend is left alone."""
-    kind = scene.site_type[site]
+@compiled
+def derivative_rows(tables: Any, scene: Any, site: int, n: int, l: int, nearest2: float, bend: bool, work: Any) -> None:
+    """Derivatives of the n radial functions found by ``radial_rows``, into work.radial[1] and, with bend, [2]."""
+    steep = work.radial[1]
     scale = scene.scalings[site] if scene.scalings.size else steep.dtype.type(1.0)
-    entry = scene.reach_ptr[site] - tables.type_primitive[kind]
+    entry = scene.reach_ptr[site] - tables.type_primitive[scene.site_type[site]]
     for j in range(n):
         empty = True
-        for q in range(tables.primitive_ptr[shells[j]], tables.primitive_ptr[shells[j] + 1]):
+        for q in range(tables.primitive_ptr[work.shells[j]], tables.primitive_ptr[work.shells[j] + 1]):
             if scene.reach2[entry + q] > nearest2:
-                add_derivatives(empty, l, tables.weights[q], tables.exponents[q] * scale, d, steep, bend, j)
+                add_derivatives(
+                    empty, l, tables.weights[q], tables.exponents[q] * scale, work.d, steep, work.radial[2], bend, j
+                )
                 empty = False
 
 
-@njit(nogil=True)
+@compiled
 def add_gradient(n_harmonics: int, angular: Any, steep: Any, d: Any, s: Any, out: Any) -> None:
     """Add the gradient of one site's field to out [3, 64].
 
@@ -61,49 +58,42 @@ def add_gradient(n_harmonics: int, angular: Any, steep: Any, d: Any, s: Any, out
         store(out, 2, p, z + slope * load(d, 2, p))
 
 
-@njit(nogil=True, cache=True)
-def derivatives(tables: Any, scene: Any, blocks: Any, l_max: int, c: Any, task: int, n_tasks: int, out: Any) -> None:
-    """Field, its gradient and Laplacian of one channel c [n_coefficients] into out [n_points, 5]."""
+@compiled
+def derivatives(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: int, work: Any, out: Any) -> None:
+    """Gradient (3), value and Laplacian of the field of one channel c [n_coefficients] into out [n_points, 5]."""
     real = out.dtype.type
-    n_harmonics = (l_max + 1) ** 2
-    local, d = np.empty((3, BLOCK), out.dtype), np.empty((5, BLOCK), out.dtype)
-    rows = np.empty((3, ROWS, BLOCK), out.dtype)
-    angular, s = np.empty((3, n_harmonics, BLOCK), out.dtype), np.empty((n_harmonics, BLOCK), out.dtype)
-    values = np.empty((5, BLOCK), out.dtype)
-    shells, offsets = np.empty(ROWS, dtype=np.int64), np.empty(ROWS, dtype=np.int64)
-    orders = np.arange(2 * l_max + 1)
-    origin = np.empty(3)
-    near = np.empty(most_candidates(scene), dtype=np.int64)
+    s, angular, values = work.s, work.angular, work.values
     for unit in range(task, blocks.unit_structure.size, n_tasks):
-        n_near = candidates(blocks, scene, unit, near)
+        n_near = find_candidates(blocks, scene, unit, work)
         for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, block, local, origin)
-            values[:] = real(0.0)
+            count = load_block(blocks, block, work)
+            values[:5] = real(0.0)
             for i in range(n_near):
-                site = scene.image_site[near[i]]
+                site = scene.image_site[work.near[i]]
                 kind = scene.site_type[site]
-                nearest2 = displacements(local, origin, scene, near[i], d)
+                nearest2 = displacements(scene, work.near[i], work)
                 if nearest2 > scene.site_reach[site] ** 2:
                     continue
                 top = tables.group_l[tables.group_ptr[kind + 1] - 1]
-                harmonics(top, d, s)
+                harmonics(top, work.d, s)
                 angular[:] = real(0.0)
                 for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
                     l = tables.group_l[group]
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:
-                        n, index = radial_rows(tables, scene, site, index, last, nearest2, d, rows[0], shells)
-                        derivative_rows(tables, scene, site, shells, n, l, nearest2, d, rows[1], rows[2])
-                        for j in range(n):
-                            offsets[j] = scene.coefficient_ptr[site] + tables.shell_offset[shells[j]]
-                        for kind_of_row in range(3):
-                            contract(c, orders, 2 * l + 1, offsets, n, rows[kind_of_row], angular[kind_of_row], l * l)
-                add_gradient((top + 1) ** 2, angular[0], angular[1], d, s, values)
+                        n, index = radial_rows(tables, scene, site, index, last, nearest2, work)
+                        derivative_rows(tables, scene, site, n, l, nearest2, True, work)
+                        for order in range(3):
+                            contract(
+                                c, work.orders, 2 * l + 1, work.offsets, n, work.radial[order], angular[order], l * l
+                            )
+                add_gradient((top + 1) ** 2, angular[0], angular[1], work.d, s, values)
                 for p in range(0, BLOCK, VECTOR_BYTES // out.itemsize):
                     field, laplacian = load(values, 3, p), load(values, 4, p)
                     for k in range((top + 1) ** 2):
-                        field = field + load(s, k, p) * load(angular[0], k, p)
-                        laplacian = laplacian + load(s, k, p) * load(angular[2], k, p)
+                        harmonic = load(s, k, p)
+                        field = fma(harmonic, load(angular[0], k, p), field)
+                        laplacian = fma(harmonic, load(angular[2], k, p), laplacian)
                     store(values, 3, p, field)
                     store(values, 4, p, laplacian)
             first = blocks.block_ptr[block]
@@ -112,138 +102,85 @@ def derivatives(tables: Any, scene: Any, blocks: Any, l_max: int, c: Any, task: 
                     out[blocks.order[first + p], column] = values[column, p]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def vjp(
-    tables: Any,
-    scene: Any,
-    blocks: Any,
-    l_max: int,
-    c: Any,
-    g: Any,
-    wants: Any,
-    task: int,
-    n_tasks: int,
-    point_grad: Any,
-    position_grad: Any,
-    exponent_grad: Any,
-    weight_grad: Any,
-    lanes_grad: Any,
-    scaling_grad: Any,
+    tables: Any, scene: Any, blocks: Any, c: Any, g: Any, wants: Any, task: int, n_tasks: int, work: Any, grads: Any
 ) -> None:
-    """Gradients of sum g * field for one channel c [n_coefficients], g [n_points], added to the arrays given.
+    """Gradients of sum g * field for one channel c [n_coefficients], g [n_points], added to ``grads``.
 
     Args:
         wants: bool [3], whether gradients of geometry, of the radial functions and of the coefficients are wanted.
-        point_grad [n_points, 3] is shared by all tasks, each writes its own points; the others belong to one task:
-        position_grad [n_sites, 3], exponent_grad and weight_grad [n_primitives], lanes_grad [n_coefficients, lanes]
-        (to be summed over lanes), scaling_grad [n_sites].
+        grads: a ``Gradients``; its points array is shared by all tasks, each of which writes its own points.
     """
     real = c.dtype.type
     want_geometry, want_radial, want_coefficients = wants[0], wants[1], wants[2]
-    n_harmonics = (l_max + 1) ** 2
-    local, d = np.empty((3, BLOCK), c.dtype), np.empty((5, BLOCK), c.dtype)
-    radial, steep, z = (
-        np.empty((ROWS, BLOCK), c.dtype),
-        np.empty((ROWS, BLOCK), c.dtype),
-        np.empty((ROWS, BLOCK), c.dtype),
-    )
-    angular, s = np.empty((2, n_harmonics, BLOCK), c.dtype), np.empty((n_harmonics, BLOCK), c.dtype)
-    weighted = np.empty((n_harmonics, BLOCK), c.dtype)
-    slope, sum_of_sites = np.empty((3, BLOCK), c.dtype), np.empty((3, BLOCK), c.dtype)
-    no_bend = np.empty((0, BLOCK), c.dtype)
-    cotangent = np.empty((1, BLOCK), c.dtype)
-    shells, offsets = np.empty(ROWS, dtype=np.int64), np.empty(ROWS, dtype=np.int64)
-    orders = np.arange(2 * l_max + 1)
-    origin = np.empty(3)
-    near = np.empty(most_candidates(scene), dtype=np.int64)
+    s, weighted, z, values = work.s, work.weighted, work.z, work.values
+    radial, steep, angular = work.radial[0], work.radial[1], work.angular
     for unit in range(task, blocks.unit_structure.size, n_tasks):
-        n_near = candidates(blocks, scene, unit, near)
+        n_near = find_candidates(blocks, scene, unit, work)
         for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, block, local, origin)
+            count = load_block(blocks, block, work)
             start = blocks.block_ptr[block]
-            cotangent[:] = real(0.0)
+            # rows of values: gradient at the points 0-2, cotangents 3, gradient of one site's field 4-6
+            values[:4] = real(0.0)
             for p in range(count):
-                cotangent[0, p] = g[blocks.order[start + p]]
-            sum_of_sites[:] = real(0.0)
+                values[3, p] = g[blocks.order[start + p]]
             for i in range(n_near):
-                site = scene.image_site[near[i]]
+                site = scene.image_site[work.near[i]]
                 kind = scene.site_type[site]
-                nearest2 = displacements(local, origin, scene, near[i], d)
+                nearest2 = displacements(scene, work.near[i], work)
                 if nearest2 > scene.site_reach[site] ** 2:
                     continue
                 top = tables.group_l[tables.group_ptr[kind + 1] - 1]
-                harmonics(top, d, s)
+                harmonics(top, work.d, s)
                 for k in range((top + 1) ** 2):
-                    product(cotangent, 0, s, k, weighted, k)
+                    product(values, 3, s, k, weighted, k)
                 if want_geometry:
-                    angular[:] = real(0.0)
+                    angular[:2] = real(0.0)
                 for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
                     l = tables.group_l[group]
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:
-                        n, index = radial_rows(tables, scene, site, index, last, nearest2, d, radial, shells)
-                        for j in range(n):
-                            offsets[j] = scene.coefficient_ptr[site] + tables.shell_offset[shells[j]]
+                        n, index = radial_rows(tables, scene, site, index, last, nearest2, work)
                         if want_coefficients:
                             for j in range(n):
-                                add_dots(radial, j, weighted, l * l, 2 * l + 1, lanes_grad, offsets[j])
+                                add_dots(radial, j, weighted, l * l, 2 * l + 1, grads.lanes, work.offsets[j])
                         if want_radial:
                             z[:n] = real(0.0)
-                            contract(c, offsets, n, orders, 2 * l + 1, weighted[l * l :], z, 0)
+                            contract(c, work.offsets, n, work.orders, 2 * l + 1, weighted[l * l :], z, 0)
                             for j in range(n):
-                                radial_gradients(
-                                    tables,
-                                    scene,
-                                    site,
-                                    shells[j],
-                                    nearest2,
-                                    z,
-                                    j,
-                                    d,
-                                    exponent_grad,
-                                    weight_grad,
-                                    scaling_grad,
-                                )
+                                radial_gradients(tables, scene, site, j, nearest2, work, grads)
                         if want_geometry:
-                            derivative_rows(tables, scene, site, shells, n, l, nearest2, d, steep, no_bend)
-                            contract(c, orders, 2 * l + 1, offsets, n, radial, angular[0], l * l)
-                            contract(c, orders, 2 * l + 1, offsets, n, steep, angular[1], l * l)
+                            derivative_rows(tables, scene, site, n, l, nearest2, False, work)
+                            contract(c, work.orders, 2 * l + 1, work.offsets, n, radial, angular[0], l * l)
+                            contract(c, work.orders, 2 * l + 1, work.offsets, n, steep, angular[1], l * l)
                 if want_geometry:
-                    slope[:] = real(0.0)
-                    add_gradient((top + 1) ** 2, angular[0], angular[1], d, s, slope)
+                    values[4:7] = real(0.0)
+                    add_gradient((top + 1) ** 2, angular[0], angular[1], work.d, s, values[4:])
                     for axis in range(3):
                         sum_ = splat(real(0.0))
                         for p in range(0, BLOCK, VECTOR_BYTES // c.itemsize):
-                            value = load(slope, axis, p) * load(cotangent, 0, p)
-                            store(sum_of_sites, axis, p, load(sum_of_sites, axis, p) + value)
+                            value = load(values, 4 + axis, p) * load(values, 3, p)
+                            store(values, axis, p, load(values, axis, p) + value)
                             sum_ = sum_ + value
-                        position_grad[site, axis] -= total(sum_)
+                        grads.positions[site, axis] -= total(sum_)
             if want_geometry:
                 for p in range(count):
                     for axis in range(3):
-                        point_grad[blocks.order[start + p], axis] += sum_of_sites[axis, p]
+                        grads.points[blocks.order[start + p], axis] += values[axis, p]
 
 
-@njit(nogil=True)
+@compiled
 def radial_gradients(
-    tables: Any,
-    scene: Any,
-    site: int,
-    shell: int,
-    nearest2: float,
-    z: Any,
-    row: int,
-    d: Any,
-    exponent_grad: Any,
-    weight_grad: Any,
-    scaling_grad: Any,
+    tables: Any, scene: Any, site: int, row: int, nearest2: float, work: Any, grads: Any
 ) -> None:
-    """Gradients of one shell's primitives, given z[row] = cotangent times the field per unit radial function."""
+    """Gradients of the primitives of the shell in a row, given work.z = cotangent times field per radial function."""
     scale = float(scene.scalings[site]) if scene.scalings.size else 1.0
     entry = scene.reach_ptr[site] - tables.type_primitive[scene.site_type[site]]
+    shell = work.shells[row]
     for q in range(tables.primitive_ptr[shell], tables.primitive_ptr[shell + 1]):
         if scene.reach2[entry + q] > nearest2:
-            zeroth, first = gaussian_moments(z, row, tables.exponents[q] * z.dtype.type(scale), d)
-            weight_grad[q] += zeroth
-            exponent_grad[q] -= scale * tables.weights[q] * first
-            scaling_grad[site] -= tables.exponents[q] * tables.weights[q] * first
+            zeroth, first = gaussian_moments(work.z, row, tables.exponents[q] * work.z.dtype.type(scale), work.d)
+            grads.weights[q] += zeroth
+            grads.exponents[q] -= scale * tables.weights[q] * first
+            grads.scalings[site] -= tables.exponents[q] * tables.weights[q] * first

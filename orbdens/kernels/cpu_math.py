@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
-from .cpu_vector import VECTOR_BYTES, exp2, fma, load, splat, store, total
+from .cpu_prepare import BLOCK
+from .cpu_vector import VECTOR_BYTES, compiled, exp2, fma, load, splat, store, total
 from .harmonics import gradient_table, recursion
 
-BLOCK = 64
 LOG2E = 1.4426950408889634
 
 START, UP, DOWN = recursion()
 GRADIENT_SOURCE, GRADIENT_FACTOR = gradient_table()
 
 
-@njit(nogil=True)
+@compiled
 def harmonics(l_max: int, d: Any, out: Any) -> None:
     """Real solid harmonics of d [4, 64] (x, y, z, r²) into out[l² + l + m, 64], l <= l_max."""
     real = out.dtype.type
@@ -38,7 +36,7 @@ def harmonics(l_max: int, d: Any, out: Any) -> None:
             cosine = turned
 
 
-@njit(nogil=True)
+@compiled
 def add_gaussian(first: bool, weight: float, exponent: float, d: Any, out: Any, row: int) -> None:
     """out[row, 64] (+)= weight * exp(-exponent * d[4, 64]); d[4] is r², or huge beyond the cut-off."""
     real = out.dtype.type
@@ -52,7 +50,7 @@ def add_gaussian(first: bool, weight: float, exponent: float, d: Any, out: Any, 
             store(out, row, p, value + load(out, row, p))
 
 
-@njit(nogil=True)
+@compiled
 def contract(c: Any, out_offset: Any, n_out: int, in_offset: Any, n_in: int, source: Any, out: Any, row: int) -> None:
     """out[row + i, 64] += sum_j c[out_offset[i] + in_offset[j]] * source[j, 64], i < n_out, j < n_in; c is flat."""
     lanes = VECTOR_BYTES // out.itemsize
@@ -94,14 +92,14 @@ def contract(c: Any, out_offset: Any, n_out: int, in_offset: Any, n_in: int, sou
         i += 1
 
 
-@njit(nogil=True)
+@compiled
 def product(a: Any, i: int, b: Any, j: int, out: Any, row: int) -> None:
     """out[row, 64] = a[i] * b[j]."""
     for p in range(0, BLOCK, VECTOR_BYTES // out.itemsize):
         store(out, row, p, load(a, i, p) * load(b, j, p))
 
 
-@njit(nogil=True)
+@compiled
 def add_dots(a: Any, i: int, b: Any, j: int, n: int, lanes_out: Any, row: int) -> None:
     """lanes_out[row + m] += a[i] * b[j + m] for m < n, summed over the 64 points up to one vector of lanes."""
     lanes = VECTOR_BYTES // a.itemsize
@@ -112,7 +110,7 @@ def add_dots(a: Any, i: int, b: Any, j: int, n: int, lanes_out: Any, row: int) -
         store(lanes_out, row + m, 0, sum_)
 
 
-@njit(nogil=True)
+@compiled
 def gaussian_moments(z: Any, row: int, exponent: float, d: Any) -> tuple[float, float]:
     """Sums over 64 points of z e and z r² e, e = exp(-exponent r²), for the gradients of a primitive."""
     real = z.dtype.type
@@ -125,11 +123,11 @@ def gaussian_moments(z: Any, row: int, exponent: float, d: Any) -> tuple[float, 
     return total(zeroth), total(first)
 
 
-@njit(nogil=True)
+@compiled
 def add_derivatives(
-    first: bool, l: int, weight: float, exponent: float, d: Any, steep: Any, bend: Any, row: int
+    first: bool, l: int, weight: float, exponent: float, d: Any, steep: Any, bend: Any, want_bend: bool, row: int
 ) -> None:
-    """Rows of twice the derivative by r² and (unless bend is empty) of the radial part of the Laplacian.
+    """steep[row] (+)= twice the derivative by r² and, if wanted, bend[row] (+)= the radial part of the Laplacian.
 
     For f = w exp(-a r²) times S_lm: steep = -2 a f and bend = (4 a² r² - (6 + 4 l) a) f, because S_lm is harmonic and
     r . grad S_lm = l S_lm.
@@ -140,7 +138,11 @@ def add_derivatives(
     for p in range(0, BLOCK, VECTOR_BYTES // steep.itemsize):
         value = w * exp2(rate * load(d, 4, p))
         derivative = slope * value
-        store(steep, row, p, derivative if first else derivative + load(steep, row, p))
-        if bend.shape[0] > 0:
+        if not first:
+            derivative = derivative + load(steep, row, p)
+        store(steep, row, p, derivative)
+        if want_bend:
             curvature = value * fma(square, load(d, 3, p), constant)
-            store(bend, row, p, curvature if first else curvature + load(bend, row, p))
+            if not first:
+                curvature = curvature + load(bend, row, p)
+            store(bend, row, p, curvature)

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="import-untyped,no-untyped-call,no-untyped-def,untyped-decorator,call-arg"
+# mypy: disable-error-code="import-untyped,no-untyped-call,no-untyped-def"
 """Vectors of one register's width inside Numba code: load, store, arithmetic, 2^x and sums over lanes.
 
 LLVM turns a vector of 64 bytes into whatever the machine has (one AVX-512, two AVX2 or four NEON registers). Written
@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 VECTOR_BYTES = 64
+# Without reference counts (_nrt): atomic increments at every array access would cost more than the arithmetic. Such
+# functions cannot allocate, so callers hand them their scratch arrays.
+compiled: Any = njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+_intrinsic: Any = intrinsic  # Numba's annotations describe the undecorated function
 
 
 class Vector(types.Type):
@@ -42,27 +46,29 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, row: Any, 
     return builder.bitcast(element, ir.PointerType(vector))
 
 
-@intrinsic
+@_intrinsic
 def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     """Vector at array[row, column:] of a C-contiguous array."""
     vector = Vector(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = context.get_value_type(vector)
-        address = _address(context, builder, signature.args[0], *arguments, kind)
+        array_, row_, column_ = arguments
+        address = _address(context, builder, signature.args[0], array_, row_, column_, kind)
         return builder.load(address, align=array.dtype.bitwidth // 8)
 
     return vector(array, types.intp, types.intp), generate
 
 
-@intrinsic
+@_intrinsic
 def store(typing_context: Any, array: Any, row: Any, column: Any, value: Any) -> Any:
     """array[row, column:] = value for a C-contiguous array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = context.get_value_type(value)
-        address = _address(context, builder, signature.args[0], *arguments[:3], kind)
-        builder.store(arguments[3], address, align=array.dtype.bitwidth // 8)
+        array_, row_, column_, value_ = arguments
+        address = _address(context, builder, signature.args[0], array_, row_, column_, kind)
+        builder.store(value_, address, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, value), generate
@@ -76,7 +82,7 @@ def _broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
     )
 
 
-@intrinsic
+@_intrinsic
 def splat(typing_context: Any, scalar: Any) -> Any:
     """Vector with the same number in every lane."""
     vector = Vector(scalar)
@@ -88,7 +94,7 @@ def splat(typing_context: Any, scalar: Any) -> Any:
 
 
 def _binary(method: str) -> Any:
-    @intrinsic
+    @_intrinsic
     def apply(typing_context: Any, left: Any, right: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return getattr(builder, method)(*arguments)
@@ -112,7 +118,7 @@ overload(operator.sub, inline="always")(_binary("fsub"))
 overload(operator.mul, inline="always")(_binary("fmul"))
 
 
-@intrinsic
+@_intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c; a may be a number."""
 
@@ -127,7 +133,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     return c(a, b, c), generate
 
 
-@intrinsic
+@_intrinsic
 def total(typing_context: Any, value: Any) -> Any:
     """Sum over lanes, as a tree."""
 
@@ -154,7 +160,7 @@ def _exp2_polynomial(degree: int) -> list[float]:
 _EXP2 = {32: (_exp2_polynomial(6), 23, 127), 64: (_exp2_polynomial(12), 52, 1023)}
 
 
-@intrinsic
+@_intrinsic
 def exp2(typing_context: Any, value: Any) -> Any:
     """2^value for value <= 0, exactly 0 where it would not be a normal number."""
 

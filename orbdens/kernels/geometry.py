@@ -135,7 +135,8 @@ def wrap(points: Array, structure_of_point: Index, cells: Array, pbc: npt.NDArra
     inverse = np.linalg.inv(cells)
     fractional = np.einsum("ni,nij->nj", points, inverse[structure_of_point])
     shift: Array = np.where(pbc[structure_of_point], np.floor(fractional), 0.0)
-    return points - np.einsum("ni,nij->nj", shift, cells[structure_of_point])
+    moved: Array = points - np.einsum("ni,nij->nj", shift, cells[structure_of_point])
+    return moved
 
 
 @njit(cache=True, nogil=True)

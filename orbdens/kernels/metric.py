@@ -21,7 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from orbdens.kernels.wigner import edge_rotations
 
@@ -66,7 +66,9 @@ def pair_overlap(l: int, exponents: Tensor, l2: int, exponents2: Tensor, distanc
     # N: 4π times the k-space radial factors √π / (2^(l+2) α^(l+3/2)) of both, over (2π)³, times the norms in r-space.
     scale = 16 * math.pi**2 / (8 * math.pi**3)
     for power, alpha in ((l, a), (l2, b)):
-        norm = torch.sqrt(2 ** (2 * power + 3.5) * alpha ** (power + 1.5) / _double_factorial(2 * power + 1) / math.pi**0.5)
+        norm = torch.sqrt(
+            2 ** (2 * power + 3.5) * alpha ** (power + 1.5) / _double_factorial(2 * power + 1) / math.pi**0.5
+        )
         scale = scale * norm * math.pi**0.5 / 2 ** (power + 2) / alpha ** (power + 1.5)
     gauss = scale * torch.exp(-x)
     result = torch.zeros(len(distance), min(l, l2) + 1, len(exponents), len(exponents2)).to(distance)
@@ -81,7 +83,7 @@ def pair_overlap(l: int, exponents: Tensor, l2: int, exponents2: Tensor, distanc
     return result
 
 
-class OverlapMetric(nn.Module):
+class OverlapMetric:
     """Squared L2 norms of densities given by coefficients of radially orthonormal orbitals.
 
     Overlaps of two sites are interpolated (cubic, spacing ``STEP``) in tables of the closed form, one table per pair of
@@ -96,16 +98,22 @@ class OverlapMetric(nn.Module):
     STEP = 0.025
 
     def __init__(self, radials: list[list[tuple[Tensor, Tensor]]], reach: float) -> None:
-        super().__init__()
         self.reach = reach
         self.counts = [[transform.shape[1] for _, transform in one] for one in radials]
+        self._tables: dict[tuple[int, int], list[Tensor]] = {}
         distance = torch.arange(-1, math.ceil(reach / self.STEP) + 3, dtype=torch.float64) * self.STEP
         for first in range(len(radials)):
             for second in range(first, len(radials)):
-                for m, table in enumerate(_pair_tables(radials[first], radials[second], distance)):
-                    self.register_buffer(f"table_{first}_{second}_{m}", table.float(), persistent=False)
+                tables = _pair_tables(radials[first], radials[second], distance)
+                self._tables[first, second] = [table.float() for table in tables]
 
-    def forward(
+    def to(self, device: torch.device) -> OverlapMetric:
+        """Move the tables, in place."""
+        for pair, tables in self._tables.items():
+            self._tables[pair] = [table.to(device) for table in tables]
+        return self
+
+    def __call__(
         self,
         coefficients: list[Tensor],
         site_type: Tensor,
@@ -140,7 +148,9 @@ class OverlapMetric(nn.Module):
         types = site_type[pair_index]
         swap = types[0] > types[1]
         first, second = (torch.where(swap, pair_index[1 - k], pair_index[k]) for k in (0, 1))
-        rotations = edge_rotations(torch.where(swap[:, None], -pair_vector, pair_vector), max(map(len, self.counts)) - 1)
+        rotations = edge_rotations(
+            torch.where(swap[:, None], -pair_vector, pair_vector), max(map(len, self.counts)) - 1
+        )
         for a in range(len(coefficients)):
             for b in range(a, len(coefficients)):
                 pairs = ((site_type[first] == a) & (site_type[second] == b)).nonzero()[:, 0]
@@ -150,10 +160,10 @@ class OverlapMetric(nn.Module):
                 left = self._in_frame(coefficients[a][row[first[pairs]]], turn, self.counts[a])
                 right = self._in_frame(coefficients[b][row[second[pairs]]], turn, self.counts[b])
                 at = length[pairs] / self.STEP
-                shared = sum(
-                    (x * (self._table(a, b, m, at, x.shape[1], y.shape[1]) @ y)).sum(dim=(1, 2))
-                    for m, (x, y) in enumerate(zip(left, right, strict=False))
-                )
+                shared = torch.zeros_like(at)
+                for m, (x, y) in enumerate(zip(left, right, strict=False)):
+                    table = self._table(a, b, m, at, x.shape[1], y.shape[1])
+                    shared = shared + (x * (table @ y)).sum(dim=(1, 2))
                 total = total.index_add(0, structure_of_site[first[pairs]], 2 * shared)
         return total
 
@@ -171,7 +181,7 @@ class OverlapMetric(nn.Module):
 
     def _table(self, a: int, b: int, m: int, at: Tensor, rows: int, columns: int) -> Tensor:
         """Four-point Lagrange interpolation of a table at distances in units of STEP, [n_pairs, rows, columns]."""
-        table: Tensor = self.get_buffer(f"table_{a}_{b}_{m}")
+        table = self._tables[a, b][m]
         node = at.floor().long()
         u = at - node
         weights = torch.stack(
@@ -184,7 +194,7 @@ class OverlapMetric(nn.Module):
             dim=1,
         )
         nodes = node[:, None] + torch.arange(4, device=at.device)
-        values = nn.functional.embedding_bag(nodes, table, per_sample_weights=weights.to(table.dtype), mode="sum")
+        values = torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=weights.to(table.dtype), mode="sum")
         return values.reshape(-1, rows, columns)
 
 

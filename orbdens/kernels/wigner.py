@@ -17,7 +17,6 @@ from torch import Tensor
 @lru_cache
 def _y_rotation_series(l: int) -> Tensor:
     """Coefficients [2l+1, (2l+1)²] of D_y(-θ) over (1, cos θ, ..., cos lθ, sin θ, ..., sin lθ), float64."""
-    from e3nn import o3
 
     angles = torch.arange(2 * l + 1, dtype=torch.float64) * (2 * math.pi / (2 * l + 1))
     orders = torch.arange(l + 1, dtype=torch.float64)

@@ -33,9 +33,7 @@ class Backbone(nn.Module):
         )
         self.seed = nn.Linear(hidden, (l_max + 1) * channels)
         self.norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
-        self.convolutions = nn.ModuleList(
-            EdgeConvolution(l_max, m_max, channels, hidden) for _ in range(config.layers)
-        )
+        self.convolutions = nn.ModuleList(EdgeConvolution(l_max, m_max, channels, hidden) for _ in range(config.layers))
         self.inner_norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
         self.updates = nn.ModuleList(FeedForward(l_max, channels, 2 * channels) for _ in range(config.layers))
         self.last_norm = DegreeNorm(l_max, channels)

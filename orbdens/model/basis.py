@@ -23,7 +23,7 @@ from orbdens.errors import UserError
 from orbdens.kernels import Shells, normalisation
 from orbdens.units import BOHR
 
-DROP = 1e-5
+DROP = 1e-7
 """Smallest eigenvalue of a radial overlap that is kept, relative to the largest."""
 
 
@@ -49,7 +49,7 @@ class Radial:
 
     @property
     def n_radial(self) -> int:
-        return self.to_primitive.shape[1]
+        return int(self.to_primitive.shape[1])
 
     @cached_property
     def charges(self) -> NDArray[np.float64]:

@@ -28,12 +28,12 @@ class Head(nn.Module):
     def __init__(self, basis: Basis, l_max: int, channels: int) -> None:
         super().__init__()
         self.basis = basis
-        self.linear = nn.ModuleList()
+        self.linear = nn.ParameterList()
         self.scalar = nn.ModuleList()
         for kind, radials in enumerate(basis.radials):
             width = max(radial.n_radial for radial in radials)
             linear = nn.Parameter(torch.randn(len(radials), channels, width) * (0.1 / math.sqrt(channels)))
-            self.linear.append(nn.ParameterList([linear]))
+            self.linear.append(linear)
             first = nn.Linear(channels, 2 * channels)
             last = nn.Linear(2 * channels, radials[0].n_radial)
             nn.init.normal_(last.weight, std=0.1 / math.sqrt(2 * channels))
@@ -68,9 +68,13 @@ class Head(nn.Module):
                 # A floor, so that no direction is closed where few records leave no spread.
                 floor = 1e-8 + 1e-6 * covariance.diagonal().max()
                 spread, directions = torch.linalg.eigh(covariance)
-                self.get_buffer(f"factor_{kind}_{radial.l}").copy_((directions * (spread.clamp(min=0) + floor).sqrt()).flip(1))
+                self.get_buffer(f"factor_{kind}_{radial.l}").copy_(
+                    (directions * (spread.clamp(min=0) + floor).sqrt()).flip(1)
+                )
 
-    def forward(self, features: Tensor, site_type: Tensor, structure_of_site: Tensor, n_electrons: Tensor) -> list[Tensor]:
+    def forward(
+        self, features: Tensor, site_type: Tensor, structure_of_site: Tensor, n_electrons: Tensor
+    ) -> list[Tensor]:
         """
         Args:
             features: [n_sites, (l_max + 1)², channels].
@@ -89,7 +93,7 @@ class Head(nn.Module):
             for radial in radials:
                 l, n = radial.l, radial.n_radial
                 rows = x[:, l * l : (l + 1) ** 2]
-                out = rows @ self.linear[kind][0][l, :, :n]
+                out = rows @ self.linear[kind][l, :, :n]
                 if l == 0:
                     out = out + self.scalar[kind](x[:, 0])[:, None]
                 part = out @ self.get_buffer(f"factor_{kind}_{l}").T
@@ -101,7 +105,7 @@ class Head(nn.Module):
         return self._with_electrons(coefficients, where, n_electrons)
 
     def _with_electrons(self, coefficients: list[Tensor], where: list[Tensor], n_electrons: Tensor) -> list[Tensor]:
-        """Shift l = 0 so that every structure holds its electrons, along the likeliest direction: covariance · charge."""
+        """Shift l = 0 so that every structure holds its electrons, the likeliest way: along covariance · charge."""
         count = torch.zeros_like(n_electrons, dtype=torch.float64)
         yielded = torch.zeros_like(count)
         shifts = []

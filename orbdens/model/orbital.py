@@ -7,30 +7,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from orbdens.config import OrbitalConfig
 from orbdens.data.batch import Graph, make_graph
-from orbdens.data.cache import TensorCache
 from orbdens.data.store import Store
 from orbdens.density import Density, DensityField
 from orbdens.density_model import DensityModel, Progress, Record
-from orbdens.kernels.metric import OverlapMetric
 from orbdens.model.backbone import Backbone
 from orbdens.model.basis import Basis, even_tempered
 from orbdens.model.head import Head
-from orbdens.model.projection import fit_records
+from orbdens.model.objective import Objective, OverlapObjective, PointsObjective
 from orbdens.sites import place_sites
 from orbdens.structure import Structure
-
-OVERLAP_REACH = 12.0
-"""Å; the most diffuse orbitals in use (0.3 Å⁻²) overlap by less than 1e-9 there."""
-
-STATISTICS = 200
-"""Training records whose fits set the scales of the head."""
 
 
 class OrbitalModel(DensityModel):
@@ -44,9 +35,7 @@ class OrbitalModel(DensityModel):
         self.basis = Basis.from_json(facts["basis"])
         self.backbone = Backbone(config, len(self.basis.types))
         self.head = Head(self.basis, config.l_max, config.channels)
-        self._metric: OverlapMetric | None = None
-        self._fits: TensorCache | None = None
-        self._examples: dict[str, Graph] = {}
+        self._objective: Objective | None = None
 
     @classmethod
     def facts_from(cls, config: OrbitalConfig, store: Store, keys: Sequence[str]) -> dict[str, Any]:
@@ -58,19 +47,9 @@ class OrbitalModel(DensityModel):
         }
 
     def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
-        self._fits = fit_records(store, keys, self.basis, self.config.sites, cache / "fits", progress)
-        places = np.unique(np.linspace(0, len(keys) - 1, STATISTICS).round().astype(int))
-        self.head.fit_statistics(
-            (self.basis.index(self._sites(store[keys[i]].structure).types), self._fits.get(keys[i])["coefficients"])
-            for i in places
-        )
-        self._metric = OverlapMetric(
-            [
-                [(torch.as_tensor(r.exponents), torch.as_tensor(r.to_primitive.copy())) for r in radials]
-                for radials in self.basis.radials
-            ],
-            OVERLAP_REACH,
-        )
+        kind = OverlapObjective if self.config.objective == "overlap" else PointsObjective
+        self._objective = kind(self.config, self.basis, store, keys, cache / "fits", progress)
+        self.head.fit_statistics(self._objective.statistics())
 
     def _sites(self, structure: Structure) -> Any:
         return place_sites(structure, self.config.sites)
@@ -81,14 +60,8 @@ class OrbitalModel(DensityModel):
         return make_graph(structure, sites, self.basis.index(sites.types), self.config.cutoff, electrons)
 
     def example(self, key: str, record: Record, rng: np.random.Generator) -> Graph:
-        if key not in self._examples:
-            assert self._fits is not None, "prepare() comes first"
-            graph = self._graph(record.structure)
-            fit = self._fits.get(key)
-            graph.fit = fit["coefficients"]
-            graph.norm = fit["norm"]
-            self._examples[key] = graph
-        return self._examples[key]
+        assert self._objective is not None, "prepare() comes first"
+        return self._objective.example(key, record, self._graph, rng)
 
     def collate(self, examples: list[Graph]) -> Graph:
         batch: Graph = Batch.from_data_list(examples)
@@ -101,19 +74,8 @@ class OrbitalModel(DensityModel):
         return result
 
     def loss(self, batch: Graph) -> Tensor:
-        """Mean over structures of ‖ρ − ρ_fit‖ / ‖ρ_fit‖ (L2, analytic)."""
-        assert self._metric is not None, "prepare() comes first"
-        errors = []
-        sizes = torch.tensor(self.basis.sizes, device=batch.fit.device)[batch.site_type]
-        starts = sizes.cumsum(0) - sizes
-        for kind, predicted in enumerate(self(batch)):
-            mine = starts[batch.site_type == kind]
-            columns = torch.arange(predicted.shape[1], device=mine.device)
-            errors.append(predicted - batch.fit[mine[:, None] + columns])
-        squares = self._metric(
-            errors, batch.site_type, batch.pair_index, batch.pair_vector, batch.batch, batch.num_graphs
-        )
-        return ((squares.clamp(min=0) + 1e-12).sqrt() / batch.norm).mean()
+        assert self._objective is not None, "prepare() comes first"
+        return self._objective.loss(self(batch), batch)
 
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
         graphs = [self._graph(structure) for structure in structures]

@@ -20,15 +20,20 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from orbdens.data.cache import TensorCache
-from orbdens.data.store import LabelBasis, OrbitalRecord, Store
+from orbdens.data.sampling import draw_voxels
+from orbdens.data.store import GridRecord, LabelBasis, OrbitalRecord, Store
 from orbdens.density_model import Progress
-from orbdens.errors import UserError
-from orbdens.kernels import normalisation
+from orbdens.kernels import normalisation, orbital_fields
 from orbdens.model.basis import Basis
 from orbdens.sites import place_sites
 from orbdens.units import BOHR
 
-RIDGE = 1e-7
+POINTS_PER_COEFFICIENT = 8
+
+GRID_RIDGE = 1e-5
+"""Ridge of fits on sampled points, whose noise must not be fitted."""
+
+RIDGE = 1e-8
 """Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
 
 
@@ -39,7 +44,7 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
         ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order, and ``norm`` [1], the L2 norm
         ‖ρ_f‖ of the fitted density in e/Å^(3/2).
     """
-    from pyscf import df, gto
+    from pyscf import df
     from scipy.linalg import cho_factor, cho_solve
 
     structure = record.structure
@@ -47,10 +52,7 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
     labels, scale = _label_molecule(structure.numbers, structure.positions, label_basis)
     fitting = _molecule(
         placed.positions,
-        [
-            [(r.l, [(e, 1.0)]) for r in basis.radials[kind] for e in r.exponents]
-            for kind in basis.index(placed.types)
-        ],
+        [[(r.l, [(e, 1.0)]) for r in basis.radials[kind] for e in r.exponents] for kind in basis.index(placed.types)],
     )
     orbitals = (record.orbitals.astype(np.float64) * scale[:, None])[_our_row(labels)]
     density_matrix = (orbitals * record.occupations) @ orbitals.T
@@ -63,6 +65,35 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
     metric = transform.T @ overlap @ transform
     b = transform.T @ b
     fit = cho_solve(cho_factor(metric + RIDGE * np.eye(len(b))), b)
+    norm = np.sqrt(fit @ metric @ fit)
+    return {"coefficients": torch.tensor(fit, dtype=torch.float32), "norm": torch.tensor([norm], dtype=torch.float32)}
+
+
+def fit_grid_record(record: GridRecord, basis: Basis, sites: str, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """As ``fit_record``, from a weighted least-squares fit on ``POINTS_PER_COEFFICIENT`` times as many grid points."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    structure = record.structure
+    placed = place_sites(structure, sites)
+    kinds = basis.index(placed.types)
+    transform = _transform(basis, kinds).toarray()
+    n = transform.shape[1]
+    points, weights, labels = draw_voxels(record, POINTS_PER_COEFFICIENT * n, rng)
+    cell = None if structure.cell is None else torch.as_tensor(structure.cell)[None]
+    orbitals = orbital_fields(
+        torch.as_tensor(points),
+        torch.tensor([0, len(points)]),
+        torch.as_tensor(placed.positions),
+        torch.as_tensor(kinds),
+        torch.tensor([0, len(kinds)]),
+        basis.shells,
+        torch.as_tensor(transform),
+        cells=cell,
+        pbc=None if cell is None else torch.tensor([structure.pbc]),
+    ).numpy()
+    weighted = orbitals * weights[:, None]
+    metric = weighted.T @ orbitals
+    fit = cho_solve(cho_factor(metric + GRID_RIDGE * np.eye(n)), weighted.T @ labels)
     norm = np.sqrt(fit @ metric @ fit)
     return {"coefficients": torch.tensor(fit, dtype=torch.float32), "norm": torch.tensor([norm], dtype=torch.float32)}
 
@@ -99,7 +130,10 @@ def _label_molecule(
         site: list[tuple[int, list[tuple[float, float]]]] = []
         for shell in label_basis.elements[chemical_symbols[number]]:
             a = np.array(shell.exponents)
-            c = np.array(shell.weights) / normalisation(shell.l, torch.tensor(shell.exponents, dtype=torch.float64)).numpy()
+            c = (
+                np.array(shell.weights)
+                / normalisation(shell.l, torch.tensor(shell.exponents, dtype=torch.float64)).numpy()
+            )
             overlap = (2 * np.sqrt(np.outer(a, a)) / np.add.outer(a, a)) ** (shell.l + 1.5)
             norms += [float(np.sqrt(c @ overlap @ c))] * (2 * shell.l + 1)
             site.append((shell.l, list(zip(a.tolist(), c.tolist(), strict=True))))
@@ -129,8 +163,8 @@ def _fit_key(key: str) -> dict[str, torch.Tensor]:
     assert _worker is not None
     store, basis, sites = _worker
     record = store[key]
-    if not isinstance(record, OrbitalRecord):
-        raise UserError(f"{key} is a grid record: train on it with model.objective=points")
+    if isinstance(record, GridRecord):
+        return fit_grid_record(record, basis, sites, np.random.default_rng(0))
     assert store.manifest.label_basis is not None
     return fit_record(record, store.manifest.label_basis, basis, sites)
 

@@ -1,0 +1,139 @@
+"""What the orbital model promises beyond the common contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from orbdens.config import OrbitalConfig
+from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
+from orbdens.data.dataset import label_on_grid
+from orbdens.density import Density
+from orbdens.grid import Grid
+from orbdens.metrics import nmae
+from orbdens.model.orbital import OrbitalModel
+from orbdens.structure import Structure
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "ethanol"
+SMALL = {"channels": 8, "layers": 1, "l_max": 3, "basis": {"beta": 2.0, "l_max": 3}}
+
+
+def _prepared(tmp_path: Path, store: Store, **options: object) -> OrbitalModel:
+    torch.manual_seed(0)
+    config = OrbitalConfig.model_validate({**SMALL, **options})
+    model = OrbitalModel(config, OrbitalModel.facts_from(config, store, store.keys()))
+    model.prepare(store, store.keys(), tmp_path, lambda *_: None)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> OrbitalModel:
+    return _prepared(tmp_path_factory.mktemp("cache"), Store(GOLDEN)).eval()
+
+
+@pytest.mark.parametrize("charge", [-1, 0, 2])
+def test_electron_count_is_exact(model: OrbitalModel, charge: int) -> None:
+    structure = Store(GOLDEN)[Store(GOLDEN).keys()[0]].structure
+    (field,) = model.predict([Structure(structure.numbers, structure.positions, charge=charge)])
+    assert abs(field.n_electrons - (20 - charge)) < 1e-5
+
+
+def test_a_lone_atom_has_its_electrons_and_is_round(model: OrbitalModel) -> None:
+    (field,) = model.predict([Structure(np.array([8]), np.zeros((1, 3)))])
+    assert abs(field.n_electrons - 6) < 1e-5
+    values = field.at(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, -1.0], [0.6, 0.8, 0]]))
+    np.testing.assert_allclose(values, values[0], rtol=1e-5)
+
+
+def test_charge_and_multiplicity_are_inputs(model: OrbitalModel) -> None:
+    structure = Store(GOLDEN)[Store(GOLDEN).keys()[0]].structure
+    fields = model.predict(
+        [Structure(structure.numbers, structure.positions, multiplicity=multiplicity) for multiplicity in (1, 3)]
+    )
+    values = [field.at(structure.positions) for field in fields]
+    assert np.abs(values[0] - values[1]).max() > 1e-6
+
+
+def test_messages_fade_at_the_cut_off(tmp_path: Path) -> None:
+    """An atom moved through the cut-off changes the density smoothly."""
+    model = _prepared(tmp_path, Store(GOLDEN), cutoff=3.0).eval()
+    values = []
+    for distance in (2.999, 3.0, 3.001):
+        structure = Structure(np.array([8, 1]), np.array([[0, 0, 0], [0, 0, distance]], dtype=float))
+        values.append(model.predict([structure])[0].at(np.array([[0.3, 0.4, -0.2]]))[0])
+    assert abs(values[2] - values[0]) < 1e-3 * abs(values[1])
+    assert abs((values[2] - values[1]) - (values[1] - values[0])) < 1e-4 * abs(values[1])
+
+
+def test_fit_is_the_best_density_of_the_basis(tmp_path: Path) -> None:
+    """The loss of the fit itself is zero, and its density is near the label's."""
+    store = Store(GOLDEN)
+    model = _prepared(tmp_path, store)
+    key = store.keys()[0]
+    record = store[key]
+    batch = model.collate([model.example(key, record, np.random.default_rng(0))])
+    starts = np.cumsum([0, *(model.basis.sizes[k] for k in batch.site_type.tolist())])
+    rows: list[list[torch.Tensor]] = [[] for _ in model.basis.types]
+    for site, kind in enumerate(batch.site_type.tolist()):
+        rows[kind].append(batch.fit[starts[site] : starts[site + 1]])
+    assert model._objective is not None
+    assert float(model._objective.loss([torch.stack(row) for row in rows], batch)) < 1e-5
+    shells = []
+    for site, kind in enumerate(batch.site_type.tolist()):
+        start = int(starts[site])
+        for radial in model.basis.radials[kind]:
+            size = radial.n_radial * (2 * radial.l + 1)
+            block = batch.fit[start : start + size].double().numpy().reshape(radial.n_radial, -1)
+            shells.append((radial.to_primitive @ block).reshape(-1))
+            start += size
+    structure = record.structure
+    field = Density(
+        structure, structure.positions, batch.site_type.numpy(), model.basis.shells, np.concatenate(shells), None
+    )
+    grid = Grid.around(structure, 0.3, 4.0)
+    assert nmae(field.on(grid), label_on_grid(record, grid, store)) < 1.5
+
+
+@pytest.mark.parametrize("kind", ["orbitals", "grid"])
+def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
+    """The loss on fresh points falls, for orbital records and for grid records alike."""
+    store = Store(GOLDEN)
+    if kind == "grid":
+        store = _as_grids(store, tmp_path / "grids")
+    model = _prepared(tmp_path / "cache", store, objective="points", points_per_structure=400)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    losses = []
+    for step in range(25):
+        keys = store.keys()[:2]
+        examples = [model.example(k, store[k], np.random.default_rng((step, i))) for i, k in enumerate(keys)]
+        loss = model.loss(model.collate(examples))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+
+
+def _as_grids(store: Store, path: Path) -> Store:
+    manifest = store.manifest
+    with StoreWriter(
+        path,
+        Manifest(
+            level=manifest.level,
+            density=manifest.density,
+            valence_electrons=manifest.valence_electrons,
+            label_basis=None,
+            provenance={},
+        ),
+    ) as writer:
+        for key in store.keys()[:2]:
+            record = store[key]
+            assert isinstance(record, OrbitalRecord)
+            grid = Grid.around(record.structure, 0.3, 3.0)
+            values = label_on_grid(record, grid, store)
+            writer.put(key, GridRecord(record.structure, grid.origin, grid.steps, values))
+        writer.finish({"train": store.keys()[:2]})
+    return Store(path)
