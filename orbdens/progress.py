@@ -41,7 +41,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._live:
+            self._progress.stop()
 
     def count(self, name: str, done: int, total: int) -> None:
         """Progress of a task that counts, e.g. records."""
