@@ -90,7 +90,7 @@ def _from_frame(atoms: ase.Atoms, where: str) -> Structure:
     for name, lowest in (("charge", -np.inf), ("multiplicity", 1)):
         value = atoms.info.get(name, 1)
         if not isinstance(value, int | float | np.integer | np.floating) or value % 1 != 0 or value < lowest:
-            raise UserError(f"{where}: expected a whole number as {name}, but got {value!r}")
+            raise UserError(f"{where}: expected a whole number as {name}, but got {value}")
     return Structure.from_ase(atoms).check(where)
 
 

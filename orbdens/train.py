@@ -73,10 +73,20 @@ class _Run(lightning.LightningModule):
         batches = EndlessBatches(
             self.train_keys, self.options.batch_size, self.options.seed, start=self.trainer.global_step
         )
-        return DataLoader(Examples(self.model, self.store), batch_sampler=batches, collate_fn=self.model.collate)
+        return DataLoader(
+            Examples(self.model, self.store),
+            batch_sampler=batches,
+            collate_fn=self.model.collate,
+            generator=torch.Generator(),  # else each new loader draws from torch's own, and a resumed run differs
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.labels, batch_size=self.options.batch_size, collate_fn=list)  # type: ignore[arg-type]
+        return DataLoader(
+            self.labels,  # type: ignore[arg-type]
+            batch_size=self.options.batch_size,
+            collate_fn=list,
+            generator=torch.Generator(),
+        )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if isinstance(batch, list):  # labels to validate on stay where they are
@@ -233,6 +243,7 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
         torch.set_num_threads(options.threads)
     store = open_store(config.data.store)
     keys, validation_keys = splits_of(store, config.data)
+    store[keys[0]]  # a damaged store is told before anything is written
     _claim(out, config, resume, force)
     lightning.seed_everything(options.seed, workers=True, verbose=False)
     with Display() as display, _quiet():

@@ -1,0 +1,79 @@
+"""Configs: the shipped ones are valid and complete enough; mistakes are told in one sentence that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orbdens.config import Config, find_config, load_config
+from orbdens.errors import UserError
+
+SHIPPED = find_config(Path("lithium-oxide.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    assert isinstance(load_config(path), Config)
+
+
+def test_a_config_survives_being_written() -> None:
+    config = load_config(SHIPPED)
+    assert Config.model_validate(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+
+
+def test_every_option_has_a_description() -> None:
+    seen: list[type] = [Config]
+    for model in seen:
+        for name, field in model.model_fields.items():
+            nested = getattr(field.annotation, "__args__", [field.annotation])
+            seen += [t for t in nested if isinstance(t, type) and hasattr(t, "model_fields") and t not in seen]
+            assert model is Config or name == "kind" or field.description, f"{model.__name__}.{name}"
+
+
+def test_overrides_are_yaml_values() -> None:
+    config = load_config(SHIPPED, ["training.minutes=3", "model.channels=8", "data.n_train=null"])
+    assert (config.training.minutes, config.data.n_train) == (3.0, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("training.learningrate=1", "unknown option 'training.learningrate'; did you mean 'training.learning_rate'?"),
+        ("model.basis.bta=2", "unknown option 'model.basis.bta'; did you mean 'model.basis.beta'?"),
+        ("modle.channels=8", "unknown option 'modle'; did you mean 'model'?"),
+        ("model.channels=many", "option 'model.channels': .*integer.*got 'many'"),
+        ("model.channels=1", "option 'model.channels': .*greater than or equal to 4.*got 1"),
+        ("model.kind=unet", "option 'model.*unet"),
+        ("training.minutes=null", "a run needs an end"),
+        ("data=5", "option 'data'"),
+        ("training.minutes", "expected key=value"),
+        ("training.minutes.x=1", "'minutes' is a value, not a section"),
+        ("training.minutes=[1", "no YAML value"),
+    ],
+)
+def test_mistakes_in_overrides_are_told(override: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_config(SHIPPED, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_in_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read"):
+        load_config(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    for text, sentence in (
+        ("data: [", "not a YAML file"),
+        ("- 1", "sections"),
+        ("", "sections"),
+        ("data: {}", "missing"),
+    ):
+        broken.write_text(text)
+        with pytest.raises(UserError, match=sentence):
+            load_config(broken)
+
+
+def test_a_config_that_ships_is_found_by_name(tmp_path: Path) -> None:
+    assert find_config(tmp_path / "lithium-oxide.yaml") == SHIPPED
+    assert find_config(tmp_path / "none.yaml") == tmp_path / "none.yaml"
