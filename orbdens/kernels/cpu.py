@@ -47,7 +47,7 @@ class _Prepared:
     def __init__(self, problem: Problem, at_least: float) -> None:
         problem.check()
         self.tables = tables(problem)
-        self.scene, cells = scene(problem, at_least)
+        self.scene, cells = scene(problem, self.tables, at_least)
         points, point_ptr = problem.points.detach().numpy(), problem.point_ptr.numpy()
         if cells is not None and problem.pbc is not None:
             structure = np.repeat(np.arange(problem.n_structures), np.diff(point_ptr))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .cpu_loops import displacements, find_candidates, load_block, radial_rows
+from .cpu_loops import displacements, load_block, load_unit, radial_rows
 from .cpu_math import (
     GRADIENT_FACTOR,
     GRADIENT_SOURCE,
@@ -16,10 +16,10 @@ from .cpu_math import (
     product,
 )
 from .cpu_prepare import BLOCK
-from .cpu_vector import VECTOR_BYTES, compiled, fma, load, splat, store, total
+from .cpu_vector import VECTOR_BYTES, compiled, fma, inlined, load, splat, store, total
 
 
-@compiled
+@inlined
 def derivative_rows(tables: Any, scene: Any, site: int, n: int, l: int, nearest2: float, bend: bool, work: Any) -> None:
     """Derivatives of the n radial functions found by ``radial_rows``, into work.radial[1] and, with bend, [2]."""
     steep = work.radial[1]
@@ -64,9 +64,9 @@ def derivatives(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks
     real = out.dtype.type
     s, angular, values = work.s, work.angular, work.values
     for unit in range(task, blocks.unit_structure.size, n_tasks):
-        n_near = find_candidates(blocks, scene, unit, work)
+        n_near = load_unit(blocks, scene, unit, work)
         for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, block, work)
+            count = load_block(blocks, unit, block, work)
             values[:5] = real(0.0)
             for i in range(n_near):
                 site = scene.image_site[work.near[i]]
@@ -117,9 +117,9 @@ def vjp(
     s, weighted, z, values = work.s, work.weighted, work.z, work.values
     radial, steep, angular = work.radial[0], work.radial[1], work.angular
     for unit in range(task, blocks.unit_structure.size, n_tasks):
-        n_near = find_candidates(blocks, scene, unit, work)
+        n_near = load_unit(blocks, scene, unit, work)
         for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, block, work)
+            count = load_block(blocks, unit, block, work)
             start = blocks.block_ptr[block]
             # rows of values: gradient at the points 0-2, cotangents 3, gradient of one site's field 4-6
             values[:4] = real(0.0)
@@ -143,8 +143,7 @@ def vjp(
                     while index < last:
                         n, index = radial_rows(tables, scene, site, index, last, nearest2, work)
                         if want_coefficients:
-                            for j in range(n):
-                                add_dots(radial, j, weighted, l * l, 2 * l + 1, grads.lanes, work.offsets[j])
+                            add_dots(radial, n, weighted, l * l, 2 * l + 1, grads.lanes, work.offsets)
                         if want_radial:
                             z[:n] = real(0.0)
                             contract(c, work.offsets, n, work.orders, 2 * l + 1, weighted[l * l :], z, 0)
@@ -170,7 +169,7 @@ def vjp(
                         grads.points[blocks.order[start + p], axis] += values[axis, p]
 
 
-@compiled
+@inlined
 def radial_gradients(
     tables: Any, scene: Any, site: int, row: int, nearest2: float, work: Any, grads: Any
 ) -> None:

@@ -4,78 +4,72 @@ from __future__ import annotations
 
 from typing import Any
 
-from .cpu_math import add_gaussian, contract, harmonics, product
+from .cpu_math import add_gaussian, add_harmonic_sum, contract, displace, harmonics, product
 from .cpu_prepare import BLOCK, ROWS
-from .cpu_vector import VECTOR_BYTES, compiled, fma, load, store
+from .cpu_vector import compiled, inlined
 
 BEYOND = 1e30  # stands for r² beyond the cut-off; its exponential is exactly 0
 
 
-@compiled
-def load_block(blocks: Any, block: int, work: Any) -> int:
-    """Points of a block relative to its first one into work.local, padded with it; returns their number."""
-    real = work.local.dtype.type
-    first = blocks.block_ptr[block]
-    count = blocks.block_ptr[block + 1] - first
-    for axis in range(3):
-        origin = float(blocks.points[blocks.order[first], axis])
-        work.origin[axis] = origin
-        for p in range(count):
-            work.local[axis, p] = real(float(blocks.points[blocks.order[first + p], axis]) - origin)
-        for p in range(count, BLOCK):
-            work.local[axis, p] = real(0.0)
-    return int(count)
+@inlined
+def load_unit(blocks: Any, scene: Any, unit: int, work: Any) -> int:
+    """Points of a unit into work.gathered, the images that reach the box around them into work.near.
 
-
-@compiled
-def find_candidates(blocks: Any, scene: Any, unit: int, work: Any) -> int:
-    """Images that reach the box around the points of a unit, into work.near; returns their number."""
-    low, high = work.box[0], work.box[1]
+    Returns:
+        number of images.
+    """
     start = blocks.block_ptr[blocks.unit_ptr[unit]]
+    n_points = blocks.block_ptr[blocks.unit_ptr[unit + 1]] - start
     for axis in range(3):
-        low[axis] = high[axis] = blocks.points[blocks.order[start], axis]
-    for i in range(start, blocks.block_ptr[blocks.unit_ptr[unit + 1]]):
-        for axis in range(3):
-            value = float(blocks.points[blocks.order[i], axis])
-            low[axis] = min(low[axis], value)
-            high[axis] = max(high[axis], value)
+        low = high = blocks.points[blocks.order[start], axis]
+        for i in range(n_points):
+            value = blocks.points[blocks.order[start + i], axis]
+            work.gathered[axis, i] = value
+            low, high = min(low, value), max(high, value)
+        work.box[0, axis], work.box[1, axis] = low, high
     structure = blocks.unit_structure[unit]
     n = 0
     for image in range(scene.image_ptr[structure], scene.image_ptr[structure + 1]):
         distance2 = 0.0
         for axis in range(3):
             x = scene.image_position[image, axis]
-            distance2 += max(low[axis] - x, x - high[axis], 0.0) ** 2
+            distance2 += max(work.box[0, axis] - x, x - work.box[1, axis], 0.0) ** 2
         if distance2 <= scene.site_reach[scene.image_site[image]] ** 2:
             work.near[n] = image
             n += 1
     return n
 
 
-@compiled
+@inlined
+def load_block(blocks: Any, unit: int, block: int, work: Any) -> int:
+    """Points of a block of the loaded unit relative to its first one into work.local; returns their number.
+
+    The rest of the 64 stays at the first point.
+    """
+    first = blocks.block_ptr[block] - blocks.block_ptr[blocks.unit_ptr[unit]]
+    count = blocks.block_ptr[block + 1] - blocks.block_ptr[block]
+    for axis in range(3):
+        origin = work.gathered[axis, first]
+        work.origin[axis] = origin
+        for p in range(count):
+            work.local[axis, p] = work.gathered[axis, first + p] - origin
+        for p in range(count, BLOCK):
+            work.local[axis, p] = work.local.dtype.type(0.0)
+    return int(count)
+
+
+@inlined
 def displacements(scene: Any, image: int, work: Any) -> float:
-    """x, y, z, r² and screened r² of a block from an image into work.d; returns the smallest r²."""
-    local, d = work.local, work.d
-    real = d.dtype.type
+    """x, y, z, r² and screened r² of a block from an image into work.d; returns a lower bound on r²."""
+    real = work.d.dtype.type
     x0 = real(scene.image_position[image, 0] - work.origin[0])
     y0 = real(scene.image_position[image, 1] - work.origin[1])
     z0 = real(scene.image_position[image, 2] - work.origin[2])
     limit = real(min(scene.cutoff2, BEYOND))
-    beyond = real(BEYOND)
-    smallest = beyond
-    for p in range(BLOCK):
-        x, y, z = local[0, p] - x0, local[1, p] - y0, local[2, p] - z0
-        r2 = x * x + y * y + z * z
-        d[0, p] = x
-        d[1, p] = y
-        d[2, p] = z
-        d[3, p] = r2
-        d[4, p] = r2 if r2 <= limit else beyond
-        smallest = min(smallest, r2)
-    return float(smallest) * (1.0 - 1e-5)
+    return float(displace(work.local, x0, y0, z0, limit, real(BEYOND), work.d)) * (1.0 - 1e-5)
 
 
-@compiled
+@inlined
 def radial_rows(tables: Any, scene: Any, site: int, first: int, last: int, nearest2: float, work: Any) -> tuple[int, int]:
     """Radial functions of the shells in shell_order[first:last] that count at this block, up to ROWS of them.
 
@@ -88,9 +82,13 @@ def radial_rows(tables: Any, scene: Any, site: int, first: int, last: int, neare
     radial = work.radial[0]
     scale = scene.scalings[site] if scene.scalings.size else radial.dtype.type(1.0)
     entry = scene.reach_ptr[site] - tables.type_primitive[kind]
+    ahead = scene.shell_reach_ptr[site] - tables.group_shell_ptr[tables.group_ptr[kind]]
     n = 0
     index = first
     while index < last and n < ROWS:
+        if scene.shell_reach2[ahead + index] <= nearest2:
+            index = last
+            break
         shell = tables.shell_order[index]
         empty = True
         for q in range(tables.primitive_ptr[shell], tables.primitive_ptr[shell + 1]):
@@ -105,12 +103,12 @@ def radial_rows(tables: Any, scene: Any, site: int, first: int, last: int, neare
     return n, index
 
 
-@compiled
+@inlined
 def site_field(tables: Any, scene: Any, site: int, nearest2: float, c: Any, work: Any) -> int:
-    """Coefficients contracted with radial functions into work.angular[0], harmonics into work.s.
+    """Coefficients contracted with radial functions into work.angular[0].
 
     Returns:
-        largest l that counts, -1 for none; both arrays are set up to there.
+        largest l that counts, -1 for none; the array is set up to there.
     """
     kind = scene.site_type[site]
     angular = work.angular[0]
@@ -127,19 +125,17 @@ def site_field(tables: Any, scene: Any, site: int, nearest2: float, c: Any, work
                 angular[(l_max + 1) ** 2 : (l + 1) ** 2] = zero
                 l_max = l
             contract(c, work.orders, 2 * l + 1, work.offsets, n, work.radial[0], angular, l * l)
-    if l_max >= 0:
-        harmonics(l_max, work.d, work.s)
     return int(l_max)
 
 
 @compiled
 def forward(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: int, work: Any, out: Any) -> None:
     """Field of one channel, coefficients c [n_coefficients], into out [n_points]; task of n_tasks."""
-    s, angular, values = work.s, work.angular[0], work.values
+    values = work.values
     for unit in range(task, blocks.unit_structure.size, n_tasks):
-        n_near = find_candidates(blocks, scene, unit, work)
+        n_near = load_unit(blocks, scene, unit, work)
         for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, block, work)
+            count = load_block(blocks, unit, block, work)
             values[0] = out.dtype.type(0.0)
             for i in range(n_near):
                 site = scene.image_site[work.near[i]]
@@ -147,11 +143,8 @@ def forward(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: in
                 if nearest2 > scene.site_reach[site] ** 2:
                     continue
                 top = site_field(tables, scene, site, nearest2, c, work)
-                for p in range(0, BLOCK, VECTOR_BYTES // out.itemsize):
-                    total = load(values, 0, p)
-                    for k in range((top + 1) ** 2):
-                        total = fma(load(s, k, p), load(angular, k, p), total)
-                    store(values, 0, p, total)
+                if top >= 0:
+                    add_harmonic_sum(top, work.d, work.angular[0], values)
             first = blocks.block_ptr[block]
             for p in range(count):
                 out[blocks.order[first + p]] = values[0, p]
@@ -163,9 +156,9 @@ def forward_channels(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_
     n_channels = out.shape[1]
     values = work.values
     for unit in range(task, blocks.unit_structure.size, n_tasks):
-        n_near = find_candidates(blocks, scene, unit, work)
+        n_near = load_unit(blocks, scene, unit, work)
         for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, block, work)
+            count = load_block(blocks, unit, block, work)
             values[:] = out.dtype.type(0.0)
             for i in range(n_near):
                 site = scene.image_site[work.near[i]]

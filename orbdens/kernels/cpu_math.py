@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .cpu_prepare import BLOCK
-from .cpu_vector import VECTOR_BYTES, compiled, exp2, fma, load, splat, store, total
+from .cpu_vector import VECTOR_BYTES, below, compiled, exp2, fma, load, smallest, splat, store, total
 from .harmonics import gradient_table, recursion
 
 LOG2E = 1.4426950408889634
@@ -34,6 +34,45 @@ def harmonics(l_max: int, d: Any, out: Any) -> None:
             turned = x * cosine - y * sine
             sine = x * sine + y * cosine
             cosine = turned
+
+
+@compiled
+def add_harmonic_sum(l_max: int, d: Any, angular: Any, out: Any) -> None:
+    """out[0, 64] += sum over l² + l + m of angular times the solid harmonics of d, which are not kept."""
+    real = out.dtype.type
+    for p in range(0, BLOCK, VECTOR_BYTES // out.itemsize):
+        x, y, z, r2 = load(d, 0, p), load(d, 1, p), load(d, 2, p), load(d, 3, p)
+        cosine, sine = splat(real(1.0)), splat(real(0.0))
+        sum_ = load(out, 0, p)
+        for m in range(l_max + 1):
+            before, now = splat(real(0.0)), splat(real(START[m]))
+            even, odd = now * load(angular, m * m + 2 * m, p), now * load(angular, m * m, p)
+            for l in range(m + 1, l_max + 1):
+                after = real(UP[l, m]) * z * now - real(DOWN[l, m]) * r2 * before
+                before = now
+                now = after
+                even, odd = fma(now, load(angular, l * l + l + m, p), even), fma(now, load(angular, l * l + l - m, p), odd)
+            sum_ = fma(even, cosine, fma(odd, sine, sum_))
+            turned = x * cosine - y * sine
+            sine = x * sine + y * cosine
+            cosine = turned
+        store(out, 0, p, sum_)
+
+
+@compiled
+def displace(local: Any, x0: float, y0: float, z0: float, limit: float, beyond: float, d: Any) -> float:
+    """local [3, 64] minus a site, r², and r² or ``beyond`` where it is over the limit, into d; returns the least r²."""
+    lowest = splat(beyond)
+    for p in range(0, BLOCK, VECTOR_BYTES // d.itemsize):
+        x, y, z = load(local, 0, p) - splat(x0), load(local, 1, p) - splat(y0), load(local, 2, p) - splat(z0)
+        r2 = fma(x, x, fma(y, y, z * z))
+        store(d, 0, p, x)
+        store(d, 1, p, y)
+        store(d, 2, p, z)
+        store(d, 3, p, r2)
+        store(d, 4, p, below(r2, splat(limit), splat(beyond)))
+        lowest = below(r2, lowest, lowest)
+    return smallest(lowest)
 
 
 @compiled
@@ -100,14 +139,18 @@ def product(a: Any, i: int, b: Any, j: int, out: Any, row: int) -> None:
 
 
 @compiled
-def add_dots(a: Any, i: int, b: Any, j: int, n: int, lanes_out: Any, row: int) -> None:
-    """lanes_out[row + m] += a[i] * b[j + m] for m < n, summed over the 64 points up to one vector of lanes."""
+def add_dots(a: Any, n_a: int, b: Any, first: int, n_b: int, out: Any, offsets: Any) -> None:
+    """out[offsets[i] + m] += a[i] * b[first + m], i < n_a, m < n_b, summed over the 64 points to one vector of lanes."""
     lanes = VECTOR_BYTES // a.itemsize
-    for m in range(n):
-        sum_ = load(lanes_out, row + m, 0)
-        for p in range(0, BLOCK, lanes):
-            sum_ = fma(load(a, i, p), load(b, j + m, p), sum_)
-        store(lanes_out, row + m, 0, sum_)
+    for m in range(n_b):
+        for p in range(0, BLOCK, 4 * lanes):
+            q0, q1, q2 = p + lanes, p + 2 * lanes, p + 3 * lanes
+            b0, b1, b2, b3 = load(b, first + m, p), load(b, first + m, q0), load(b, first + m, q1), load(b, first + m, q2)
+            for i in range(n_a):
+                even = fma(load(a, i, p), b0, load(out, offsets[i] + m, 0))
+                odd = load(a, i, q0) * b1
+                even, odd = fma(load(a, i, q1), b2, even), fma(load(a, i, q2), b3, odd)
+                store(out, offsets[i] + m, 0, even + odd)
 
 
 @compiled

@@ -46,6 +46,8 @@ class Scene(NamedTuple):
     reach_ptr: Index
     reach2: Array
     site_reach: Array
+    shell_reach_ptr: Index  # first entry of shell_reach2 of each site
+    shell_reach2: Array  # largest reach2 of a shell and those after it in its group, in the order of shell_order
     scalings: Real  # empty where there are none
     cutoff2: float
 
@@ -63,6 +65,7 @@ class Blocks(NamedTuple):
 class Scratch(NamedTuple):
     """What one task writes to; the loops themselves do not allocate."""
 
+    gathered: Real  # [3, UNIT * 64] points of the unit
     local: Real  # [3, 64] points of the block from its origin
     d: Real  # [5, 64] x, y, z, r² from a site, and r² or huge beyond the cut-off
     radial: Real  # [3, ROWS, 64] radial functions; twice their derivative by r²; their part of the Laplacian
@@ -85,6 +88,7 @@ def scratch(scene: Scene, l_max: int, n_channels: int, dtype: np.dtype[np.floati
     """Scratch arrays of one task."""
     n_harmonics, n_orbitals = (l_max + 1) ** 2, ROWS * (2 * l_max + 1)
     return Scratch(
+        gathered=np.empty((3, UNIT * BLOCK), dtype),
         local=np.empty((3, BLOCK), dtype),
         d=np.empty((5, BLOCK), dtype),
         radial=np.empty((3, ROWS, BLOCK), dtype),
@@ -109,7 +113,9 @@ def tables(problem: Problem) -> Tables:
     shell_ptr, shell_l = shells.shell_ptr.numpy(), shells.shell_l.numpy()
     primitive_ptr = shells.primitive_ptr.numpy()
     shell_type = np.repeat(np.arange(shells.n_types), np.diff(shell_ptr))
-    order = np.lexsort((shell_l, shell_type))
+    # Wide shells first, so that the first one out of reach ends its group.
+    widest = np.minimum.reduceat(shells.exponents.detach().numpy(), primitive_ptr[:-1]) if shell_l.size else shell_l
+    order = np.lexsort((widest, shell_l, shell_type))
     key = shell_type[order] * 64 + shell_l[order]
     first = np.flatnonzero(np.diff(key, prepend=-1))
     ends = np.concatenate([[0], np.cumsum(2 * shell_l + 1)])
@@ -126,7 +132,7 @@ def tables(problem: Problem) -> Tables:
     )
 
 
-def scene(problem: Problem, at_least: float) -> tuple[Scene, Array | None]:
+def scene(problem: Problem, table: Tables, at_least: float) -> tuple[Scene, Array | None]:
     """Sites with images and radii; ``at_least`` is a floor under the coefficient norms used for screening.
 
     Returns:
@@ -157,6 +163,17 @@ def scene(problem: Problem, at_least: float) -> tuple[Scene, Array | None]:
         problem.tolerance,
         cutoff,
     )
+    shell_reach2 = geometry.suffix_reach(
+        site_type,
+        table.group_ptr,
+        table.group_shell_ptr,
+        table.shell_order,
+        primitive_ptr,
+        table.type_primitive,
+        reach_ptr,
+        reach2,
+        strength_ptr,
+    )
     positions = problem.site_positions.detach().to(torch.float64).numpy()
     cells = None
     if problem.cells is not None and problem.pbc is not None and bool(problem.pbc.any()):
@@ -177,6 +194,8 @@ def scene(problem: Problem, at_least: float) -> tuple[Scene, Array | None]:
             reach_ptr=reach_ptr,
             reach2=reach2,
             site_reach=site_reach,
+            shell_reach_ptr=strength_ptr,
+            shell_reach2=shell_reach2,
             scalings=scalings,
             cutoff2=cutoff * cutoff,
         ),

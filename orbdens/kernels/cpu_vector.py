@@ -20,6 +20,8 @@ VECTOR_BYTES = 64
 # Without reference counts (_nrt): atomic increments at every array access would cost more than the arithmetic. Such
 # functions cannot allocate, so callers hand them their scratch arrays.
 compiled: Any = njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+# For helpers that take the big tuples of arrays, which are dear to hand over.
+inlined: Any = njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)
 _intrinsic: Any = intrinsic  # Numba's annotations describe the undecorated function
 
 
@@ -146,6 +148,33 @@ def total(typing_context: Any, value: Any) -> Any:
             f"llvm.vector.reduce.fadd.v{value.lanes}f{value.dtype.bitwidth}",
         )
         return builder.call(function, [ir.Constant(scalar, 0.0), arguments[0]], fastmath=("reassoc",))
+
+    return value.dtype(value), generate
+
+
+@_intrinsic
+def below(typing_context: Any, value: Any, limit: Any, other: Any) -> Any:
+    """value where it is at most limit, other (both vectors) elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        inside = builder.fcmp_ordered("<=", arguments[0], arguments[1])
+        return builder.select(inside, arguments[0], arguments[2])
+
+    return value(value, value, value), generate
+
+
+@_intrinsic
+def smallest(typing_context: Any, value: Any) -> Any:
+    """Smallest lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        scalar, kind = context.get_value_type(value.dtype), context.get_value_type(value)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(scalar, [kind]),
+            f"llvm.vector.reduce.fmin.v{value.lanes}f{value.dtype.bitwidth}",
+        )
+        return builder.call(function, [arguments[0]], fastmath=("nnan",))
 
     return value.dtype(value), generate
 

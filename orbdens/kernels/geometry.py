@@ -112,6 +112,33 @@ def shell_strength(
     return strength
 
 
+@njit(cache=True, nogil=True)
+def suffix_reach(
+    site_type: Index,
+    group_ptr: Index,
+    group_shell_ptr: Index,
+    shell_order: Index,
+    primitive_ptr: Index,
+    type_primitive: Index,
+    reach_ptr: Index,
+    reach2: Array,
+    shell_reach_ptr: Index,
+) -> Array:
+    """Squared radius (Å²) of each shell or any after it in its group of equal l, in shell_order, for every site."""
+    result = np.zeros(shell_reach_ptr[-1])
+    for site in range(site_type.size):
+        kind = site_type[site]
+        entry = reach_ptr[site] - type_primitive[kind]
+        ahead = shell_reach_ptr[site] - group_shell_ptr[group_ptr[kind]]
+        for group in range(group_ptr[kind], group_ptr[kind + 1]):
+            farthest = 0.0
+            for index in range(group_shell_ptr[group + 1] - 1, group_shell_ptr[group] - 1, -1):
+                for q in range(primitive_ptr[shell_order[index]], primitive_ptr[shell_order[index] + 1]):
+                    farthest = max(farthest, reach2[entry + q])
+                result[ahead + index] = farthest
+    return result
+
+
 def complete_cells(cells: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     """Cells [n, 3, 3] (rows are vectors) with the vectors of non-periodic axes replaced by orthogonal unit vectors.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -70,7 +71,7 @@ class Problem:
                 raise ValueError(
                     f"{name}: expected {dtype} on {device} like points, got {tensor.dtype} on {tensor.device}"
                 )
-            if tensor is not None and name != "weights" and not bool(torch.isfinite(tensor).all()):
+            if tensor is not None and name != "weights" and not math.isfinite(float(tensor.detach().sum())):
                 raise ValueError(f"{name}: contains NaN or infinite values")
         _check_pointers("point_ptr", self.point_ptr, self.points.shape[0])
         _check_pointers("site_ptr", self.site_ptr, n_sites)
@@ -84,6 +85,8 @@ class Problem:
         shells = self.shells
         _check_pointers("shell_ptr", shells.shell_ptr, shells.shell_l.numel())
         _check_pointers("primitive_ptr", shells.primitive_ptr, shells.exponents.numel())
+        if bool((torch.diff(shells.primitive_ptr) == 0).any()):
+            raise ValueError("primitive_ptr: every shell needs at least one primitive")
         if shells.shell_l.numel() and int(shells.shell_l.max()) > L_LIMIT:
             raise ValueError(
                 f"shell_l: angular momenta above {L_LIMIT} are not supported, got {int(shells.shell_l.max())}"
@@ -106,5 +109,6 @@ def _require(condition: bool, name: str, expected: str, tensor: Tensor) -> None:
 
 def _check_pointers(name: str, ptr: Tensor, count: int) -> None:
     good = ptr.ndim == 1 and ptr.numel() >= 1 and ptr.dtype == torch.int64
-    if not good or int(ptr[0]) != 0 or int(ptr[-1]) != count or bool((ptr[1:] < ptr[:-1]).any()):
+    values = ptr.cpu().numpy()
+    if not good or values[0] != 0 or values[-1] != count or (values[1:] < values[:-1]).any():
         raise ValueError(f"{name}: expected int64 numbers rising from 0 to {count}")
