@@ -93,7 +93,7 @@ class EdgeConvolution(nn.Module):
             self.mix.append(nn.Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
 
     def forward(self, x: Tensor, source: Tensor, target: Tensor, frames: Tensor, edge_scalars: Tensor) -> Tensor:
-        """From x [n_sites, (l_max+1)², channels], frames [n_edges, n_rows, (l_max+1)²] to [n_edges, n_rows, channels]."""
+        """x [n_sites, (l_max + 1)², channels], frames [n_edges, n_rows, (l_max + 1)²]; [n_edges, n_rows, channels]."""
         n_edges, channels = len(source), self.channels
         weights = self.radial(edge_scalars).reshape(n_edges, self.l_max + 1, 2 * channels)
         ends = torch.bmm(frames, torch.cat([x[source], x[target]], dim=2))

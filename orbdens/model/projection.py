@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from orbdens.kernels import normalisation, orbital_fields
 from orbdens.model.basis import Basis
 from orbdens.sites import place_sites
 from orbdens.units import BOHR
+
+CHUNK = 16
+"""Fits written to the cache at once."""
 
 POINTS_PER_COEFFICIENT = 8
 
@@ -150,18 +155,7 @@ def _our_row(molecule: Any) -> NDArray[np.int64]:
     return np.array(rows)
 
 
-_worker: tuple[Store, Basis, str] | None = None
-
-
-def _start_worker(store: Path, basis: dict[str, Any], sites: str) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    _worker = (Store(store), Basis.from_json(basis), sites)
-
-
-def _fit_key(key: str) -> dict[str, torch.Tensor]:
-    assert _worker is not None
-    store, basis, sites = _worker
+def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torch.Tensor]:
     record = store[key]
     if isinstance(record, GridRecord):
         return fit_grid_record(record, basis, sites, np.random.default_rng(0))
@@ -172,34 +166,41 @@ def _fit_key(key: str) -> dict[str, torch.Tensor]:
 def fit_records(
     store: Store, keys: Sequence[str], basis: Basis, sites: str, cache: Path, progress: Progress
 ) -> TensorCache:
-    """Fits of all records ``keys``, computed in parallel processes where the cache lacks them.
+    """Fits of all records ``keys``; what the cache lacks is computed, if it is much in parallel processes.
 
     The cache is kept per basis and site rule and can be interrupted at any time.
     """
     header = {"basis": basis.to_json(), "sites": sites, "ridge": RIDGE, "format": 1}
     fits = TensorCache(cache, header)
     missing = [key for key in keys if key not in fits]
-    if not missing:
-        return fits
+    fit = partial(_fit_key, store, basis, sites)
+    with _processes(len(missing)) as run:
+        results = run(fit, missing)
+        for start in range(0, len(missing), CHUNK):
+            fits.put_many({key: next(results) for key in missing[start : start + CHUNK]})
+            done = len(keys) - len(missing) + min(start + CHUNK, len(missing))
+            progress("fitting labels to the basis", done, len(keys))
+    return fits
+
+
+@contextmanager
+def _processes(n_tasks: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A ``map`` over one single-threaded process per core, or the plain one where starting them would take longer."""
+    if n_tasks < 4 * CHUNK:
+        yield map
+        return
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # one process per core beats PySCF's own threads on small molecules
     try:
         with ProcessPoolExecutor(
-            max_workers=min(len(os.sched_getaffinity(0)), len(missing)),
+            max_workers=len(os.sched_getaffinity(0)),
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(store.path, basis.to_json(), sites),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
         ) as pool:
-            done = len(keys) - len(missing)
-            results = pool.map(_fit_key, missing)
-            for start in range(0, len(missing), 16):
-                chunk = {key: next(results) for key in missing[start : start + 16]}
-                fits.put_many(chunk)
-                done += len(chunk)
-                progress("fitting labels to the basis", done, len(keys))
+            yield pool.map
     finally:
         if threads is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = threads
-    return fits

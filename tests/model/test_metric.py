@@ -41,7 +41,8 @@ def test_squared_norm_equals_pyscf() -> None:
         }
     )
     metric = OverlapMetric(
-        [[(torch.tensor(r.exponents), torch.tensor(r.to_primitive)) for r in radials] for radials in basis.radials], 12.0
+        [[(torch.tensor(r.exponents), torch.tensor(r.to_primitive)) for r in radials] for radials in basis.radials],
+        12.0,
     )
     rng = np.random.default_rng(0)
     structures = [

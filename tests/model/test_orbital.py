@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from orbdens.config import OrbitalConfig
-from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
 from orbdens.data.dataset import label_on_grid
+from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
 from orbdens.density import Density
 from orbdens.grid import Grid
 from orbdens.metrics import nmae
@@ -39,6 +39,15 @@ def test_electron_count_is_exact(model: OrbitalModel, charge: int) -> None:
     structure = Store(GOLDEN)[Store(GOLDEN).keys()[0]].structure
     (field,) = model.predict([Structure(structure.numbers, structure.positions, charge=charge)])
     assert abs(field.n_electrons - (20 - charge)) < 1e-5
+
+
+def test_observables_are_moments_of_the_values(model: OrbitalModel) -> None:
+    water = Structure(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.76, -0.5], [0.0, -0.76, -0.5]]))
+    (field,) = model.predict([water])
+    grid, values = field.on_grid(0.15, 7.0)
+    weight = values.reshape(-1).astype(np.float64) * grid.volume_element
+    np.testing.assert_allclose(weight.sum(), field.n_electrons, rtol=2e-3)
+    np.testing.assert_allclose(-(weight @ grid.points()), field.dipole, atol=2e-2)
 
 
 def test_a_lone_atom_has_its_electrons_and_is_round(model: OrbitalModel) -> None:
@@ -103,7 +112,8 @@ def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
     store = Store(GOLDEN)
     if kind == "grid":
         store = _as_grids(store, tmp_path / "grids")
-    model = _prepared(tmp_path / "cache", store, objective="points", points_per_structure=400)
+    basis = {"beta": 3.5, "l_max": 2}
+    model = _prepared(tmp_path / "cache", store, objective="points", points_per_structure=400, basis=basis)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     losses = []
     for step in range(25):
