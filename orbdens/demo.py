@@ -27,12 +27,12 @@ class DemoResult:
     model: Path
 
 
-def demo(out: Path, minutes: float | None, force: bool, say: Callable[[str], None]) -> DemoResult:
+def demo(out: Path, minutes: float, force: bool, say: Callable[[str], None]) -> DemoResult:
     """Train both models for equal time, evaluate them on the test split, and write the report.
 
     Args:
         out: folder for everything.
-        minutes: training time of each model; None takes that of the configs.
+        minutes: training time of each model.
         force: replace a folder that exists.
         say: called with a line of text before each step.
 
@@ -43,11 +43,12 @@ def demo(out: Path, minutes: float | None, force: bool, say: Callable[[str], Non
         raise UserError(f"{out} exists; --force replaces it, --out names another folder")
     report = out / "report.html"
     check_output(report, force)
-    overrides = [] if minutes is None else [f"training.minutes={minutes}"]
     evaluations = []
     for name, config_name in MODELS:
-        config = load_config(find_config(Path(f"{config_name}.yaml")), overrides)
-        say(f"training the {name} on {STORE} for {config.training.minutes:g} minutes")
+        config = load_config(
+            find_config(Path(f"{config_name}.yaml")), [f"training.minutes={minutes}", "training.steps=null"]
+        )
+        say(f"training the {name} on {STORE} for {minutes:g} minutes")
         run = train(config, out / config_name, resume=False, force=force)
         say(f"evaluating the {name} on unseen geometries")
         evaluation = evaluate(run, STORE, "test", name=name)

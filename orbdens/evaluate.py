@@ -31,7 +31,7 @@ from orbdens.metrics import (
     dipole_error,
     distances_to_atoms,
     electronic_dipole,
-    nuclear_dipole,
+    nuclear_charges,
 )
 from orbdens.structure import Structure
 
@@ -135,12 +135,18 @@ def _add(
     errors.nmae.append(error.nmae)
     for region, share in error.regions.items():
         errors.regions[region].append(share)
-    errors.electrons.append(field.n_electrons - store.manifest.n_electrons(structure))
+    too_many = field.n_electrons - store.manifest.n_electrons(structure)
+    errors.electrons.append(too_many)
+    charges = nuclear_charges(structure, store.manifest.valence_electrons)
+    centre = charges @ structure.positions / charges.sum()
     if record.dipole is None:
-        errors.dipole.append(dipole_error(electronic_dipole(grid, predicted), electronic_dipole(grid, reference)))
+        reference_dipole = electronic_dipole(grid, reference)
+        too_many = float(predicted.sum(dtype=np.float64) - reference.sum(dtype=np.float64)) * grid.volume_element
+        predicted_dipole = electronic_dipole(grid, predicted)
     else:
-        nuclear = nuclear_dipole(structure, store.manifest.valence_electrons)
-        errors.dipole.append(dipole_error(nuclear + field.dipole, record.dipole))
+        reference_dipole = record.dipole
+        predicted_dipole = charges @ structure.positions + field.dipole
+    errors.dipole.append(dipole_error(predicted_dipole + too_many * centre, reference_dipole))
 
 
 def _slice(key: str, record: OrbitalRecord | GridRecord, field: DensityField, store: Store) -> Slice:

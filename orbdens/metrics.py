@@ -6,7 +6,8 @@ With weights w (volume per point) and sums over the points of one structure:
 - Regions split exactly that number, so that they add up to the NMAE: *nuclei* are the points nearer than 0.5 Å to
   an atom, the *tail* those farther than 2.0 Å from every atom, *bonds* the rest.
 - The electron count error is the integral of the prediction over all space minus the exact number of electrons.
-- The dipole error is the length of the difference of the two dipole vectors, in Debye.
+- The dipole error is the length of the difference of the two dipole vectors, in Debye, both about the centre of the
+  nuclear charges, so that it means something even where the electron count is wrong.
 """
 
 from __future__ import annotations
@@ -100,13 +101,11 @@ def electronic_dipole(grid: Grid, density: NDArray[np.floating]) -> NDArray[np.f
     return -moment
 
 
-def nuclear_dipole(structure: Structure, valence_electrons: Mapping[str, int]) -> NDArray[np.float64]:
-    """Σ Z R in e·Å [3], where Z is the charge that balances a neutral atom's part of the density."""
+def nuclear_charges(structure: Structure, valence_electrons: Mapping[str, int]) -> NDArray[np.float64]:
+    """Charges in e [n_atoms] that balance the neutral atoms' parts of the density."""
     from ase.data import chemical_symbols
 
-    charges = np.array([valence_electrons[chemical_symbols[z]] for z in structure.numbers], dtype=np.float64)
-    moment: NDArray[np.float64] = charges @ structure.positions
-    return moment
+    return np.array([valence_electrons[chemical_symbols[z]] for z in structure.numbers], dtype=np.float64)
 
 
 def dipole_error(predicted: NDArray[np.float64], reference: NDArray[np.float64]) -> float:

@@ -93,7 +93,7 @@ def write_report(path: Path, evaluations: Sequence[Evaluation], pictures: Mappin
     grid = (
         "their own grids" if on.spacing is None else f"a uniform grid of {on.spacing:g} Å with {on.margin:g} Å margin"
     )
-    cores = f"{machine.get('cpu', '?')}, {machine.get('threads', '?')} threads"
+    cores = f"{machine.get('cpu', '?')}, {machine.get('threads', '?')} of {machine.get('cores', '?')} cores"
     versions = ", ".join(f"{name} {number}" for name, number in evaluations[0].versions.items())
     page = PAGE.format(
         title=escape(f"Electron densities of {on.store}"),
@@ -185,7 +185,12 @@ def _regions(evaluations: Sequence[Evaluation]) -> Figure:
             label = evaluation.model.name if row == 0 else None
             axes.scatter([value], [row], s=70, color=colour, label=label, zorder=2, edgecolors="white")
             axes.annotate(
-                f"{value:.2g}", (value, row), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5
+                f"{value:.3g}" if value >= 1 else f"{value:.2g}",
+                (value, row),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
             )
     names = {"nuclei": "near nuclei", "bonds": "bonds", "tail": "tail"}
     axes.set_yticks(range(len(REGIONS)), [names[region] for region in REGIONS])

@@ -54,7 +54,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
                 f"{summary['electrons'].mean:.2g}",
                 f"{summary['dipole'].mean:.3f}",
                 f"{evaluation.cost.structures_per_s:.1f}",
-                f"{model.n_parameters:,}",
+                f"{model.n_parameters / 1000:.0f} k",
                 "?" if model.training_minutes is None else f"{model.training_minutes:.1f}",
             ]
         )
@@ -67,7 +67,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
             "median [%]",
             "95th [%]",
             "max [%]",
-            "electron error [e]",
+            "N_el error [e]",
             "dipole error [Debye]",
             "speed [1/s]",
             "weights",

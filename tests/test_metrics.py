@@ -13,7 +13,7 @@ from orbdens.metrics import (
     distances_to_atoms,
     electronic_dipole,
     nmae,
-    nuclear_dipole,
+    nuclear_charges,
 )
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
@@ -61,7 +61,9 @@ def test_distances_see_periodic_images() -> None:
 def test_dipole_of_a_shifted_charge() -> None:
     grid = Grid.around(PAIR, 0.2, 5.0)
     density = 9 * (2.0 / np.pi) ** 1.5 * np.exp(-2.0 * ((grid.points() - [0, 0, 1.0]) ** 2).sum(axis=1))
-    total = nuclear_dipole(PAIR, {"Li": 3, "O": 6}) + electronic_dipole(grid, density.reshape(grid.shape))
+    total = nuclear_charges(PAIR, {"Li": 3, "O": 6}) @ PAIR.positions + electronic_dipole(
+        grid, density.reshape(grid.shape)
+    )
     np.testing.assert_allclose(total, [0, 0, 6 * 1.5 - 9 * 1.0], atol=1e-6)
     assert dipole_error(total, np.zeros(3)) == pytest.approx(0.0, abs=1e-5)
     assert dipole_error(np.array([DEBYE, 0, 0]), np.zeros(3)) == pytest.approx(1.0)

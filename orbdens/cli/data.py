@@ -28,7 +28,7 @@ def import_(
     from orbdens.cli.screen import stdout
 
     import_npz(source, store, resume=resume, overwrite=force)
-    stdout.print(f"wrote {store}   next: orbdens data inspect {store}")
+    stdout.print(f"wrote {store}   next: orbdens data inspect {store}", soft_wrap=True)
 
 
 @app.command()

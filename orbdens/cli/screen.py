@@ -12,6 +12,9 @@ from orbdens.tables import Table
 stdout = Console(highlight=False, markup=False)
 stderr = Console(stderr=True, highlight=False, markup=False)
 
+NARROWEST = 90
+"""Columns; a narrower terminal wraps lines rather than lose digits."""
+
 HEAD_RULE = Box("    \n    \n ━━ \n    \n    \n    \n    \n    \n")
 
 
@@ -25,5 +28,5 @@ def show(table: Table) -> None:
         drawn.add_column(Text(column), justify="right" if index else "left", width=longest)
     for row in table.rows:
         drawn.add_row(*map(Text, row))
-    stdout.print(drawn)
+    stdout.print(drawn, width=max(stdout.width, NARROWEST), crop=False)
     stdout.print(table.notes, style="dim")

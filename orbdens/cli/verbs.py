@@ -42,9 +42,9 @@ def train(
     try:
         run = train(checked, folder, resume, force)
     except KeyboardInterrupt:
-        stderr.print(f"the run's state is in {folder}: the same command with --resume goes on")
+        stderr.print(f"the run's state is in {folder}: the same command with --resume goes on", soft_wrap=True)
         raise
-    stdout.print(f"wrote {run}   next: orbdens evaluate {run} {checked.data.store}")
+    stdout.print(f"wrote {run}   next: orbdens evaluate {run} {checked.data.store}", soft_wrap=True)
 
 
 def predict(
@@ -116,7 +116,7 @@ def predict(
             run(model, request, on_written)
     finally:
         for file in done:
-            stdout.print(f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons")
+            stdout.print(f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons", soft_wrap=True)
 
 
 def evaluate(
@@ -183,16 +183,14 @@ def compare(
         from orbdens.report import draw, write_report
 
         write_report(html, evaluations, draw(evaluations))
-        stdout.print(f"wrote {html}")
+        stdout.print(f"wrote {html}", soft_wrap=True)
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for models, figures and report.")] = Path(
         "orbdens-demo"
     ),
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Training time of each model, minutes [default: as in configs/].")
-    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Training time of each model, minutes.")] = 1.75,
     force: Force = False,
 ) -> None:
     """Train two models on 500 shipped densities of Li-O-Li and compare them on 125 others: about 5 minutes on 2 cores.
@@ -206,9 +204,12 @@ def demo(
 
     result = run(out, minutes, force, lambda line: stdout.print(line, style="bold"))
     show(result.table)
-    stdout.print(f"""
+    stdout.print(
+        f"""
 Report and pictures: {result.report}
 Where to go next:
   densities of new Li-O-Li geometries, as cube files:  orbdens predict {result.model} FILE.xyz
   your own densities as a store:                       orbdens data import YOURS.npz YOURS.store
-  a model of them (copy a config, name your store):    orbdens train YOURS.yaml""")
+  a model of them (copy a config, name your store):    orbdens train YOURS.yaml""",
+        soft_wrap=True,
+    )
