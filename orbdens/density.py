@@ -16,6 +16,9 @@ from orbdens.grid import Grid
 from orbdens.kernels import Shells, orbital_fields
 from orbdens.structure import Structure
 
+SLAB = 4_000_000
+"""Points of a grid evaluated at once, which bounds the memory."""
+
 
 class DensityField(ABC):
     """The electron density of one structure."""
@@ -38,7 +41,10 @@ class DensityField(ABC):
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         """Density in e/Å³ on a given grid, an array of its shape."""
-        return self.at(grid.points()).reshape(grid.shape)
+        values = np.empty(grid.shape, dtype=np.float32)
+        for where, slab in grid.slabs(SLAB):
+            values[where] = self.at(slab.points()).reshape(slab.shape)
+        return values
 
     def on_grid(self, spacing: float = 0.2, margin: float = 4.0) -> tuple[Grid, NDArray[np.float32]]:
         """A grid of the given spacing and margin (Å) around the structure (or its cell), and the density on it."""

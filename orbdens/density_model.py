@@ -105,14 +105,17 @@ class DensityModel(nn.Module, ABC):
         """Electrons the predicted density must hold (valence electrons where the training data are such).
 
         Raises:
-            UserError: an element the model never saw.
+            UserError: an element the model never saw, or a charge that leaves no electrons.
         """
         known = self.facts["valence_electrons"]
         symbols = [chemical_symbols[z] for z in structure.numbers]
         unknown = sorted(set(symbols) - set(known))
         if unknown:
             raise UserError(f"the model never saw {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-        return float(sum(known[s] for s in symbols) - structure.charge)
+        electrons = float(sum(known[s] for s in symbols) - structure.charge)
+        if electrons <= 0:
+            raise UserError(f"{structure.formula} with a charge of {structure.charge:+d} has no electrons left")
+        return electrons
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,14 @@ class Grid:
     def volume_element(self) -> float:
         """Å³ per point."""
         return float(abs(np.linalg.det(self.steps)))
+
+    def slabs(self, n_points: int) -> Iterator[tuple[slice, Grid]]:
+        """Parts along the first axis of about so many points each, with where they sit on that axis."""
+        thickness = max(1, n_points // max(1, self.shape[1] * self.shape[2]))
+        for start in range(0, self.shape[0], thickness):
+            stop = min(start + thickness, self.shape[0])
+            origin = self.origin + start * self.steps[0]
+            yield slice(start, stop), Grid(origin, self.steps, (stop - start, *self.shape[1:]))
 
     def points(self) -> NDArray[np.float64]:
         """All points in Å [n_points, 3], the last axis of the grid fastest."""

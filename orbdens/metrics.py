@@ -79,13 +79,7 @@ def distances_to_atoms(structure: Structure, grid: Grid) -> NDArray[np.float32]:
 
     Images are searched in the neighbouring cells, which is enough up to ``TAIL`` unless a cell is narrower than that.
     """
-    centres = structure.positions
-    if structure.cell is not None:
-        ranges = [(-1, 0, 1) if repeats else (0,) for repeats in structure.pbc]
-        shifts = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3) @ structure.cell
-        fractions = np.linalg.solve(structure.cell.T, centres.T).T
-        wrapped = np.where(structure.pbc, fractions % 1.0, fractions) @ structure.cell
-        centres = (wrapped[None] + shifts[:, None]).reshape(-1, 3)
+    centres = structure.images()
     points = (grid.points() - centres.mean(axis=0)).astype(np.float32)
     nearest = np.full(len(points), np.inf, dtype=np.float32)
     for centre in (centres - centres.mean(axis=0)).astype(np.float32):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orbdens.density import DensityField
 
 BATCH_SIZE = 32
+LARGEST_GRID = 1_000_000_000
+"""Points; more would not fit the memory of most machines, nor does any program read such files."""
 
 Wanted = Literal["cube", "npz", "points", "coefficients"]
 
@@ -90,6 +92,10 @@ def predict(model: Path, request: Request, on_written: Callable[[Written, int], 
 
     from orbdens.checkpoint import load_model
 
+    grids = [grid or Grid.around(structure, request.spacing, request.margin) for structure in structures]
+    largest = max(g.n_points for g in grids)
+    if largest > LARGEST_GRID:
+        raise UserError(f"a grid of {largest:.2g} points is too large; choose a larger --grid or a smaller --margin")
     network = load_model(model)
     for structure in structures:
         network.count_electrons(structure)
@@ -97,10 +103,9 @@ def predict(model: Path, request: Request, on_written: Callable[[Written, int], 
         check_output(path, request.force)
     for start in range(0, len(structures), BATCH_SIZE):
         batch = slice(start, start + BATCH_SIZE)
-        for path, structure, field in zip(
-            paths[batch], structures[batch], network.predict(structures[batch]), strict=True
-        ):
-            _write(path, structure, field, request, grid, points)
+        fields = network.predict(structures[batch])
+        for path, structure, field, place in zip(paths[batch], structures[batch], fields, grids[batch], strict=True):
+            _write(path, structure, field, request, place, points)
             on_written(Written(path, structure, field.n_electrons), len(paths))
 
 
@@ -132,7 +137,7 @@ def _write(
     structure: Structure,
     field: DensityField,
     request: Request,
-    grid: Grid | None,
+    grid: Grid,
     points: NDArray[np.float64] | None,
 ) -> None:
     atoms = {"numbers": structure.numbers, "positions": structure.positions}
@@ -141,7 +146,6 @@ def _write(
     elif points is not None:
         write_npz(path, **atoms, points=points, density=field.at(points))
     else:
-        grid = grid if grid is not None else Grid.around(structure, request.spacing, request.margin)
         values = field.on(grid)
         if request.wanted == "cube":
             write_cube(path, structure, grid, values)

@@ -66,20 +66,34 @@ class Structure:
             where: names the structure in the message, e.g. ``water.xyz, structure 3``.
 
         Raises:
-            UserError: no atoms, a coordinate that is not finite, or two atoms on one spot.
+            UserError: no atoms, a coordinate that is not finite, a cell without volume, or two atoms on one spot
+                (periodic images included).
         """
         if self.n_atoms == 0:
             raise UserError(f"{where} has no atoms")
         bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
         if len(bad):
             raise UserError(f"{where}: the coordinates of atom {bad[0] + 1} are not finite numbers")
+        if self.periodic and (self.cell is None or not abs(np.linalg.det(self.cell)) > 1e-6):
+            raise UserError(f"{where} is periodic, but its cell has no volume")
         from scipy.spatial import KDTree
 
-        pairs = KDTree(self.positions).query_pairs(CLOSEST_ATOMS)
+        pairs = KDTree(self.images()).query_pairs(CLOSEST_ATOMS)
         if pairs:
-            i, j = min(pairs)
+            i, j = min(sorted((i % self.n_atoms, j % self.n_atoms)) for i, j in pairs)
             raise UserError(f"{where}: atoms {i + 1} and {j + 1} are on one spot (closer than {CLOSEST_ATOMS} Å)")
         return self
+
+    def images(self) -> NDArray[np.float64]:
+        """Positions wrapped into the cell, in it and in its neighbours, Å [n_cells * n_atoms, 3]."""
+        if self.cell is None:
+            return self.positions
+        fractions = self.positions @ np.linalg.inv(self.cell)
+        wrapped = np.where(self.pbc, fractions % 1.0, fractions) @ self.cell
+        along = [(0, -1, 1) if repeats else (0,) for repeats in self.pbc]
+        shifts = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3) @ self.cell
+        images: NDArray[np.float64] = (wrapped + shifts[:, None]).reshape(-1, 3)
+        return images
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:

@@ -141,6 +141,10 @@ def here(tmp_path: Path, trained: Path, make_evaluation: Callable[..., Evaluatio
     (tmp_path / "same.xyz").write_text(frame.format(n=2, atoms="O 0 0 1\nLi 0 0 1.01"))
     (tmp_path / "empty.xyz").write_text("")
     (tmp_path / "nonsense.xyz").write_text("three\natoms\n")
+    (tmp_path / "bare.xyz").write_text(LI2O.replace("Li-O-Li", "charge=12"))
+    lattice = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3'
+    (tmp_path / "images.xyz").write_text(f"2\n{lattice}\nLi 0 0 0\nO 3.95 0 0\n")
+    (tmp_path / "flat.xyz").write_text('1\npbc="T T T" Properties=species:S:1:pos:R:3\nLi 0 0 0\n')
     (tmp_path / "half-charge.xyz").write_text(LI2O.replace("Li-O-Li", "charge=0.5"))
     (tmp_path / "flat.npy").write_bytes(b"not an array")
     (tmp_path / "good.cube").write_text("exists")
@@ -171,6 +175,10 @@ MISTAKES = {
     "predict model nonsense.xyz": "cannot read structures from nonsense.xyz",
     "predict model empty.xyz": "empty.xyz",
     "predict model gold.xyz": "the model never saw Au; it knows Li, O",
+    "predict model bare.xyz": "Li2O with a charge of .12 has no electrons left",
+    "predict model images.xyz": "images.xyz: atoms 1 and 2 are on one spot",
+    "predict model flat.xyz": "flat.xyz is periodic, but its cell has no volume",
+    "predict model good.xyz --grid 0.01 --margin 40 -o x.cube": "a grid of .* points is too large",
     "predict model nan.xyz": "nan.xyz: the coordinates of atom 2 are not finite",
     "predict model same.xyz": "same.xyz: atoms 1 and 2 are on one spot",
     "predict model half-charge.xyz": "half-charge.xyz: expected a whole number as charge, but got 0.5",
