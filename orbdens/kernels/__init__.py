@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +19,9 @@ __all__ = [
     "Shells",
     "density_from_orbitals",
     "normalisation",
+    "orbital_field_derivatives",
     "orbital_fields",
+    "orbital_fields_on_grid",
     "solid_harmonics",
     "validate",
 ]
@@ -99,6 +105,124 @@ def orbital_fields(
     )
     fields: Tensor = fields_op(*arguments_of(problem, choose_backend(backend, points.device)))
     return fields
+
+
+def orbital_field_derivatives(
+    points: Tensor,
+    point_ptr: Tensor,
+    site_positions: Tensor,
+    site_type: Tensor,
+    site_ptr: Tensor,
+    shells: Shells,
+    coefficients: Tensor,
+    *,
+    scalings: Tensor | None = None,
+    cutoff: float | None = None,
+    tolerance: float = TOLERANCE,
+    cells: Tensor | None = None,
+    pbc: Tensor | None = None,
+    memory: int = MEMORY,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields with their analytic gradient and Laplacian at the points (GGA functionals, topology).
+
+    Arguments and errors as for ``orbital_fields``; not differentiable. The Laplacian of S_lm f(r²) is
+    S_lm (4 r² f'' + (6 + 4 l) f'), because S_lm is harmonic and homogeneous of degree l.
+
+    Returns:
+        fields [n_points, K], gradients [n_points, 3, K] in 1/Å of the field, Laplacians [n_points, K] in 1/Å² of it.
+    """
+    problem = Problem(
+        points,
+        point_ptr,
+        site_positions,
+        site_type,
+        site_ptr,
+        shells,
+        coefficients,
+        scalings,
+        cells,
+        pbc,
+        cutoff,
+        tolerance,
+        memory,
+    )
+    result: tuple[Tensor, Tensor, Tensor] = backend_module(choose_backend(backend, points.device)).derivatives(problem)
+    return result
+
+
+def orbital_fields_on_grid(
+    origin: Tensor,
+    steps: Tensor,
+    shape: tuple[int, int, int],
+    site_positions: Tensor,
+    site_type: Tensor,
+    shells: Shells,
+    coefficients: Tensor,
+    *,
+    scalings: Tensor | None = None,
+    cutoff: float | None = None,
+    tolerance: float = TOLERANCE,
+    cell: Tensor | None = None,
+    pbc: Tensor | None = None,
+    memory: int = MEMORY,
+    backend: str = "auto",
+) -> Tensor:
+    """Fields of one structure on the grid ``origin + i steps[0] + j steps[1] + k steps[2]``; not differentiable.
+
+    Where the steps lie along x, y and z, K is 1 and the backend is cpu, Gaussians are taken as products over the axes,
+    several times faster than the same points one by one; every other case goes through ``orbital_fields``.
+
+    Args:
+        origin: [3], Å, and steps: [3, 3], Å, rows; on any device, read in float64.
+        shape: points along each step vector.
+        site_positions [n_sites, 3] (Å), site_type, shells, coefficients, scalings, cutoff, tolerance, memory, backend:
+            as in ``orbital_fields``.
+        cell: [3, 3], Å, and pbc: bool [3], for periodic structures.
+
+    Returns:
+        [nx * ny * nz, K], the last step fastest.
+
+    Raises:
+        ValueError, RuntimeError: as ``orbital_fields``.
+    """
+    device, dtype = site_positions.device, site_positions.dtype
+    start, vectors = origin.detach().cpu().double(), steps.detach().cpu().double()
+    n_points = math.prod(shape)
+    name = choose_backend(backend, device)
+    cells, axes = (None, None) if cell is None or pbc is None else (cell[None], pbc[None])
+    problem = Problem(
+        site_positions.new_empty(0, 3),
+        torch.tensor([0, 0], device=device),
+        site_positions,
+        site_type,
+        torch.tensor([0, site_type.numel()], device=device),
+        shells,
+        coefficients,
+        scalings,
+        cells,
+        axes,
+        cutoff,
+        tolerance,
+        memory,
+    )
+    along_axes = torch.equal(vectors, torch.diag(vectors.diagonal())) and bool((vectors.diagonal() > 0).all())
+    if name == "cpu" and along_axes and coefficients.shape[1] == 1 and n_points > 0:
+        field: Tensor = backend_module(name).grid_forward(
+            problem, start.numpy(), vectors.diagonal().numpy(), np.array(shape)
+        )
+        return field[:, None]
+    out = site_positions.new_empty(n_points, coefficients.shape[1])
+    chunk = max(1, memory // 2 // 96)
+    with torch.no_grad():
+        for begin in range(0, n_points, chunk):
+            index = torch.arange(begin, min(begin + chunk, n_points))
+            triple = torch.stack([index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]], 1)
+            points = (start + triple.double() @ vectors).to(device, dtype)
+            part = replace(problem, points=points, point_ptr=torch.tensor([0, len(index)], device=device))
+            part = replace(part, memory=memory // 2)
+            out[begin : begin + chunk] = fields_op(*arguments_of(part, name))
+    return out
 
 
 def density_from_orbitals(

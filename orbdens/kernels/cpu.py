@@ -7,16 +7,17 @@ used from several Python threads at once, and survives a fork: a child simply ma
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import cpu_gradients, cpu_loops
-from .cpu_prepare import Array, Real, blocks, scene, scratch, tables
+from . import cpu_gradients, cpu_grid, cpu_loops
+from .cpu_prepare import BLOCK, Array, Index, Real, blocks, scene, scratch, tables
 from .cpu_vector import VECTOR_BYTES
 from .geometry import wrap
 from .problem import Problem
@@ -68,28 +69,62 @@ class _Prepared:
         _share(self.n_tasks, self.n_threads, work)
 
 
+def _slices(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
+    """Slices of points whose order, and wrapped copy where periodic, stay inside the memory budget."""
+    bytes_per_point = 160 if problem.cells is not None else 24
+    return problem.slices(max(BLOCK, problem.memory // 2 // bytes_per_point))
+
+
 def forward(problem: Problem) -> Tensor:
     """Fields [n_points, K]."""
-    ready = _Prepared(problem, at_least=0.0)
     coefficients = np.ascontiguousarray(problem.coefficients.detach().numpy())
     n_channels = coefficients.shape[1]
-    out = np.empty((problem.points.shape[0], n_channels), ready.dtype)
-    if n_channels == 1:
-        ready.run(cpu_loops.forward, 1, coefficients[:, 0], out[:, 0])
-    else:
-        ready.run(cpu_loops.forward_channels, n_channels, coefficients.reshape(-1), out)
+    out = np.empty((problem.points.shape[0], n_channels), coefficients.dtype)
+    for begin, end, part in _slices(problem):
+        ready = _Prepared(part, at_least=0.0)
+        if n_channels == 1:
+            ready.run(cpu_loops.forward, 1, coefficients[:, 0], out[begin:end, 0])
+        else:
+            ready.run(cpu_loops.forward_channels, n_channels, coefficients.reshape(-1), out[begin:end])
+    return torch.from_numpy(out)
+
+
+def grid_forward(problem: Problem, origin: Array, step: Array, shape: Index) -> Tensor:
+    """Field [nx * ny * nz] of one structure and channel on the points origin + (i, j, k) * step, k fastest.
+
+    The points of ``problem`` are not used (give none); origin and step > 0 are [3] in Å.
+    """
+    problem.check()
+    table = tables(problem)
+    corners = origin + np.array(list(product((0, 1), repeat=3))) * (shape - 1) * step
+    scene_, _ = scene(problem, table, 0.0, corners)
+    coefficients = problem.coefficients.detach().numpy()[:, 0]
+    shells = problem.shells
+    monomials = cpu_grid.cartesian(table, scene_, shells.shell_l.numpy(), shells.shell_ptr.numpy(), coefficients)
+    l_max = int(shells.shell_l.max()) if shells.shell_l.numel() else 0
+    out = np.empty(int(np.prod(shape)), coefficients.dtype)
+    n_threads = torch.get_num_threads()
+    n_tasks = 8 * n_threads
+
+    def work(task: int) -> None:
+        room = cpu_grid.grid_scratch(scene_, l_max, coefficients.dtype)
+        arguments = (table, scene_, monomials, cpu_grid.Grid(origin, step, shape), l_max)
+        cpu_grid.forward(*arguments, task, n_tasks, room, out)
+
+    _share(n_tasks, n_threads, work)
     return torch.from_numpy(out)
 
 
 def derivatives(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
-    ready = _Prepared(problem, at_least=1.0)
     coefficients = problem.coefficients.detach().numpy()
-    out = np.empty((problem.points.shape[0], 5, coefficients.shape[1]), ready.dtype)
-    for k in range(coefficients.shape[1]):
-        part = np.empty(out.shape[:2], ready.dtype)
-        ready.run(cpu_gradients.derivatives, 1, np.ascontiguousarray(coefficients[:, k]), part)
-        out[:, :, k] = part
+    out = np.empty((problem.points.shape[0], 5, coefficients.shape[1]), coefficients.dtype)
+    for begin, end, part in _slices(problem):
+        ready = _Prepared(part, at_least=1.0)
+        for k in range(coefficients.shape[1]):
+            channel = np.empty((end - begin, 5), ready.dtype)
+            ready.run(cpu_gradients.derivatives, 1, np.ascontiguousarray(coefficients[:, k]), channel)
+            out[begin:end, :, k] = channel
     everything = torch.from_numpy(out)
     return everything[:, 3], everything[:, :3], everything[:, 4]
 
@@ -107,26 +142,42 @@ class Gradients(NamedTuple):
 
 def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | None, ...]:
     """Gradients of sum(grad * fields), in the order of ``DIFFERENTIABLE``; None where not wanted."""
+    n_sites, n_primitives = problem.site_type.numel(), problem.shells.exponents.numel()
+    n_coefficients, n_channels = problem.coefficients.shape
+    point_grad = torch.zeros_like(problem.points, memory_format=torch.contiguous_format)
+    sums = [
+        np.zeros((n_sites, 3)),
+        np.zeros(n_primitives),
+        np.zeros(n_primitives),
+        np.zeros((n_coefficients, n_channels)),
+        np.zeros(n_sites),
+    ]
+    for begin, end, part in _slices(problem):
+        _add_gradients(part, grad[begin:end].numpy(), wants, point_grad[begin:end].numpy(), sums)
+    results = [point_grad, *(torch.from_numpy(total).to(problem.points.dtype) for total in sums)]
+    return tuple(result if want else None for result, want in zip(results, wants, strict=True))
+
+
+def _add_gradients(problem: Problem, grad: Real, wants: list[bool], point_grad: Real, sums: list[Array]) -> None:
+    """Add the gradients of a slice of points to ``point_grad`` and to ``sums``, in the order of ``DIFFERENTIABLE``."""
     ready = _Prepared(problem, at_least=1.0)
+    positions, exponents, weights, coefficient_sum, scalings = sums
     coefficients = problem.coefficients.detach().numpy()
     lanes = VECTOR_BYTES // ready.dtype.itemsize
-    n_sites, n_primitives = problem.site_type.numel(), problem.shells.exponents.numel()
     kinds = np.array([wants[0] or wants[1], wants[2] or wants[3] or wants[5], wants[4]])
-    point_grad = np.zeros((problem.points.shape[0], 3), ready.dtype)
     parts = [
         Gradients(
             point_grad,
-            np.zeros((n_sites, 3)),
-            np.zeros(n_primitives),
-            np.zeros(n_primitives),
+            np.zeros_like(positions),
+            np.zeros_like(exponents),
+            np.zeros_like(weights),
             np.zeros((coefficients.shape[0] if wants[4] else 0, lanes), ready.dtype),
-            np.zeros(n_sites),
+            np.zeros_like(scalings),
         )
         for _ in range(ready.n_threads)
     ]
-    coefficient_grad = np.zeros(coefficients.shape)
     for k in range(coefficients.shape[1]):
-        c, g = np.ascontiguousarray(coefficients[:, k]), np.ascontiguousarray(grad[:, k].numpy())
+        c, g = np.ascontiguousarray(coefficients[:, k]), np.ascontiguousarray(grad[:, k])
 
         def work(task: int, c: Real = c, g: Real = g) -> None:
             room = scratch(ready.scene, ready.l_max, 1, ready.dtype)
@@ -136,14 +187,10 @@ def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | Non
 
         _share(ready.n_threads, ready.n_threads, work)
         if wants[4]:
-            coefficient_grad[:, k] = sum(part.lanes.sum(1, dtype=np.float64) for part in parts)
-    results = (
-        point_grad,
-        sum(part.positions for part in parts),
-        sum(part.exponents for part in parts),
-        sum(part.weights for part in parts),
-        coefficient_grad,
-        sum(part.scalings for part in parts),
-    )
-    tensors = [torch.as_tensor(result).to(problem.points.dtype) for result in results]
-    return tuple(tensor if want else None for tensor, want in zip(tensors, wants, strict=True))
+            for part in parts:
+                coefficient_sum[:, k] += part.lanes.sum(1, dtype=np.float64)
+    for part in parts:
+        positions += part.positions
+        exponents += part.exponents
+        weights += part.weights
+        scalings += part.scalings

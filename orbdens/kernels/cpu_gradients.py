@@ -170,9 +170,7 @@ def vjp(
 
 
 @inlined
-def radial_gradients(
-    tables: Any, scene: Any, site: int, row: int, nearest2: float, work: Any, grads: Any
-) -> None:
+def radial_gradients(tables: Any, scene: Any, site: int, row: int, nearest2: float, work: Any, grads: Any) -> None:
     """Gradients of the primitives of the shell in a row, given work.z = cotangent times field per radial function."""
     scale = float(scene.scalings[site]) if scene.scalings.size else 1.0
     entry = scene.reach_ptr[site] - tables.type_primitive[scene.site_type[site]]

@@ -70,7 +70,9 @@ def displacements(scene: Any, image: int, work: Any) -> float:
 
 
 @inlined
-def radial_rows(tables: Any, scene: Any, site: int, first: int, last: int, nearest2: float, work: Any) -> tuple[int, int]:
+def radial_rows(
+    tables: Any, scene: Any, site: int, first: int, last: int, nearest2: float, work: Any
+) -> tuple[int, int]:
     """Radial functions of the shells in shell_order[first:last] that count at this block, up to ROWS of them.
 
     They go to work.radial[0], their shells to work.shells, the first coefficient of each to work.offsets.
@@ -151,7 +153,9 @@ def forward(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: in
 
 
 @compiled
-def forward_channels(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: int, work: Any, out: Any) -> None:
+def forward_channels(
+    tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: int, work: Any, out: Any
+) -> None:
     """Fields of K channels, flat coefficients c [n_coefficients * K], into out [n_points, K]: orbitals, then a gemm."""
     n_channels = out.shape[1]
     values = work.values

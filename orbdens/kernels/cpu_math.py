@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .cpu_prepare import BLOCK
-from .cpu_vector import VECTOR_BYTES, below, compiled, exp2, fma, load, smallest, splat, store, total
+from .cpu_vector import VECTOR_BYTES, compiled, exp2, fma, load, select_below, smallest, splat, store, total
 from .harmonics import gradient_table, recursion
 
 LOG2E = 1.4426950408889634
@@ -51,7 +51,10 @@ def add_harmonic_sum(l_max: int, d: Any, angular: Any, out: Any) -> None:
                 after = real(UP[l, m]) * z * now - real(DOWN[l, m]) * r2 * before
                 before = now
                 now = after
-                even, odd = fma(now, load(angular, l * l + l + m, p), even), fma(now, load(angular, l * l + l - m, p), odd)
+                even, odd = (
+                    fma(now, load(angular, l * l + l + m, p), even),
+                    fma(now, load(angular, l * l + l - m, p), odd),
+                )
             sum_ = fma(even, cosine, fma(odd, sine, sum_))
             turned = x * cosine - y * sine
             sine = x * sine + y * cosine
@@ -70,8 +73,8 @@ def displace(local: Any, x0: float, y0: float, z0: float, limit: float, beyond: 
         store(d, 1, p, y)
         store(d, 2, p, z)
         store(d, 3, p, r2)
-        store(d, 4, p, below(r2, splat(limit), splat(beyond)))
-        lowest = below(r2, lowest, lowest)
+        store(d, 4, p, select_below(r2, splat(limit), r2, splat(beyond)))
+        lowest = select_below(r2, lowest, r2, lowest)
     return smallest(lowest)
 
 
@@ -145,7 +148,12 @@ def add_dots(a: Any, n_a: int, b: Any, first: int, n_b: int, out: Any, offsets: 
     for m in range(n_b):
         for p in range(0, BLOCK, 4 * lanes):
             q0, q1, q2 = p + lanes, p + 2 * lanes, p + 3 * lanes
-            b0, b1, b2, b3 = load(b, first + m, p), load(b, first + m, q0), load(b, first + m, q1), load(b, first + m, q2)
+            b0, b1, b2, b3 = (
+                load(b, first + m, p),
+                load(b, first + m, q0),
+                load(b, first + m, q1),
+                load(b, first + m, q2),
+            )
             for i in range(n_a):
                 even = fma(load(a, i, p), b0, load(out, offsets[i] + m, 0))
                 odd = load(a, i, q0) * b1

@@ -132,8 +132,10 @@ def tables(problem: Problem) -> Tables:
     )
 
 
-def scene(problem: Problem, table: Tables, at_least: float) -> tuple[Scene, Array | None]:
+def scene(problem: Problem, table: Tables, at_least: float, corners: Array | None = None) -> tuple[Scene, Array | None]:
     """Sites with images and radii; ``at_least`` is a floor under the coefficient norms used for screening.
+
+    Points of periodic structures are taken to lie in the cell, or between the ``corners`` [n, 3] (Å) given.
 
     Returns:
         the scene, and the completed cells [n_structures, 3, 3] where anything is periodic.
@@ -180,8 +182,11 @@ def scene(problem: Problem, table: Tables, at_least: float) -> tuple[Scene, Arra
         pbc = problem.pbc.numpy()
         cells = geometry.complete_cells(problem.cells.detach().to(torch.float64).numpy(), pbc)
         inverse = np.linalg.inv(cells)
-        heights = 1.0 / np.linalg.norm(inverse, axis=1)
-        position, site, ptr = geometry.images(positions, site_ptr, site_reach, cells, heights, inverse, pbc)
+        bounds = np.tile(np.array([[0.0] * 3, [1.0] * 3]), (len(cells), 1, 1))
+        if corners is not None:
+            fractional = corners @ inverse[0]
+            bounds[0] = fractional.min(0), fractional.max(0)
+        position, site, ptr = geometry.images(positions, site_ptr, site_reach, cells, inverse, pbc, bounds)
     else:
         position, site, ptr = positions, np.arange(site_type.size), site_ptr
     return (

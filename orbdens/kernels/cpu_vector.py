@@ -153,14 +153,13 @@ def total(typing_context: Any, value: Any) -> Any:
 
 
 @_intrinsic
-def below(typing_context: Any, value: Any, limit: Any, other: Any) -> Any:
-    """value where it is at most limit, other (both vectors) elsewhere."""
+def select_below(typing_context: Any, value: Any, limit: Any, inside: Any, outside: Any) -> Any:
+    """inside where value is at most limit, outside elsewhere; all are vectors."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        inside = builder.fcmp_ordered("<=", arguments[0], arguments[1])
-        return builder.select(inside, arguments[0], arguments[2])
+        return builder.select(builder.fcmp_ordered("<=", arguments[0], arguments[1]), arguments[2], arguments[3])
 
-    return value(value, value, value), generate
+    return value(value, value, value, value), generate
 
 
 @_intrinsic

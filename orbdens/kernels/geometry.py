@@ -168,13 +168,20 @@ def wrap(points: Array, structure_of_point: Index, cells: Array, pbc: npt.NDArra
 
 @njit(cache=True, nogil=True)
 def images(
-    site_positions: Array, site_ptr: Index, site_reach: Array, cells: Array, heights: Array, inverse: Array, pbc: Array
+    site_positions: Array,
+    site_ptr: Index,
+    site_reach: Array,
+    cells: Array,
+    inverse: Array,
+    pbc: npt.NDArray[np.bool_],
+    bounds: Array,
 ) -> tuple[Array, Index, Index]:
-    """Periodic images of the sites whose orbitals reach into the cell.
+    """Periodic images of the sites whose orbitals reach the points.
 
     Args:
         site_positions [n_sites, 3] and site_reach [n_sites] in Å; cells [n_structures, 3, 3] completed, ``inverse``
-        their inverses, ``heights`` [n_structures, 3] the distances between opposite faces; pbc [n_structures, 3].
+        their inverses; pbc [n_structures, 3]; bounds [n_structures, 2, 3], least and largest fractional coordinate
+        of the points.
 
     Returns:
         positions [n_images, 3] (Å), site of each image [n_images], images of each structure [n_structures + 1].
@@ -192,12 +199,13 @@ def images(
                 high = np.zeros(3, dtype=np.int64)
                 for axis in range(3):
                     if pbc[structure, axis]:
-                        f = 0.0
+                        f, steepness = 0.0, 0.0
                         for j in range(3):
                             f += site_positions[site, j] * inverse[structure, j, axis]
-                        extent = site_reach[site] / heights[structure, axis] + 1e-9
-                        low[axis] = math.ceil(-f - extent)
-                        high[axis] = math.floor(1.0 - f + extent)
+                            steepness += inverse[structure, j, axis] ** 2
+                        extent = site_reach[site] * math.sqrt(steepness) + 1e-9
+                        low[axis] = math.ceil(bounds[structure, 0, axis] - f - extent)
+                        high[axis] = math.floor(bounds[structure, 1, axis] - f + extent)
                 for a in range(low[0], high[0] + 1):
                     for b in range(low[1], high[1] + 1):
                         for c in range(low[2], high[2] + 1):

@@ -83,3 +83,46 @@ def gradient_table(l_max: int = L_LIMIT) -> tuple[npt.NDArray[np.int64], Array]:
             put(l, m, 2, 0, m, 1.0)
             put(l, -m, 2, 0, -m, 1.0)
     return source, factor
+
+
+@cache
+def monomials(l: int) -> Array:
+    """The S_lm of one l as polynomials, [2l + 1, (l + 1)(l + 2)/2].
+
+    Column order: x^a y^b z^(l - a - b) with a = 0..l outside and b = 0..l - a inside.
+    """
+    start, up, down = recursion()
+    polynomials: dict[tuple[int, int, int], float]
+
+    def times(p: dict[tuple[int, int, int], float], factor: float, *powers: tuple[int, int, int]) -> None:
+        for (a, b, c), value in p.items():
+            for i, j, k in powers:
+                key = (a + i, b + j, c + k)
+                polynomials[key] = polynomials.get(key, 0.0) + factor * value
+
+    result = np.zeros((2 * l + 1, (l + 1) * (l + 2) // 2))
+    cosine: dict[tuple[int, int, int], float] = {(0, 0, 0): 1.0}
+    sine: dict[tuple[int, int, int], float] = {}
+    for m in range(l + 1):
+        before: dict[tuple[int, int, int], float] = {}
+        now = {(0, 0, 0): start[m]}
+        for degree in range(m + 1, l + 1):
+            polynomials = {}
+            times(now, up[degree, m], (0, 0, 1))
+            times(before, -down[degree, m], (2, 0, 0), (0, 2, 0), (0, 0, 2))
+            before, now = now, polynomials
+        for sign, angular in ((1, cosine), (-1, sine)):
+            polynomials = {}
+            for powers, value in angular.items():
+                times(now, value, powers)
+            for (a, b, _), value in polynomials.items():
+                result[l + sign * m, a * (l + 1) - a * (a - 1) // 2 + b] = value
+        polynomials = {}
+        times(cosine, 1.0, (1, 0, 0))
+        times(sine, -1.0, (0, 1, 0))
+        turned = polynomials
+        polynomials = {}
+        times(sine, 1.0, (1, 0, 0))
+        times(cosine, 1.0, (0, 1, 0))
+        cosine, sine = turned, polynomials
+    return result

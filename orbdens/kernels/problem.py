@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +48,17 @@ class Problem:
             self.coefficients,
             self.scalings,
         )
+
+    def slices(self, size: int) -> Iterator[tuple[int, int, Problem]]:
+        """The same problem for points begin:end, at most ``size`` at a time: (begin, end, problem)."""
+        n_points = self.points.shape[0]
+        if n_points <= size:
+            yield 0, n_points, self
+            return
+        for begin in range(0, n_points, size):
+            end = min(begin + size, n_points)
+            ptr = self.point_ptr.clamp(begin, end) - begin
+            yield begin, end, replace(self, points=self.points[begin:end], point_ptr=ptr)
 
     def check(self) -> None:
         """Raise ValueError, naming the argument, where shapes, dtypes, devices or values cannot be right."""

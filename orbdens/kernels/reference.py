@@ -16,6 +16,9 @@ from .problem import Problem
 from .shells import Shells
 
 
+CACHE = 64_000_000  # bytes; larger chunks of points are slower
+
+
 def validate() -> str | None:
     """Why this backend cannot run here: it always can."""
     return None
@@ -135,7 +138,7 @@ def _chunk(problem: Problem, structure: int, n_shifts: int) -> int:
         return 1 << 30
     widest = int(problem.shells.coefficients_of_type()[types].max())
     numbers_per_pair = widest * (8 + problem.coefficients.shape[1]) + 32
-    pairs = problem.memory // (2 * problem.points.element_size() * numbers_per_pair)
+    pairs = min(problem.memory, CACHE) // (2 * problem.points.element_size() * numbers_per_pair)
     return max(1, pairs // (types.numel() * n_shifts))
 
 
@@ -211,3 +214,26 @@ def _vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | No
                     total += part
     results = iter(sums)
     return tuple(next(results) if want else None for want in wants)
+
+
+def derivatives(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K], by autograd twice."""
+    problem.check()
+    n_points, n_channels = problem.points.shape[0], problem.coefficients.shape[1]
+    fields = problem.points.new_zeros(n_points, n_channels)
+    gradients = problem.points.new_zeros(n_points, 3, n_channels)
+    laplacians = torch.zeros_like(fields)
+    inputs = [None if tensor is None else tensor.detach() for tensor in problem.differentiable()]
+    assert inputs[0] is not None
+    points = inputs[0] = inputs[0].requires_grad_()
+    for structure, begin, end, shifts in _pieces(problem):
+        with torch.enable_grad():
+            part = _run(problem, tuple(inputs), structure, begin, end, shifts)
+            fields[begin:end] = part.detach()
+            for k in range(n_channels if part.requires_grad else 0):
+                (first,) = torch.autograd.grad(part[:, k].sum(), points, create_graph=True)
+                gradients[begin:end, :, k] = first[begin:end].detach()
+                for axis in range(3 if first.requires_grad else 0):
+                    (second,) = torch.autograd.grad(first[:, axis].sum(), points, retain_graph=True)
+                    laplacians[begin:end, k] += second[begin:end, axis]
+    return fields, gradients, laplacians

@@ -12,9 +12,10 @@ from pyscf import gto
 
 from orbdens.kernels import Shells, density_from_orbitals, normalisation, orbital_fields, solid_harmonics
 
+from .cases import BACKENDS
 from .systems import System, contracted, even_tempered, random_coefficients, random_points, system
 
-BACKENDS = ["reference", "cpu"]
+
 ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 

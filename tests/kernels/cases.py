@@ -1,0 +1,69 @@
+"""Cases shared by the kernel tests: the backends as rows, and small ragged batches in either precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from orbdens.kernels import Shells, orbital_fields
+
+BACKENDS = ["reference", "cpu"]
+NAMES = ("points", "site_positions", "exponents", "weights", "coefficients", "scalings")
+
+
+def small_shells() -> Shells:
+    """Two types: one with contracted and high-l shells out of order, one with an s and a p shell; float64."""
+    return Shells.from_lists(
+        [
+            [(2, [0.9], [1.0]), (0, [4.0, 0.7], [0.4, 0.8]), (6, [1.1], [1.0]), (0, [0.3], [1.0]), (1, [0.5], [1.0])],
+            [(0, [1.2], [1.0]), (1, [2.0, 0.6, 0.2], [0.2, 0.5, 0.4])],
+        ]
+    )
+
+
+def ragged(dtype: torch.dtype = torch.float64, k: int = 1, seed: int = 0, spread: float = 3.0) -> dict[str, Any]:
+    """Arguments of ``orbital_fields``: four structures with 3, 0, 2 and 1 sites and 130, 5, 0 and 1 points."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1
+
+    site_type = torch.tensor([0, 1, 0, 1, 0, 0])
+    shells = small_shells()
+    return {
+        "points": (spread * random(136, 3)).to(dtype),
+        "point_ptr": torch.tensor([0, 130, 135, 135, 136]),
+        "site_positions": (1.5 * random(6, 3)).to(dtype),
+        "site_type": site_type,
+        "site_ptr": torch.tensor([0, 3, 3, 5, 6]),
+        "shells": shells.to(dtype=dtype),
+        "coefficients": random(shells.n_coefficients(site_type), k).to(dtype),
+        "scalings": (1 + 0.3 * random(6)).to(dtype),
+    }
+
+
+def convert(case: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """The same case in another precision."""
+    return {
+        name: value.to(dtype=dtype)
+        if isinstance(value, Shells) or (isinstance(value, torch.Tensor) and value.is_floating_point())
+        else value
+        for name, value in case.items()
+    }
+
+
+def gradients(case: dict[str, Any], cotangent: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
+    """Gradients of sum(cotangent * fields) with respect to everything differentiable."""
+    leaves = {
+        name: (getattr(case["shells"], name) if name in ("exponents", "weights") else case[name])
+        .clone()
+        .requires_grad_()
+        for name in NAMES
+    }
+    shells = case["shells"].with_radial(leaves["exponents"], leaves["weights"])
+    arguments = {**case, **leaves, "shells": shells}
+    del arguments["exponents"], arguments["weights"]
+    fields = orbital_fields(**arguments, **options)
+    (fields * cotangent.to(fields.dtype)).sum().backward()
+    return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
