@@ -1,119 +1,120 @@
-"""Overlap metric of Gaussian orbitals, without a grid and without an overlap matrix.
+"""The overlap and the Coulomb metric of densities: S c and c S c over all pairs of sites, without a grid or a matrix S.
 
-Turned into the frame of a pair of sites, two-centre overlaps are diagonal in m and depend on the distance R alone.
-With Fourier transforms of the orbitals and the plane-wave expansion, for L2-normalised orbitals (l, α) at the origin
-and (l', β) at R ẑ,
-
-    S_m(R) = Σ_L (-1)^((l - l' - L)/2) √(4π (2L+1)) G_m(l, l', L) N ∫ k^(l+l'+2) exp(-γk²) j_L(kR) dk,
-    γ = 1/4α + 1/4β,   G_m = ∫ Y_lm Y_l'm Y_L0 dΩ,
-
-where, with 2n = l + l' - L,
-
-    ∫ k^(2n+L+2) exp(-γk²) j_L(kR) dk = √π n! / 2^(L+2) · R^L γ^-(L+n+3/2) exp(-R²/4γ) L_n^(L+1/2)(R²/4γ).
-
-(Gradshteyn & Ryzhik 6.631; the same route as Talman, J. Chem. Phys. 80, 2000 (1984).)
+Coefficients are turned into the frame of each pair of sites, where two-centre integrals are diagonal in m (see
+``two_centre``), multiplied by them, and turned back. ``metric_product`` evaluates the closed forms and is
+differentiable in everything; ``TabulatedMetric`` interpolates them in tables made once for fixed exponents.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from orbdens.kernels.wigner import edge_rotations
+from .shells import Shells, normalisation
+from .two_centre import Kind, pair_integrals
+from .wigner import edge_rotations
 
 
-@lru_cache
-def _gaunt(l: int, l2: int, order: int, m: int) -> float:
-    """∫ Y_lm Y_l'm Y_L0 dΩ of real harmonics."""
-    from scipy.special import sph_legendre_p
+class _PairMetric(ABC):
+    """S c for coefficients kept per site type as [n_sites_of_type, n], laid out by l, radial function, m = -l..l.
 
-    x, w = np.polynomial.legendre.leggauss(l + l2 + order + 2)
-    theta = np.arccos(x)
-    product = sph_legendre_p(l, m, theta) * sph_legendre_p(l2, m, theta) * sph_legendre_p(order, 0, theta)
-    return float(2 * np.pi * (w * product).sum())
-
-
-def _laguerre(n: int, a: float, x: Tensor) -> Tensor:
-    before, now = torch.zeros_like(x), torch.ones_like(x)
-    for k in range(n):
-        before, now = now, ((2 * k + 1 + a - x) * now - (k + a) * before) / (k + 1)
-    return now
-
-
-def _double_factorial(n: int) -> float:
-    return float(math.prod(range(n, 0, -2)))
-
-
-def pair_overlap(l: int, exponents: Tensor, l2: int, exponents2: Tensor, distance: Tensor) -> Tensor:
-    """Overlaps of L2-normalised primitive orbitals of two sites in the frame of the pair.
-
-    Args:
-        l, l2: angular momenta at the first site (origin) and the second (on the positive z axis).
-        exponents, exponents2: Å⁻² [n], [n2].
-        distance: Å [n_distances].
-
-    Returns:
-        [n_distances, min(l, l2) + 1, n, n2] for m = 0, 1, ...; the overlap of -m is that of m.
+    Attributes:
+        counts: for each type the number of radial functions of l = 0, 1, ...
     """
-    a, b = exponents[:, None], exponents2[None, :]
-    gamma = 1 / (4 * a) + 1 / (4 * b)
-    r = distance[:, None, None]
-    x = r * r / (4 * gamma)
-    # N: 4π times the k-space radial factors √π / (2^(l+2) α^(l+3/2)) of both, over (2π)³, times the norms in r-space.
-    scale = 16 * math.pi**2 / (8 * math.pi**3)
-    for power, alpha in ((l, a), (l2, b)):
-        norm = torch.sqrt(
-            2 ** (2 * power + 3.5) * alpha ** (power + 1.5) / _double_factorial(2 * power + 1) / math.pi**0.5
-        )
-        scale = scale * norm * math.pi**0.5 / 2 ** (power + 2) / alpha ** (power + 1.5)
-    gauss = scale * torch.exp(-x)
-    result = torch.zeros(len(distance), min(l, l2) + 1, len(exponents), len(exponents2)).to(distance)
-    for order in range(abs(l - l2), l + l2 + 1, 2):
-        n = (l + l2 - order) // 2
-        radial = (
-            math.sqrt(math.pi) * math.factorial(n) / 2 ** (order + 2) * r**order * gamma ** -(order + n + 1.5)
-        ) * (gauss * _laguerre(n, order + 0.5, x))
-        phase = (-1) ** ((l - l2 - order) // 2) * math.sqrt(4 * math.pi * (2 * order + 1))
-        for m in range(min(l, l2) + 1):
-            result[:, m] += phase * _gaunt(l, l2, order, m) * radial
-    return result
+
+    counts: list[list[int]]
+
+    @abstractmethod
+    def _one_site(self, kind: int, l: int) -> Tensor:
+        """Integrals of the radial functions of one site [n, n], equal for all m."""
+
+    @abstractmethod
+    def _two_sites(self, first: int, second: int, length: Tensor) -> list[Tensor]:
+        """For m = 0, 1, ...: integrals [n_pairs, n, n'] of radial functions with l, l' >= m, in order of l."""
+
+    def product(
+        self, coefficients: list[Tensor], site_type: Tensor, pair_index: Tensor, pair_vector: Tensor
+    ) -> list[Tensor]:
+        """S c.
+
+        Args:
+            coefficients: for each type [n_sites_of_type, n], sites in their order in ``site_type``.
+            site_type: [n_sites].
+            pair_index: each pair of sites that meet, once [2, n_pairs].
+            pair_vector: from the first site of a pair to the second, Å [n_pairs, 3].
+
+        Returns:
+            As ``coefficients``.
+        """
+        result = []
+        row = torch.empty_like(site_type)
+        for kind, c in enumerate(coefficients):
+            row[site_type == kind] = torch.arange(len(c), device=row.device)
+            blocks = zip(_blocks(c, self.counts[kind]), range(len(self.counts[kind])), strict=True)
+            result.append(torch.cat([(self._one_site(kind, l) @ block).flatten(1) for block, l in blocks], dim=1))
+        types = site_type[pair_index]
+        swap = types[0] > types[1]
+        first, second = (torch.where(swap, pair_index[1 - k], pair_index[k]) for k in (0, 1))
+        vectors = torch.where(swap[:, None], -pair_vector, pair_vector)
+        length = vectors.norm(dim=1)
+        rotations = edge_rotations(vectors, max(map(len, self.counts)) - 1)
+        for a in range(len(coefficients)):
+            for b in range(a, len(coefficients)):
+                pairs = ((site_type[first] == a) & (site_type[second] == b)).nonzero()[:, 0]
+                if len(pairs) == 0 or 0 in (len(self.counts[a]), len(self.counts[b])):
+                    continue
+                turn = [rotation[pairs] for rotation in rotations]
+                row_a, row_b = row[first[pairs]], row[second[pairs]]
+                x = _into_frame(coefficients[a][row_a], turn, self.counts[a])
+                y = _into_frame(coefficients[b][row_b], turn, self.counts[b])
+                tables = self._two_sites(a, b, length[pairs])
+                to_a = [table @ part for table, part in zip(tables, y, strict=False)]
+                to_b = [table.transpose(1, 2) @ part for table, part in zip(tables, x, strict=False)]
+                result[a] = result[a].index_add(0, row_a, _out_of_frame(to_a, turn, self.counts[a]))
+                result[b] = result[b].index_add(0, row_b, _out_of_frame(to_b, turn, self.counts[b]))
+        return result
 
 
-class OverlapMetric:
-    """Squared L2 norms of densities given by coefficients of radially orthonormal orbitals.
-
-    Overlaps of two sites are interpolated (cubic, spacing ``STEP``) in tables of the closed form, one table per pair of
-    types and m; for orthonormal radial functions the one-site part is the identity.
+class TabulatedMetric(_PairMetric):
+    """A metric for fixed exponents: four-point Lagrange interpolation, spacing ``STEP``, of tables of the closed form.
 
     Args:
         radials: for each site type, for l = 0, 1, ...: exponents in Å⁻² [n_primitives] and the coefficients of the
-            orthonormal functions over L2-normalised primitives [n_primitives, n_radial], both float64.
-        reach: Å; sites farther apart are taken not to overlap.
+            radial functions over L2-normalised primitives [n_primitives, n_radial], both float64.
+        reach: Å; length of the tables.
+        kind: ``overlap`` or ``coulomb``.
     """
 
     STEP = 0.025
 
-    def __init__(self, radials: list[list[tuple[Tensor, Tensor]]], reach: float) -> None:
+    def __init__(self, radials: list[list[tuple[Tensor, Tensor]]], reach: float, kind: Kind = "overlap") -> None:
         self.reach = reach
         self.counts = [[transform.shape[1] for _, transform in one] for one in radials]
-        self._tables: dict[tuple[int, int], list[Tensor]] = {}
+        self._own: list[list[Tensor]] = [
+            [
+                (to.T @ pair_integrals(l, e, l, e, torch.zeros(1, dtype=e.dtype), kind)[0, 0] @ to).float()
+                for l, (e, to) in enumerate(one)
+            ]
+            for one in radials
+        ]
         distance = torch.arange(-1, math.ceil(reach / self.STEP) + 3, dtype=torch.float64) * self.STEP
+        self._tables: dict[tuple[int, int], list[Tensor]] = {}
         for first in range(len(radials)):
             for second in range(first, len(radials)):
-                tables = _pair_tables(radials[first], radials[second], distance)
+                tables = _all_m(radials[first], radials[second], distance, kind)
                 self._tables[first, second] = [table.float() for table in tables]
 
-    def to(self, device: torch.device) -> OverlapMetric:
+    def to(self, device: torch.device) -> TabulatedMetric:
         """Move the tables, in place."""
+        self._own = [[own.to(device) for own in one] for one in self._own]
         for pair, tables in self._tables.items():
             self._tables[pair] = [table.to(device) for table in tables]
         return self
 
-    def __call__(
+    def square(
         self,
         coefficients: list[Tensor],
         site_type: Tensor,
@@ -122,66 +123,27 @@ class OverlapMetric:
         structure_of_site: Tensor,
         n_structures: int,
     ) -> Tensor:
-        """Σ c S c of each structure.
+        """c S c of each structure [n_structures]; arguments as ``product``, structure_of_site [n_sites].
 
-        Args:
-            coefficients: for each type [n_sites_of_type, n_coefficients], sites in their order in the batch;
-                layout l, radial function, m = -l..l.
-            site_type: [n_sites].
-            pair_index: each pair of sites once [2, n_pairs].
-            pair_vector: from the first site of a pair to the second, Å [n_pairs, 3].
-            structure_of_site: [n_sites].
-            n_structures: structures in the batch.
-
-        Returns:
-            [n_structures], in (e/Å³)² Å³ if the coefficients give e/Å³.
+        Pairs farther apart than the reach are left out.
         """
+        near = (pair_vector.norm(dim=1) < self.reach).nonzero()[:, 0]
+        with torch.no_grad():
+            products = self.product(
+                [c.detach() for c in coefficients], site_type, pair_index[:, near], pair_vector[near]
+            )
         total = coefficients[0].new_zeros(n_structures)
-        row = torch.empty_like(site_type)
-        for kind, one in enumerate(coefficients):
-            sites = (site_type == kind).nonzero()[:, 0]
-            row[sites] = torch.arange(len(sites), device=row.device)
-            total = total.index_add(0, structure_of_site[sites], one.square().sum(dim=1))
-        length = pair_vector.norm(dim=1)
-        near = (length < self.reach).nonzero()[:, 0]
-        pair_index, pair_vector, length = pair_index[:, near], pair_vector[near], length[near]
-        types = site_type[pair_index]
-        swap = types[0] > types[1]
-        first, second = (torch.where(swap, pair_index[1 - k], pair_index[k]) for k in (0, 1))
-        rotations = edge_rotations(
-            torch.where(swap[:, None], -pair_vector, pair_vector), max(map(len, self.counts)) - 1
-        )
-        for a in range(len(coefficients)):
-            for b in range(a, len(coefficients)):
-                pairs = ((site_type[first] == a) & (site_type[second] == b)).nonzero()[:, 0]
-                if len(pairs) == 0:
-                    continue
-                turn = [rotation[pairs] for rotation in rotations]
-                left = self._in_frame(coefficients[a][row[first[pairs]]], turn, self.counts[a])
-                right = self._in_frame(coefficients[b][row[second[pairs]]], turn, self.counts[b])
-                at = length[pairs] / self.STEP
-                shared = torch.zeros_like(at)
-                for m, (x, y) in enumerate(zip(left, right, strict=False)):
-                    table = self._table(a, b, m, at, x.shape[1], y.shape[1])
-                    shared = shared + (x * (table @ y)).sum(dim=(1, 2))
-                total = total.index_add(0, structure_of_site[first[pairs]], 2 * shared)
+        for kind, (c, product) in enumerate(zip(coefficients, products, strict=True)):
+            # c S c has the value of c·p and the gradient of 2 c·p for the constant p = S c.
+            terms = 2 * (c * product) - (c.detach() * product)
+            total = total.index_add(0, structure_of_site[site_type == kind], terms.sum(dim=1))
         return total
 
-    def _in_frame(self, coefficients: Tensor, rotations: list[Tensor], counts: list[int]) -> list[Tensor]:
-        """For m = 0, 1, ...: components +m and -m of all radial functions with l >= m, [n_pairs, n, 1 or 2]."""
-        parts: list[list[Tensor]] = [[] for _ in counts]
-        start = 0
-        for l, n in enumerate(counts):
-            block = coefficients[:, start : start + n * (2 * l + 1)].reshape(-1, n, 2 * l + 1)
-            start += n * (2 * l + 1)
-            turned = block @ rotations[l].transpose(1, 2)
-            for m in range(l + 1):
-                parts[m].append(turned[:, :, [l + m, l - m] if m else [l]])
-        return [torch.cat(part, dim=1) for part in parts]
+    def _one_site(self, kind: int, l: int) -> Tensor:
+        return self._own[kind][l]
 
-    def _table(self, a: int, b: int, m: int, at: Tensor, rows: int, columns: int) -> Tensor:
-        """Four-point Lagrange interpolation of a table at distances in units of STEP, [n_pairs, rows, columns]."""
-        table = self._tables[a, b][m]
+    def _two_sites(self, first: int, second: int, length: Tensor) -> list[Tensor]:
+        at = length / self.STEP
         node = at.floor().long()
         u = at - node
         weights = torch.stack(
@@ -194,20 +156,157 @@ class OverlapMetric:
             dim=1,
         )
         nodes = node[:, None] + torch.arange(4, device=at.device)
-        values = torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=weights.to(table.dtype), mode="sum")
-        return values.reshape(-1, rows, columns)
+        return [
+            torch.nn.functional.embedding_bag(
+                nodes, table.flatten(1), per_sample_weights=weights.to(table.dtype), mode="sum"
+            ).reshape(-1, *table.shape[1:])
+            for table in self._tables[first, second]
+        ]
 
 
-def _pair_tables(
-    first: list[tuple[Tensor, Tensor]], second: list[tuple[Tensor, Tensor]], distance: Tensor
+class _ClosedForm(_PairMetric):
+    """The metric over the primitives of a table of shells."""
+
+    def __init__(self, exponents: list[list[Tensor]], kind: Kind) -> None:
+        self.exponents = exponents
+        self.counts = [[len(e) for e in one] for one in exponents]
+        self.kind = kind
+
+    def _one_site(self, kind: int, l: int) -> Tensor:
+        e = self.exponents[kind][l]
+        return pair_integrals(l, e, l, e, e.new_zeros(1), self.kind)[0, 0]
+
+    def _two_sites(self, first: int, second: int, length: Tensor) -> list[Tensor]:
+        own = [[(e, torch.eye(len(e)).to(e)) for e in self.exponents[kind]] for kind in (first, second)]
+        return _all_m(own[0], own[1], length, self.kind)
+
+
+def metric_product(
+    site_positions: Tensor,
+    site_type: Tensor,
+    site_ptr: Tensor,
+    shells: Shells,
+    coefficients: Tensor,
+    *,
+    kind: Kind = "overlap",
+) -> Tensor:
+    """S c with S_kl = ⟨χ_k|χ_l⟩ or ∫∫ χ_k(r) χ_l(r') / |r - r'| over the orbitals of each structure.
+
+    Differentiable in positions, exponents, weights and coefficients. Memory grows with pairs of sites times pairs of
+    primitives.
+
+    Args:
+        site_positions: Å [n_sites, 3], no two of a structure on one spot.
+        site_type: int64 [n_sites].
+        site_ptr: int64 [n_structures + 1].
+        shells: orbitals of each type.
+        coefficients: [n_coefficients], laid out as in ``orbital_fields``.
+        kind: ``overlap`` or ``coulomb``.
+
+    Returns:
+        [n_coefficients]; ``c @ metric_product(...)`` is ∫ρ² in e²/Å³ or the Coulomb self-interaction ∫∫ρρ'/|r-r'|
+        in e²/Å (half of it times 14.3996 eV·Å is the Hartree energy in eV).
+    """
+    columns, transforms, exponents = _by_degree(shells)
+    starts = shells.coefficient_ptr(site_type)[:-1]
+    per_type = []
+    for kind_, (column, transform) in enumerate(zip(columns, transforms, strict=True)):
+        mine = starts[site_type == kind_]
+        parts = [
+            to @ coefficients[mine[:, None, None] + at]  # [n_sites, n_primitives, 2l + 1]
+            for at, to in zip(column, transform, strict=True)
+        ]
+        per_type.append(torch.cat([part.flatten(1) for part in parts], dim=1))
+    pairs = torch.cat(
+        [
+            torch.triu_indices(int(n), int(n), 1, device=site_ptr.device) + begin
+            for begin, n in zip(site_ptr[:-1], site_ptr.diff(), strict=True)
+        ],
+        dim=1,
+    )
+    vectors = site_positions[pairs[1]] - site_positions[pairs[0]]
+    products = _ClosedForm(exponents, kind).product(per_type, site_type, pairs, vectors)
+    result = torch.zeros_like(coefficients)
+    for kind_, (column, transform) in enumerate(zip(columns, transforms, strict=True)):
+        mine = starts[site_type == kind_]
+        counts = [to.shape[0] for to in transform]
+        for at, to, block in zip(column, transform, _blocks(products[kind_], counts), strict=True):
+            result = result.index_add(0, (mine[:, None, None] + at).flatten(), (to.T @ block).flatten())
+    return result
+
+
+def _by_degree(shells: Shells) -> tuple[list[list[Tensor]], list[list[Tensor]], list[list[Tensor]]]:
+    """For each type and l: where its coefficients are [n_shells, 2l + 1], the matrix to L2-normalised primitives
+    [n_primitives, n_shells], and their exponents [n_primitives]."""
+    columns: list[list[Tensor]] = []
+    transforms: list[list[Tensor]] = []
+    exponents: list[list[Tensor]] = []
+    for kind in range(shells.n_types):
+        mine = range(int(shells.shell_ptr[kind]), int(shells.shell_ptr[kind + 1]))
+        degrees = [int(shells.shell_l[s]) for s in mine]
+        columns.append([])
+        transforms.append([])
+        exponents.append([])
+        for l in range(max(degrees, default=-1) + 1):
+            starts = [sum(2 * d + 1 for d in degrees[:i]) for i, d in enumerate(degrees) if d == l]
+            ranges = [
+                range(int(shells.primitive_ptr[s]), int(shells.primitive_ptr[s + 1]))
+                for s, d in zip(mine, degrees, strict=True)
+                if d == l
+            ]
+            primitives = torch.tensor([p for r in ranges for p in r], dtype=torch.int64, device=shells.exponents.device)
+            own = shells.exponents[primitives]
+            values = shells.weights[primitives] / normalisation(l, own)
+            shell_of = torch.tensor([i for i, r in enumerate(ranges) for _ in r], dtype=torch.int64).to(primitives)
+            pick = (shell_of[:, None] == torch.arange(len(ranges), device=shell_of.device)).to(values)
+            columns[-1].append((torch.tensor(starts)[:, None] + torch.arange(2 * l + 1)).to(primitives))
+            transforms[-1].append(pick * values[:, None])
+            exponents[-1].append(own)
+    return columns, transforms, exponents
+
+
+def _blocks(coefficients: Tensor, counts: list[int]) -> list[Tensor]:
+    """Coefficients [n_sites, n] of l = 0, 1, ... as [n_sites, n_radial, 2l + 1]."""
+    parts = coefficients.split([n * (2 * l + 1) for l, n in enumerate(counts)], dim=1)
+    return [part.reshape(len(part), n, 2 * l + 1) for l, (part, n) in enumerate(zip(parts, counts, strict=True))]
+
+
+def _into_frame(coefficients: Tensor, rotations: list[Tensor], counts: list[int]) -> list[Tensor]:
+    """For m = 0, 1, ...: components +m and -m of all radial functions with l >= m, [n_pairs, n, 1 or 2]."""
+    parts: list[list[Tensor]] = [[] for _ in counts]
+    for l, block in enumerate(_blocks(coefficients, counts)):
+        turned = block @ rotations[l].transpose(1, 2)
+        for m in range(l + 1):
+            parts[m].append(turned[:, :, [l + m, l - m] if m else [l]])
+    return [torch.cat(part, dim=1) for part in parts]
+
+
+def _out_of_frame(parts: list[Tensor], rotations: list[Tensor], counts: list[int]) -> Tensor:
+    """The transpose of ``_into_frame``; parts may end at a lower m. [n_pairs, n]."""
+    blocks = []
+    for l, n in enumerate(counts):
+        turned = parts[0].new_zeros(len(parts[0]), n, 2 * l + 1)
+        columns: list[int] = []
+        pieces: list[Tensor] = []
+        for m in range(min(l + 1, len(parts))):
+            start = sum(counts[m:l])
+            pieces.append(parts[m][:, start : start + n])
+            columns += [l + m, l - m] if m else [l]
+        turned = turned.index_copy(2, torch.tensor(columns, device=turned.device), torch.cat(pieces, dim=2))
+        blocks.append((turned @ rotations[l]).flatten(1))
+    return torch.cat(blocks, dim=1)
+
+
+def _all_m(
+    first: list[tuple[Tensor, Tensor]], second: list[tuple[Tensor, Tensor]], distance: Tensor, kind: Kind
 ) -> list[Tensor]:
-    """For m = 0, 1, ...: overlaps of all radial functions with l, l' >= m, [n_distances, n · n']."""
+    """For m = 0, 1, ...: integrals of all radial functions with l, l' >= m, [n_distances, n, n']."""
     rows: list[list[Tensor]] = [[] for _ in range(min(len(first), len(second)))]
     for l, (a, to_a) in enumerate(first):
         blocks = [
-            torch.einsum("rmab,ai,bj->mrij", pair_overlap(l, a, l2, b, distance), to_a, to_b)
+            torch.einsum("rmab,ai,bj->mrij", pair_integrals(l, a, l2, b, distance, kind), to_a, to_b)
             for l2, (b, to_b) in enumerate(second)
         ]
         for m in range(min(l + 1, len(rows))):
             rows[m].append(torch.cat([block[m] for block in blocks[m:]], dim=2))
-    return [torch.cat(row, dim=1).flatten(1) for row in rows]
+    return [torch.cat(row, dim=1) for row in rows]

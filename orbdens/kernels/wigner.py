@@ -59,6 +59,9 @@ def _series(l_max: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 def edge_rotations(vectors: Tensor, l_max: int) -> list[Tensor]:
     """Matrices that rotate harmonics so that each vector's direction becomes +z.
 
+    The angle about the edge is arbitrary. Where gradients with respect to the vectors are asked for, edges near the
+    polar axis, at which angles have no derivative, take a detour over turned axes.
+
     Args:
         vectors: edges [n_edges, 3], none of length zero.
         l_max: highest angular momentum.
@@ -66,12 +69,31 @@ def edge_rotations(vectors: Tensor, l_max: int) -> list[Tensor]:
     Returns:
         For each l a tensor [n_edges, 2l+1, 2l+1]; component m of the rotated features is row m + l.
     """
+    if not vectors.requires_grad:
+        return _by_angles(vectors, l_max)
+    # (x, y, z) -> (y, z, x) brings an edge along z to y.
+    steep = vectors[:, 2].square() > 0.5 * vectors.square().sum(dim=1)
+    turned = _by_angles(torch.where(steep[:, None], vectors[:, [1, 2, 0]], vectors), l_max)
+    return [
+        torch.where(steep[:, None, None], rotation @ _axes_matrix(l).to(rotation), rotation)
+        for l, rotation in enumerate(turned)
+    ]
+
+
+@lru_cache
+def _axes_matrix(l: int) -> Tensor:
+    """Harmonics of (y, z, x) from those of (x, y, z), [2l+1, 2l+1], float64."""
+    directions = torch.randn(4 * (2 * l + 1), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.linalg.lstsq(_harmonics(l, directions), _harmonics(l, directions[:, [1, 2, 0]])).solution.T
+
+
+def _by_angles(vectors: Tensor, l_max: int) -> list[Tensor]:
     x, y, z = vectors.unbind(-1)
     length = vectors.norm(dim=-1)
     across = torch.hypot(x, y)
     polar = across < 1e-9 * length
-    cos_phi = torch.where(polar, torch.ones_like(x), x / across.where(~polar, torch.ones_like(x)))
-    sin_phi = torch.where(polar, torch.zeros_like(x), y / across.where(~polar, torch.ones_like(x)))
+    cos_phi = torch.where(polar, 1.0, x / torch.where(polar, 1.0, across))
+    sin_phi = torch.where(polar, 0.0, y / torch.where(polar, 1.0, across))
     cos_m_theta, sin_m_theta = _multiples(z / length, across / length, l_max)
     cos_m_phi, sin_m_phi = _multiples(cos_phi, sin_phi, l_max)
     flat = torch.cat([cos_m_theta, sin_m_theta[:, 1:]], dim=1) @ _series(l_max, vectors.dtype, vectors.device)

@@ -20,7 +20,7 @@ from orbdens.data.store import GridRecord, OrbitalRecord, Store
 from orbdens.density_model import Progress, Record
 from orbdens.errors import UserError
 from orbdens.kernels import orbital_fields
-from orbdens.kernels.metric import OverlapMetric
+from orbdens.kernels.metric import TabulatedMetric
 from orbdens.model.basis import Basis
 from orbdens.model.projection import fit_records
 from orbdens.sites import place_sites
@@ -95,7 +95,7 @@ class OverlapObjective(Objective):
         progress: Progress,
     ) -> None:
         super().__init__(config, basis, store, keys, cache, progress)
-        self._metric = OverlapMetric(
+        self._metric = TabulatedMetric(
             [
                 [(torch.as_tensor(r.exponents), torch.as_tensor(r.to_primitive.copy())) for r in radials]
                 for radials in basis.radials
@@ -125,7 +125,7 @@ class OverlapObjective(Objective):
             mine = starts[batch.site_type == kind]
             columns = torch.arange(predicted.shape[1], device=mine.device)
             errors.append(predicted - batch.fit[mine[:, None] + columns])
-        squares = self._metric.to(batch.fit.device)(
+        squares = self._metric.to(batch.fit.device).square(
             errors, batch.site_type, batch.pair_index, batch.pair_vector, batch.batch, batch.num_graphs
         )
         # A squared norm can round below zero; its root has no slope at zero.
