@@ -1,0 +1,151 @@
+"""Periodic images: against PySCF's pbc code, explicit supercells, isolated molecules and lattice shifts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pyscf.pbc import gto as pbc_gto
+
+from orbdens.kernels import orbital_fields, orbital_fields_on_grid
+
+from .cases import BACKENDS, gradients, small_shells
+from .systems import BOHR, contracted, random_coefficients, random_points, system
+
+SKEW = torch.tensor([[2.6, 0.0, 0.0], [0.9, 2.4, 0.0], [-0.5, 0.7, 2.9]], dtype=torch.float64)
+
+
+def crystal(dtype: torch.dtype = torch.float64, pbc: tuple[bool, bool, bool] = (True, True, True)) -> dict[str, Any]:
+    """Two sites in a small skew cell, points in and around it."""
+    shells = small_shells()
+    site_type = torch.tensor([0, 1])
+    return {
+        "points": random_points(70, spread=5.0).to(dtype),
+        "point_ptr": torch.tensor([0, 70]),
+        "site_positions": torch.tensor([[0.1, 0.2, -0.3], [3.4, 1.1, 1.4]], dtype=dtype),
+        "site_type": site_type,
+        "site_ptr": torch.tensor([0, 2]),
+        "shells": shells.to(dtype=dtype),
+        "coefficients": random_coefficients(shells.n_coefficients(site_type), 1).to(dtype),
+        "cells": SKEW[None].to(dtype, copy=True),
+        "pbc": torch.tensor([pbc]),
+    }
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True), (False, True, False)])
+def test_equals_an_explicit_sum_over_images(backend: str, pbc: tuple[bool, bool, bool]) -> None:
+    case = crystal(pbc=pbc)
+    shifts = [
+        a * SKEW[0] + b * SKEW[1] + c * SKEW[2]
+        for a in (range(-9, 10) if pbc[0] else [0])
+        for b in (range(-9, 10) if pbc[1] else [0])
+        for c in (range(-9, 10) if pbc[2] else [0])
+    ]
+    many = {**case, "cells": None, "pbc": None}
+    many["site_positions"] = torch.cat([case["site_positions"] + shift for shift in shifts])
+    many["site_type"] = case["site_type"].repeat(len(shifts))
+    many["site_ptr"] = case["site_ptr"] * len(shifts)
+    many["coefficients"] = case["coefficients"].repeat(len(shifts), 1)
+    truth = orbital_fields(**many, backend="cpu", cutoff=4.0)
+    fields = orbital_fields(**case, backend=backend, cutoff=4.0)
+    assert torch.allclose(fields, truth, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lattice_periodic(backend: str, dtype: torch.dtype) -> None:
+    case = crystal(dtype)
+    fields = orbital_fields(**case, backend=backend, cutoff=5.0)
+    shift = (torch.tensor([3.0, -2.0, 1.0], dtype=torch.float64) @ SKEW).to(dtype)
+    moved = orbital_fields(**{**case, "points": case["points"] + shift}, backend=backend, cutoff=5.0)
+    limit = 1e-5 if dtype == torch.float32 else 1e-6
+    assert float((moved - fields).abs().max()) <= limit * float(fields.abs().max())
+    sites = case["site_positions"] + shift
+    moved = orbital_fields(**{**case, "site_positions": sites}, backend=backend, cutoff=5.0)
+    assert float((moved - fields).abs().max()) <= limit * float(fields.abs().max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_large_cell_equals_isolated_molecule(backend: str) -> None:
+    benzene = contracted()
+    points, coefficients = random_points(80), random_coefficients(benzene.n_coefficients, 1)
+    case = (points, torch.tensor([0, 80]), benzene.positions, benzene.site_type, torch.tensor([0, 12]), benzene.shells)
+    alone = orbital_fields(*case, coefficients, backend=backend)
+    cells, pbc = 60 * torch.eye(3, dtype=torch.float64)[None], torch.ones(1, 3, dtype=torch.bool)
+    in_cell = orbital_fields(*case, coefficients, cells=cells, pbc=pbc, backend=backend)
+    assert torch.allclose(alone, in_cell, atol=1e-7)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_equals_pyscf_pbc(backend: str) -> None:
+    cell = pbc_gto.M(
+        a=SKEW.numpy(),
+        unit="A",
+        atom="He 0.1 0.2 -0.3; H 1.0 1.1 1.4",
+        basis={"He": [[0, [0.4, 0.6], [1.1, 0.4]], [2, [0.6, 1.0]]], "H": [[1, [0.5, 1.0]]]},
+        spin=1,
+        precision=1e-12,
+        verbose=0,
+    )
+    atoms = system(cell)
+    points, coefficients = random_points(60), random_coefficients(atoms.n_coefficients, 1)
+    orbitals = np.asarray(cell.pbc_eval_gto("PBCGTOval_sph", points.numpy() / BOHR)).real[:, atoms.columns]
+    truth = orbitals @ coefficients.numpy() * BOHR**-1.5
+    fields = orbital_fields(
+        points,
+        torch.tensor([0, 60]),
+        atoms.positions,
+        atoms.site_type,
+        torch.tensor([0, 2]),
+        atoms.shells,
+        coefficients,
+        cells=SKEW[None],
+        pbc=torch.ones(1, 3, dtype=torch.bool),
+        backend=backend,
+    )
+    assert np.abs(fields.numpy() - truth).max() <= 1e-7 * np.abs(truth).max()
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
+def test_gradients_equal_the_reference(backend: str) -> None:
+    case = {**crystal(), "scalings": torch.tensor([0.9, 1.1], dtype=torch.float64)}
+    cotangent = random_coefficients(70, 1)
+    truth = gradients(case, cotangent, backend="reference", cutoff=4.0)
+    for name, grad in gradients(case, cotangent, backend=backend, cutoff=4.0, tolerance=1e-10).items():
+        assert (grad - truth[name]).abs().max() <= 1e-8 * truth[name].abs().max(), name
+
+
+def test_dependent_cell_vectors_are_refused() -> None:
+    case = crystal()
+    case["cells"][0, 1] = case["cells"][0, 0]
+    with pytest.raises(ValueError, match="not linearly independent"):
+        orbital_fields(**case)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_grid_of_a_crystal_may_leave_the_cell(backend: str) -> None:
+    case = crystal()
+    origin, steps = torch.tensor([-3.0, 1.0, 2.0], dtype=torch.float64), torch.diag(torch.tensor([0.5, 0.4, 0.6]))
+    shape = (5, 9, 10)
+    index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))
+    points = origin + index @ steps.double()
+    truth = orbital_fields(
+        **{**case, "points": points, "point_ptr": torch.tensor([0, len(points)])}, cutoff=4.0, backend="reference"
+    )
+    fields = orbital_fields_on_grid(
+        origin,
+        steps,
+        shape,
+        case["site_positions"],
+        case["site_type"],
+        case["shells"],
+        case["coefficients"],
+        cutoff=4.0,
+        cell=SKEW,
+        pbc=case["pbc"][0],
+        backend=backend,
+    )
+    assert torch.allclose(fields, truth, atol=1e-7)

@@ -1,0 +1,76 @@
+"""Life beside torch: threads, forked and spawned workers, the compiler's cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orbdens.kernels import orbital_fields
+
+from .cases import gradients, ragged
+from .systems import random_coefficients, random_points
+
+
+def many_points() -> dict[str, Any]:
+    """Enough points that every thread has work."""
+    case = ragged(torch.float32)
+    case["points"], case["point_ptr"] = random_points(5000).float(), torch.tensor([0, 4000, 4500, 4500, 5000])
+    return case
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_evaluate_after_the_parent_did(context: str) -> None:
+    script = Path(__file__).with_name("loader_script.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, script, context], env=environment, check=True, timeout=100)
+
+
+def test_two_python_threads_at_once() -> None:
+    case = many_points()
+    alone = orbital_fields(**case, backend="cpu")
+    with ThreadPoolExecutor(4) as pool:
+        for fields in pool.map(lambda _: orbital_fields(**case, backend="cpu"), range(12)):
+            assert torch.equal(fields, alone)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_threads_are_obeyed_and_do_not_change_values(n_threads: int) -> None:
+    before = torch.get_num_threads()
+    case, cotangent = many_points(), random_coefficients(5000, 1)
+    torch.set_num_threads(2)
+    two, two_gradients = orbital_fields(**case, backend="cpu"), gradients(case, cotangent, backend="cpu")
+    torch.set_num_threads(n_threads)
+    assert torch.equal(orbital_fields(**case, backend="cpu"), two)
+    again = gradients(case, cotangent, backend="cpu")
+    for name, grad in again.items():
+        assert torch.allclose(grad, two_gradients[name], rtol=1e-3, atol=1e-3)
+        assert torch.equal(grad, gradients(case, cotangent, backend="cpu")[name]), "same threads, same bits"
+    torch.set_num_threads(before)
+
+
+FIRST_USE = """
+import time, torch
+from orbdens.kernels import Shells, orbital_fields
+shells = Shells.from_lists([[(0, [1.0], [1.0])]], torch.float32)
+ptr = torch.tensor([0, 1])
+start = time.process_time()
+orbital_fields(torch.zeros(1, 3), ptr, torch.zeros(1, 3), ptr[:1], ptr, shells, torch.ones(1, 1), backend="cpu")
+print(time.process_time() - start)
+"""
+
+
+def test_second_process_compiles_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    first, second = (
+        float(subprocess.run([sys.executable, "-c", FIRST_USE], env=environment, check=True, stdout=-1).stdout)
+        for _ in range(2)
+    )
+    assert first < 20.0
+    assert second < 1.5
