@@ -46,6 +46,9 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "savefig.dpi": 160,
 }
+WIDTH = 8.4
+"""Inches."""
+
 DENSITY_RANGE = (1e-3, 3.0)
 """e/Å³; colours of the density are logarithmic between these."""
 
@@ -57,7 +60,8 @@ CAPTIONS = {
     "regions": "Where the error sits: the NMAE split into points nearer than 0.5 Å to a nucleus, points farther than "
     "2 Å from every nucleus, and the rest. The three add up to the NMAE.",
     "slices": "A cut through a test structure that no model saw. Above: the density. Below: prediction minus "
-    "reference, all models on one colour scale (linear in the middle, logarithmic outside). Crosses mark nuclei.",
+    "reference, all models on one colour scale (linear in the middle, logarithmic outside). Crosses mark nuclei,"
+    " faint ones those off the plane.",
 }
 
 
@@ -86,7 +90,8 @@ def write_report(path: Path, evaluations: Sequence[Evaluation], pictures: Mappin
     table, on, machine = comparison_table(evaluations), evaluations[0].measured_on, evaluations[0].machine
     n_models, n_structures = len(evaluations), len(evaluations[0].errors.keys)
     figures = "\n".join(
-        f'<figure><img alt="{escape(CAPTIONS[name])}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f'<figure><img alt="{escape(CAPTIONS[name])}" style="width: {_share_of_width(png):.0f}%" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"
         for name, png in pictures.items()
     )
@@ -127,6 +132,12 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _share_of_width(png: bytes) -> float:
+    """Width of a picture in % of the page, so that all have letters of one size."""
+    pixels = int.from_bytes(png[16:20], "big")
+    return min(100.0, 100 * pixels / (WIDTH * STYLE["savefig.dpi"]))
+
+
 def _new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
@@ -150,7 +161,7 @@ def _percent_axis(axes: Axes, label: str) -> None:
 
 
 def _errors(evaluations: Sequence[Evaluation]) -> Figure:
-    figure = _new_figure(8.4, 1.0 + 0.95 * len(evaluations))
+    figure = _new_figure(WIDTH, 1.0 + 0.95 * len(evaluations))
     axes = figure.add_subplot()
     chance = np.random.default_rng(0)
     for row, (evaluation, colour) in enumerate(zip(evaluations, COLOURS * 9, strict=False)):
@@ -176,7 +187,7 @@ def _errors(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def _regions(evaluations: Sequence[Evaluation]) -> Figure:
-    figure = _new_figure(8.4, 2.5)
+    figure = _new_figure(WIDTH, 2.5)
     axes = figure.add_subplot()
     for row, region in enumerate(REGIONS):
         values = [evaluation.summary()[region].mean for evaluation in evaluations]
@@ -208,7 +219,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
     left, right, bottom, top = first.extent
     reference, _ = first.images()
     n = len(evaluations) + 1
-    width = 8.4 / max(n, 3)
+    width = WIDTH / max(n, 3)
     height = width * (top - bottom) / (right - left)
     figure = _new_figure(0.9 + width * n, 0.9 + 2 * height)
     panels = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
@@ -236,7 +247,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
             difference, origin="lower", extent=first.extent, cmap="RdBu_r", norm=error_norm, interpolation="bilinear"
         )
         _mark_atoms(panels[1, column], first)
-        panels[1, column].set_title(f"error of the {evaluation.model.name}", fontweight="normal")
+        panels[1, column].set_title(f"{evaluation.model.name}: error", fontweight="normal")
         panels[1, column].set_xlabel("Å")
     panels[0, 0].set_ylabel("Å")
     panels[1, 1].tick_params(labelleft=True)
@@ -270,8 +281,10 @@ def _mark_atoms(axes: Axes, cut: Slice) -> None:
     for symbol, x, y, height in cut.atoms:
         if not (left < x < right and bottom < y < top):
             continue
-        alpha = 1.0 if abs(height) < IN_PLANE else 0.35
-        axes.plot([x], [y], marker="+", color=INK, markersize=6, alpha=alpha, path_effects=halo)
+        in_plane = abs(height) < IN_PLANE
+        axes.plot([x], [y], marker="+", color=INK, markersize=6, alpha=1.0 if in_plane else 0.5, path_effects=halo)
+        if not in_plane:
+            continue
         axes.annotate(
             symbol,
             (x, y),
@@ -279,7 +292,6 @@ def _mark_atoms(axes: Axes, cut: Slice) -> None:
             textcoords="offset points",
             fontsize=8.5,
             fontweight="bold",
-            alpha=alpha,
             path_effects=halo,
         )
 
@@ -311,7 +323,7 @@ th, td {{ text-align: right; padding: .45rem .6rem }}
 th:first-child, td:first-child {{ text-align: left; padding-left: 0; white-space: nowrap }}
 tbody tr + tr td {{ border-top: 1px solid #eef1f4 }}
 tbody tr:first-child {{ font-weight: 600 }}
-img {{ display: block; width: 100%; height: auto }}
+img {{ display: block; height: auto; margin: 0 auto }}
 figcaption {{ font-size: .85rem; color: #47525e; margin-top: .5rem }}
 footer {{ font-size: .8rem; color: #64707d }}
 </style>

@@ -81,25 +81,16 @@ def test_predict_in_other_forms(trained: Path, molecule: Path, capsys: pytest.Ca
 
 
 def test_evaluate_and_compare(trained: Path, tmp_path: Path, orbdens: CommandLine) -> None:
-    for name in ("first", "second"):
-        done = orbdens(
-            "evaluate",
-            trained,
-            "lithium-oxide",
-            "--spacing",
-            0.5,
-            "--json",
-            f"{name}.json",
-            "--name",
-            name,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "NMAE [%]" in done.stdout
+    arguments = ("lithium-oxide", "--spacing", 0.5, "--json", "first.json", "--name", "first")
+    done = orbdens("evaluate", trained, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "NMAE [%]" in done.stdout
     evaluation = Evaluation.read(tmp_path / "first.json")
     assert len(evaluation.errors.nmae) == 125
     assert max(map(abs, evaluation.errors.electrons)) < 1e-4
     assert "summary" in json.loads((tmp_path / "first.json").read_text())
+    second = evaluation.model.model_copy(update={"name": "second"})
+    evaluation.model_copy(update={"model": second}).write(tmp_path / "second.json")
     done = orbdens("compare", "first.json", "second.json", "--html", "report.html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "first" in done.stdout
