@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from scipy.ndimage import map_coordinates
 
 from orbdens.formats import write_cube
 from orbdens.grid import Grid
-from orbdens.kernels import Shells, orbital_fields
+from orbdens.kernels import Shells, orbital_fields, orbital_fields_on_grid, solid_harmonics
 from orbdens.structure import Structure
 
 SLAB = 4_000_000
@@ -46,9 +47,13 @@ class DensityField(ABC):
             values[where] = self.at(slab.points()).reshape(slab.shape)
         return values
 
+    def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
+        """The grid of the given spacing and margin (Å) that suits this density: around the structure, or its cell."""
+        return Grid.around(self.structure, spacing, margin)
+
     def on_grid(self, spacing: float = 0.2, margin: float = 4.0) -> tuple[Grid, NDArray[np.float32]]:
-        """A grid of the given spacing and margin (Å) around the structure (or its cell), and the density on it."""
-        grid = Grid.around(self.structure, spacing, margin)
+        """``suited_grid(spacing, margin)``, and the density on it."""
+        grid = self.suited_grid(spacing, margin)
         return grid, self.on(grid)
 
     def to_cube(self, path: str | Path, spacing: float = 0.2, margin: float = 4.0) -> None:
@@ -95,6 +100,23 @@ class Density(DensityField):
         result: NDArray[np.float32] = values[:, 0].numpy()
         return result
 
+    def on(self, grid: Grid) -> NDArray[np.float32]:
+        cell = self.structure.cell
+        values = orbital_fields_on_grid(
+            torch.as_tensor(grid.origin),
+            torch.as_tensor(grid.steps),
+            grid.shape,
+            torch.as_tensor(self.site_positions, dtype=torch.float32),
+            torch.as_tensor(self.site_types),
+            self.shells.to(dtype=torch.float32),
+            torch.as_tensor(self.coefficients, dtype=torch.float32)[:, None],
+            cutoff=self.cutoff,
+            cell=None if cell is None else torch.as_tensor(cell, dtype=torch.float32),
+            pbc=None if cell is None else torch.tensor(self.structure.pbc),
+        )
+        result: NDArray[np.float32] = values.reshape(grid.shape).numpy()
+        return result
+
     @property
     def n_electrons(self) -> float:
         charge, _ = self._moments()
@@ -105,6 +127,44 @@ class Density(DensityField):
         charge, first = self._moments()
         result: NDArray[np.float64] = -(charge[:, None] * self.site_positions + first).sum(axis=0)
         return result
+
+    def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
+        """As for any field, for a molecule moved by at most a quarter step so that sums over it are integrals.
+
+        By Poisson's formula the sum of a density over a grid is its integral plus Σ_G ρ̂(G) exp(iG·origin) over the
+        grid's reciprocal vectors. The largest terms, of the shortest G along each axis, vanish at the right origin.
+        """
+        centred = super().suited_grid(spacing, margin)
+        if self.structure.periodic:
+            return centred
+        origin = centred.origin.copy()
+        for axis, step in enumerate(np.diagonal(centred.steps)):
+            wave = np.zeros(3)
+            wave[axis] = 2 * np.pi / step
+            phase = np.angle(self._fourier(wave)) + wave @ centred.origin
+            # The nearest zero of cos(phase + |G| shift).
+            origin[axis] += ((np.pi / 2 - phase + np.pi / 2) % np.pi - np.pi / 2) / wave[axis]
+        return Grid(origin, centred.steps, centred.shape)
+
+    def _fourier(self, wave: NDArray[np.float64]) -> complex:
+        """∫ρ exp(-ik·r) dr at one wave vector k in 1/Å [3].
+
+        An orbital S_lm(r) e^{-αr²} at R gives 4π (-i)^l √π / (2^(l+2) α^(l+3/2)) S_lm(k) e^{-k²/4α} e^{-ik·R}.
+        """
+        shells = self.shells
+        degree = shells.shell_l.numpy()
+        owner = np.repeat(np.arange(len(degree)), np.diff(shells.primitive_ptr.numpy()))
+        alpha, weight, l = shells.exponents.numpy(), shells.weights.numpy(), degree[owner]
+        radial = weight * np.pi**1.5 / (2**l * alpha ** (l + 1.5)) * np.exp(-(wave @ wave) / (4 * alpha))
+        of_shell = np.bincount(owner, radial, len(degree)) * (-1j) ** degree
+        harmonics = solid_harmonics(int(degree.max()), torch.as_tensor(wave)[None])[0].numpy()
+        of_type = [
+            np.concatenate([of_shell[s] * harmonics[degree[s] ** 2 : (degree[s] + 1) ** 2] for s in range(first, last)])
+            for first, last in itertools.pairwise(shells.shell_ptr.tolist())
+        ]
+        phases = np.exp(-1j * self.site_positions @ wave)
+        orbitals = np.concatenate([of_type[t] * phase for t, phase in zip(self.site_types, phases, strict=True)])
+        return complex(orbitals @ self.coefficients)
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """∫χ and ∫χ (r − R) of each site's part of the density [n_sites], [n_sites, 3].

@@ -92,8 +92,7 @@ def predict(model: Path, request: Request, on_written: Callable[[Written, int], 
 
     from orbdens.checkpoint import load_model
 
-    grids = [grid or Grid.around(structure, request.spacing, request.margin) for structure in structures]
-    largest = max(g.n_points for g in grids)
+    largest = max((grid or Grid.around(s, request.spacing, request.margin)).n_points for s in structures)
     if largest > LARGEST_GRID:
         raise UserError(f"a grid of {largest:.2g} points is too large; choose a larger --grid or a smaller --margin")
     network = load_model(model)
@@ -104,7 +103,8 @@ def predict(model: Path, request: Request, on_written: Callable[[Written, int], 
     for start in range(0, len(structures), BATCH_SIZE):
         batch = slice(start, start + BATCH_SIZE)
         fields = network.predict(structures[batch])
-        for path, structure, field, place in zip(paths[batch], structures[batch], fields, grids[batch], strict=True):
+        for path, structure, field in zip(paths[batch], structures[batch], fields, strict=True):
+            place = grid or field.suited_grid(request.spacing, request.margin)
             _write(path, structure, field, request, place, points)
             on_written(Written(path, structure, field.n_electrons), len(paths))
 

@@ -267,7 +267,7 @@ def _by_degree(shells: Shells) -> tuple[list[list[Tensor]], list[list[Tensor]], 
 
 def _blocks(coefficients: Tensor, counts: list[int]) -> list[Tensor]:
     """Coefficients [n_sites, n] of l = 0, 1, ... as [n_sites, n_radial, 2l + 1]."""
-    parts = coefficients.split([n * (2 * l + 1) for l, n in enumerate(counts)], dim=1)
+    parts = torch.split(coefficients, [n * (2 * l + 1) for l, n in enumerate(counts)], dim=1)
     return [part.reshape(len(part), n, 2 * l + 1) for l, (part, n) in enumerate(zip(parts, counts, strict=True))]
 
 

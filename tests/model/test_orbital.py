@@ -50,6 +50,15 @@ def test_observables_are_moments_of_the_values(model: OrbitalModel) -> None:
     np.testing.assert_allclose(-(weight @ grid.points()), field.dipole, atol=2e-2)
 
 
+def test_sum_over_the_suited_grid_is_the_integral(model: OrbitalModel) -> None:
+    """Sums over a 0.2 Å grid miss the electron count by up to 0.01 at a chance origin, and by far less at the chosen."""
+    record = Store(GOLDEN)[Store(GOLDEN).keys()[0]]
+    (field,) = model.predict([record.structure])
+    grid = field.suited_grid(0.2, 6.0)
+    assert abs(float(field.on(grid).sum(dtype=float)) * grid.volume_element - 20) < 2e-3
+    assert np.abs(grid.origin - Grid.around(record.structure, 0.2, 6.0).origin).max() <= 0.05 + 1e-9
+
+
 def test_a_lone_atom_has_its_electrons_and_is_round(model: OrbitalModel) -> None:
     (field,) = model.predict([Structure(np.array([8]), np.zeros((1, 3)))])
     assert abs(field.n_electrons - 6) < 1e-5
