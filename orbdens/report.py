@@ -225,7 +225,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
     panels = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
     density_norm = LogNorm(*DENSITY_RANGE, clip=True)
     differences = [predicted - shown for shown, predicted in (evaluation.slice.images() for evaluation in evaluations)]
-    largest = max(float(np.abs(difference).max()) for difference in differences)
+    largest = max(1e-5, *(float(np.abs(difference).max()) for difference in differences))
     error_norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
     image = _density_panel(panels[0, 0], first, reference, density_norm)
     panels[0, 0].set_title(f"reference ({first.formula})")

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 import orbdens as package
 from orbdens.cli.main import run
 from orbdens.data import lithium_oxide_path
+from orbdens.data.store import Store
 from orbdens.evaluation import Evaluation
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -103,6 +104,36 @@ def test_data_inspect(orbdens: CommandLine, tmp_path: Path) -> None:
     done = orbdens("data", "inspect", "lithium-oxide", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "625" in done.stdout
+
+
+def test_data_import(orbdens: CommandLine, tmp_path: Path) -> None:
+    from pyscf import dft, gto
+
+    positions = np.array([[0, 0, 0], [0, 0, 0.74]])
+    mf = dft.RKS(gto.M(atom=list(zip("HH", positions, strict=True)), basis="gth-dzvp", pseudo="gth-pbe", verbose=0))
+    mf.kernel()
+    level = {"basis": "gth-dzvp", "pseudo": "gth-pbe", "density": "valence"}
+    units = {"positions": "angstrom", "energy": "hartree", "dipole": "debye"}
+    np.savez(
+        tmp_path / "h2.npz",
+        numbers=np.array([1, 1], dtype=np.int8),
+        positions=positions.astype(np.float32),
+        atom_ptr=np.array([0, 2]),
+        occupied=mf.mo_coeff[:, :1].astype(np.float32).ravel(),
+        occupied_ptr=np.array([0, len(mf.mo_coeff)]),
+        n_ao=np.array([len(mf.mo_coeff)]),
+        n_occ=np.array([1]),
+        energy=np.array([mf.e_tot]),
+        dipole=np.zeros((1, 3), dtype=np.float32),
+        split=np.zeros(1, dtype=np.uint8),
+        smiles="[H][H]",
+        level=json.dumps({**level, "units": units}),
+    )
+    done = orbdens("data", "import", "h2.npz", "h2.lmdb", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Store(tmp_path / "h2.lmdb").keys("train") == ["h2-00000"]
+    done = orbdens("data", "import", "h2.npz", "h2.lmdb", cwd=tmp_path)
+    assert done.returncode == 2
 
 
 def test_the_python_api(trained: Path, molecule: Path) -> None:
