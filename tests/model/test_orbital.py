@@ -51,7 +51,7 @@ def test_observables_are_moments_of_the_values(model: OrbitalModel) -> None:
 
 
 def test_sum_over_the_suited_grid_is_the_integral(model: OrbitalModel) -> None:
-    """Sums over a 0.2 Å grid miss the electron count by up to 0.01 at a chance origin, and by far less at the chosen."""
+    """At a chance origin sums over a 0.2 Å grid miss the electron count by up to 0.01, at the chosen by far less."""
     record = Store(GOLDEN)[Store(GOLDEN).keys()[0]]
     (field,) = model.predict([record.structure])
     grid = field.suited_grid(0.2, 6.0)

@@ -1,0 +1,149 @@
+"""The overlap metric beside the network it trains, and fits of label densities: ``python -m benchmarks.metric``.
+
+Checks the metric against its closed form first and refuses to print times if they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyscf.lib
+import torch
+
+from orbdens.config import OrbitalConfig
+from orbdens.data.store import OrbitalRecord, Store
+from orbdens.kernels.metric import TabulatedMetric, metric_product
+from orbdens.model.basis import Basis, even_tempered
+from orbdens.model.orbital import OrbitalModel
+from orbdens.model.projection import fit_record
+from orbdens.structure import Structure
+
+MOLECULES = 16
+# Pentanol: 18 atoms, about 2,000 coefficients; positions of an extended chain, Å.
+CHAIN = 5
+
+
+def alcohol(carbons: int) -> Structure:
+    """An extended primary alcohol C_n H_(2n+1) OH with textbook distances."""
+    heavy = np.array([[1.26 * i, 0.0, 0.44 * (-1) ** i] for i in range(carbons + 1)])
+    numbers, positions = [6] * carbons + [8], list(heavy)
+    for i in range(carbons):
+        for side in (1, -1):
+            positions.append(heavy[i] + [0.0, 0.89 * side, 0.63 * (-1) ** i])
+    positions += [heavy[0] + [-0.9, 0.0, -0.63], heavy[-1] + [0.5, 0.0, 0.83 * (-1) ** carbons]]
+    return Structure(np.array(numbers + [1] * (2 * carbons + 2)), np.array(positions))
+
+
+def median_seconds(run: Callable[[], object], repeats: int) -> float:
+    run()
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, help="an ethanol-size orbital store, to time fits on")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    molecule = alcohol(CHAIN)
+    config = OrbitalConfig()
+    basis = even_tempered([1, 6, 8], config.basis)
+    facts = {"valence_electrons": {"H": 1, "C": 4, "O": 6}, "basis": basis.to_json()}
+    model = OrbitalModel(config, facts)
+    batch = model.collate([model._graph(molecule) for _ in range(MOLECULES)])
+    first, second = np.triu_indices(molecule.n_atoms, 1)
+    pairs = torch.cat([torch.tensor(np.stack([first, second])) + i * molecule.n_atoms for i in range(MOLECULES)], dim=1)
+    vectors = batch.positions[pairs[1]] - batch.positions[pairs[0]]
+    radials = [[(torch.tensor(r.exponents), torch.tensor(r.to_primitive)) for r in one] for one in basis.radials]
+    metric = TabulatedMetric(radials, 12.0)
+    coefficients = [
+        torch.randn(int((batch.site_type == kind).sum()), size, requires_grad=True)
+        for kind, size in enumerate(basis.sizes)
+    ]
+
+    def square() -> torch.Tensor:
+        return metric.square(coefficients, batch.site_type, pairs, vectors, batch.batch, MOLECULES)
+
+    error = _error(basis, molecule, metric, coefficients, batch.site_type, pairs, vectors)
+    if error > 1e-4:
+        sys.exit(f"the tabulated metric differs from the closed form by {error:.1e}: no times are printed")
+
+    def metric_step() -> None:
+        torch.autograd.grad(square().sum(), coefficients)
+
+    def network_step() -> None:
+        sum(c.square().sum() for c in model(batch)).backward()
+
+    figures = {
+        "relative_error": error,
+        "coefficients_per_molecule": sum(c.numel() for c in coefficients) // MOLECULES,
+        "metric_step_s": median_seconds(metric_step, arguments.repeats),
+        "network_step_s": median_seconds(network_step, arguments.repeats),
+        "threads": arguments.threads,
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
+    if arguments.store:
+        torch.set_num_threads(1)
+        pyscf.lib.num_threads(1)
+        store = Store(arguments.store)
+        record = store[store.keys()[0]]
+        label_basis = store.manifest.label_basis
+        if not isinstance(record, OrbitalRecord) or label_basis is None:
+            sys.exit("fits need orbital records")
+        seconds = median_seconds(lambda: fit_record(record, label_basis, basis, "atoms"), arguments.repeats)
+        figures["fits_per_s"] = 1 / seconds
+    for name, value in figures.items():
+        print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+def _error(
+    basis: Basis,
+    molecule: Structure,
+    metric: TabulatedMetric,
+    coefficients: list[torch.Tensor],
+    site_type: torch.Tensor,
+    pairs: torch.Tensor,
+    vectors: torch.Tensor,
+) -> float:
+    """Relative difference of c S c of the first molecule between tables and closed form."""
+    n = molecule.n_atoms
+    kinds = site_type[:n]
+    mine = [c[: int((kinds == kind).sum())] for kind, c in enumerate(coefficients)]
+    inside = (pairs < n).all(dim=0)
+    found = metric.square(mine, kinds, pairs[:, inside], vectors[inside], torch.zeros_like(kinds), 1)[0]
+    rows = [iter(c.detach().double()) for c in mine]
+    flat = []
+    for kind in kinds.tolist():
+        row, start = next(rows[kind]), 0
+        for r in basis.radials[kind]:
+            size = r.n_radial * (2 * r.l + 1)
+            block = torch.tensor(r.to_primitive) @ row[start : start + size].reshape(r.n_radial, -1)
+            flat.append(block.reshape(-1))
+            start += size
+    c = torch.cat(flat)
+    positions = torch.tensor(molecule.positions)
+    expected = c @ metric_product(positions, kinds, torch.tensor([0, n]), basis.shells, c)
+    return float((found.detach() - expected).abs() / expected)
+
+
+if __name__ == "__main__":
+    main()
