@@ -46,7 +46,6 @@ class _Prepared:
     """Everything the compiled loops take, for one problem."""
 
     def __init__(self, problem: Problem, at_least: float) -> None:
-        problem.check()
         self.tables = tables(problem)
         self.scene, cells = scene(problem, self.tables, at_least)
         points, point_ptr = problem.points.detach().numpy(), problem.point_ptr.numpy()
@@ -77,6 +76,7 @@ def _slices(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
 
 def forward(problem: Problem) -> Tensor:
     """Fields [n_points, K]."""
+    problem.check()
     coefficients = np.ascontiguousarray(problem.coefficients.detach().numpy())
     n_channels = coefficients.shape[1]
     out = np.empty((problem.points.shape[0], n_channels), coefficients.dtype)
@@ -117,6 +117,7 @@ def grid_forward(problem: Problem, origin: Array, step: Array, shape: Index) -> 
 
 def derivatives(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
+    problem.check()
     coefficients = problem.coefficients.detach().numpy()
     out = np.empty((problem.points.shape[0], 5, coefficients.shape[1]), coefficients.dtype)
     for begin, end, part in _slices(problem):
@@ -130,7 +131,7 @@ def derivatives(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Gradients(NamedTuple):
-    """What one task adds to: float64 sums but for the points, shared, and the coefficients, one vector of lanes each."""
+    """What one task adds to: float64 sums but for the points, shared, and the coefficients, lanes of sums."""
 
     points: Real
     positions: Array
@@ -164,6 +165,9 @@ def _add_gradients(problem: Problem, grad: Real, wants: list[bool], point_grad: 
     positions, exponents, weights, coefficient_sum, scalings = sums
     coefficients = problem.coefficients.detach().numpy()
     lanes = VECTOR_BYTES // ready.dtype.itemsize
+    # More parts than threads even out the load; each has its own sums, so that the order of additions is fixed.
+    affordable = problem.memory // 4 // max(1, coefficients.shape[0] * VECTOR_BYTES)
+    n_parts = ready.n_threads if ready.n_threads == 1 else max(1, min(4 * ready.n_threads, ready.n_tasks, affordable))
     kinds = np.array([wants[0] or wants[1], wants[2] or wants[3] or wants[5], wants[4]])
     parts = [
         Gradients(
@@ -174,7 +178,7 @@ def _add_gradients(problem: Problem, grad: Real, wants: list[bool], point_grad: 
             np.zeros((coefficients.shape[0] if wants[4] else 0, lanes), ready.dtype),
             np.zeros_like(scalings),
         )
-        for _ in range(ready.n_threads)
+        for _ in range(n_parts)
     ]
     for k in range(coefficients.shape[1]):
         c, g = np.ascontiguousarray(coefficients[:, k]), np.ascontiguousarray(grad[:, k])
@@ -183,9 +187,9 @@ def _add_gradients(problem: Problem, grad: Real, wants: list[bool], point_grad: 
             room = scratch(ready.scene, ready.l_max, 1, ready.dtype)
             parts[task].lanes[:] = 0
             arguments = (ready.tables, ready.scene, ready.blocks, c, g, kinds)
-            cpu_gradients.vjp(*arguments, task, ready.n_threads, room, parts[task])
+            cpu_gradients.vjp(*arguments, task, n_parts, room, parts[task])
 
-        _share(ready.n_threads, ready.n_threads, work)
+        _share(n_parts, ready.n_threads, work)
         if wants[4]:
             for part in parts:
                 coefficient_sum[:, k] += part.lanes.sum(1, dtype=np.float64)

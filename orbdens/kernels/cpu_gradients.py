@@ -10,13 +10,14 @@ from .cpu_math import (
     GRADIENT_SOURCE,
     add_derivatives,
     add_dots,
+    add_row,
     contract,
     gaussian_moments,
     harmonics,
     product,
 )
 from .cpu_prepare import BLOCK
-from .cpu_vector import VECTOR_BYTES, compiled, fma, inlined, load, splat, store, total
+from .cpu_vector import VECTOR_BYTES, compiled, fma, inlined, load, splat, store
 
 
 @inlined
@@ -112,41 +113,44 @@ def vjp(
         wants: bool [3], whether gradients of geometry, of the radial functions and of the coefficients are wanted.
         grads: a ``Gradients``; its points array is shared by all tasks, each of which writes its own points.
     """
-    real = c.dtype.type
+    zero = c.dtype.type(0.0)
     want_geometry, want_radial, want_coefficients = wants[0], wants[1], wants[2]
-    s, weighted, z, values = work.s, work.weighted, work.z, work.values
-    radial, steep, angular = work.radial[0], work.radial[1], work.angular
+    radial, steep, angular, cotangents, sums = work.radial[0], work.radial[1], work.angular, work.cotangents, work.sums
     for unit in range(task, blocks.unit_structure.size, n_tasks):
         n_near = load_unit(blocks, scene, unit, work)
-        for block in range(blocks.unit_ptr[unit], blocks.unit_ptr[unit + 1]):
-            count = load_block(blocks, unit, block, work)
-            start = blocks.block_ptr[block]
-            # rows of values: gradient at the points 0-2, cotangents 3, gradient of one site's field 4-6
-            values[:4] = real(0.0)
-            for p in range(count):
-                values[3, p] = g[blocks.order[start + p]]
-            for i in range(n_near):
-                site = scene.image_site[work.near[i]]
-                kind = scene.site_type[site]
+        first = blocks.unit_ptr[unit]
+        n_blocks = blocks.unit_ptr[unit + 1] - first
+        cotangents[:] = zero
+        sums[:] = zero
+        for b in range(n_blocks):
+            start = blocks.block_ptr[first + b]
+            for p in range(blocks.block_ptr[first + b + 1] - start):
+                cotangents[b, p] = g[blocks.order[start + p]]
+        # Sites outside and blocks inside: the sums of one site stay in the nearest cache.
+        for i in range(n_near):
+            site = scene.image_site[work.near[i]]
+            kind = scene.site_type[site]
+            top = tables.group_l[tables.group_ptr[kind + 1] - 1]
+            for b in range(n_blocks):
+                load_block(blocks, unit, first + b, work)
                 nearest2 = displacements(scene, work.near[i], work)
                 if nearest2 > scene.site_reach[site] ** 2:
                     continue
-                top = tables.group_l[tables.group_ptr[kind + 1] - 1]
-                harmonics(top, work.d, s)
+                harmonics(top, work.d, work.s)
                 for k in range((top + 1) ** 2):
-                    product(values, 3, s, k, weighted, k)
+                    product(cotangents, b, work.s, k, work.weighted, k)
                 if want_geometry:
-                    angular[:2] = real(0.0)
+                    angular[:2] = zero
                 for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
                     l = tables.group_l[group]
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:
                         n, index = radial_rows(tables, scene, site, index, last, nearest2, work)
                         if want_coefficients:
-                            add_dots(radial, n, weighted, l * l, 2 * l + 1, grads.lanes, work.offsets)
+                            add_dots(radial, n, work.weighted, l * l, 2 * l + 1, grads.lanes, work.offsets)
                         if want_radial:
-                            z[:n] = real(0.0)
-                            contract(c, work.offsets, n, work.orders, 2 * l + 1, weighted[l * l :], z, 0)
+                            work.z[:n] = zero
+                            contract(c, work.offsets, n, work.orders, 2 * l + 1, work.weighted[l * l :], work.z, 0)
                             for j in range(n):
                                 radial_gradients(tables, scene, site, j, nearest2, work, grads)
                         if want_geometry:
@@ -154,19 +158,16 @@ def vjp(
                             contract(c, work.orders, 2 * l + 1, work.offsets, n, radial, angular[0], l * l)
                             contract(c, work.orders, 2 * l + 1, work.offsets, n, steep, angular[1], l * l)
                 if want_geometry:
-                    values[4:7] = real(0.0)
-                    add_gradient((top + 1) ** 2, angular[0], angular[1], work.d, s, values[4:])
+                    work.values[:3] = zero
+                    add_gradient((top + 1) ** 2, angular[0], angular[1], work.d, work.s, work.values)
                     for axis in range(3):
-                        sum_ = splat(real(0.0))
-                        for p in range(0, BLOCK, VECTOR_BYTES // c.itemsize):
-                            value = load(values, 4 + axis, p) * load(values, 3, p)
-                            store(values, axis, p, load(values, axis, p) + value)
-                            sum_ = sum_ + value
-                        grads.positions[site, axis] -= total(sum_)
-            if want_geometry:
-                for p in range(count):
-                    for axis in range(3):
-                        grads.points[blocks.order[start + p], axis] += values[axis, p]
+                        product(cotangents, b, work.values, axis, work.values, axis)
+                        grads.positions[site, axis] -= add_row(work.values, axis, sums, 3 * b + axis)
+        for b in range(n_blocks if want_geometry else 0):
+            start = blocks.block_ptr[first + b]
+            for p in range(blocks.block_ptr[first + b + 1] - start):
+                for axis in range(3):
+                    grads.points[blocks.order[start + p], axis] += sums[3 * b + axis, p]
 
 
 @inlined

@@ -15,7 +15,7 @@ import numpy as np
 from .cpu_math import LOG2E, contract
 from .cpu_prepare import BLOCK, Array, Index, Real, Scene, Tables
 from .cpu_vector import VECTOR_BYTES, compiled, exp2, fma, inlined, load, select_below, splat, store
-from .harmonics import L_LIMIT, monomials
+from .harmonics import monomials
 
 SIDE = 8  # points along y and z of a tile, and along x
 ROWS = 64  # products of the second kind held at a time

@@ -142,8 +142,19 @@ def product(a: Any, i: int, b: Any, j: int, out: Any, row: int) -> None:
 
 
 @compiled
+def add_row(a: Any, i: int, out: Any, row: int) -> Any:
+    """out[row, 64] += a[i, 64]; returns the sum over the 64 of a[i]."""
+    sum_ = splat(out.dtype.type(0.0))
+    for p in range(0, BLOCK, VECTOR_BYTES // out.itemsize):
+        value = load(a, i, p)
+        store(out, row, p, load(out, row, p) + value)
+        sum_ = sum_ + value
+    return total(sum_)
+
+
+@compiled
 def add_dots(a: Any, n_a: int, b: Any, first: int, n_b: int, out: Any, offsets: Any) -> None:
-    """out[offsets[i] + m] += a[i] * b[first + m], i < n_a, m < n_b, summed over the 64 points to one vector of lanes."""
+    """out[offsets[i] + m] += a[i] * b[first + m], i < n_a, m < n_b, over the 64 points, a vector of lanes each."""
     lanes = VECTOR_BYTES // a.itemsize
     for m in range(n_b):
         for p in range(0, BLOCK, 4 * lanes):

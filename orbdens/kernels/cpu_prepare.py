@@ -75,6 +75,8 @@ class Scratch(NamedTuple):
     z: Real  # [ROWS, 64] those times coefficients, summed over m
     orbitals: Real  # [ROWS * (2 l_max + 1), 64]
     values: Real  # [max(K, 8), 64]
+    cotangents: Real  # [UNIT, 64]
+    sums: Real  # [3 * UNIT, 64] gradients at the points of a unit
     origin: Array  # [3]
     box: Array  # [2, 3]
     near: Index  # images that reach a unit
@@ -98,6 +100,8 @@ def scratch(scene: Scene, l_max: int, n_channels: int, dtype: np.dtype[np.floati
         z=np.empty((ROWS, BLOCK), dtype),
         orbitals=np.empty((n_orbitals if n_channels > 1 else 0, BLOCK), dtype),
         values=np.empty((max(n_channels, 8), BLOCK), dtype),
+        cotangents=np.empty((UNIT, BLOCK), dtype),
+        sums=np.empty((3 * UNIT, BLOCK), dtype),
         origin=np.empty(3),
         box=np.empty((2, 3)),
         near=np.empty(np.diff(scene.image_ptr).max(initial=0), dtype=np.int64),
@@ -181,8 +185,8 @@ def scene(problem: Problem, table: Tables, at_least: float, corners: Array | Non
     if problem.cells is not None and problem.pbc is not None and bool(problem.pbc.any()):
         pbc = problem.pbc.numpy()
         cells = geometry.complete_cells(problem.cells.detach().to(torch.float64).numpy(), pbc)
-        inverse = np.linalg.inv(cells)
-        bounds = np.tile(np.array([[0.0] * 3, [1.0] * 3]), (len(cells), 1, 1))
+        inverse = np.linalg.inv(cells).astype(np.float64, copy=False)
+        bounds: Array = np.tile(np.array([[0.0] * 3, [1.0] * 3]), (len(cells), 1, 1))
         if corners is not None:
             fractional = corners @ inverse[0]
             bounds[0] = fractional.min(0), fractional.max(0)

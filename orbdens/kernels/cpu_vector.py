@@ -18,10 +18,11 @@ from numba.extending import intrinsic, models, overload, register_model
 
 VECTOR_BYTES = 64
 # Without reference counts (_nrt): atomic increments at every array access would cost more than the arithmetic. Such
-# functions cannot allocate, so callers hand them their scratch arrays.
-compiled: Any = njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
-# For helpers that take the big tuples of arrays, which are dear to hand over.
-inlined: Any = njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)
+# functions cannot allocate, so callers hand them their scratch arrays. The inlined kind is for helpers that take the
+# big tuples of arrays, which are dear to hand over.
+_options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+compiled: Any = njit(cache=True, **_options)
+inlined: Any = njit(forceinline=True, **_options)
 _intrinsic: Any = intrinsic  # Numba's annotations describe the undecorated function
 
 

@@ -45,7 +45,7 @@ def test_points_on_nuclei_and_coincident_sites(backend: str, dtype: torch.dtype)
     case["points"][:3] = case["site_positions"][0]
     fields = orbital_fields(**case, backend=backend)
     assert bool(torch.isfinite(fields).all())
-    truth = orbital_fields(**{k: v for k, v in case.items()}, backend="reference")
+    truth = orbital_fields(**case, backend="reference")
     assert torch.allclose(fields, truth, atol=1e-5)
     for name, grad in gradients(case, torch.ones(136, 1), backend=backend).items():
         assert bool(torch.isfinite(grad).all()), name

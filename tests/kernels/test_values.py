@@ -15,7 +15,6 @@ from orbdens.kernels import Shells, density_from_orbitals, normalisation, orbita
 from .cases import BACKENDS
 from .systems import System, contracted, even_tempered, random_coefficients, random_points, system
 
-
 ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
