@@ -28,5 +28,5 @@ def show(table: Table) -> None:
         drawn.add_column(Text(column), justify="right" if index else "left", width=longest)
     for row in table.rows:
         drawn.add_row(*map(Text, row))
-    stdout.print(drawn, width=max(stdout.width, NARROWEST), crop=False)
+    Console(highlight=False, width=max(stdout.width, NARROWEST)).print(drawn)
     stdout.print(table.notes, style="dim")

@@ -213,3 +213,20 @@ Where to go next:
   a model of them (copy a config, name your store):    orbdens train YOURS.yaml""",
         soft_wrap=True,
     )
+
+
+def doctor() -> None:
+    """Say what works on this machine: versions, kernel backends or why they cannot run, a two-second check of each.
+
+    Errors are relative to the density's maximum, speeds in points per second. Exit status 1 if a backend that runs
+    gives wrong values.
+
+    Example: orbdens doctor
+    """
+    from orbdens.cli.screen import stdout
+    from orbdens.doctor import examine, report
+
+    findings = examine()
+    report(findings, stdout)
+    if any(finding.reason is None and not finding.works for finding in findings):
+        raise typer.Exit(1)
