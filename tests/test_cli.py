@@ -34,7 +34,9 @@ def test_help_is_instant(orbdens: CommandLine, tmp_path: Path) -> None:
     assert "predict" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "compare", "demo", "data import", "data inspect"])
+@pytest.mark.parametrize(
+    "verb", ["train", "predict", "evaluate", "compare", "demo", "doctor", "data import", "data inspect"]
+)
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*verb.split(), "--help"], debug=False) == 0
     assert f"Example: orbdens {verb}" in " ".join(capsys.readouterr().out.split())

@@ -20,7 +20,7 @@ LEVELS = [
     ["density_model"],
     ["model", "baselines"],
     ["checkpoint"],
-    ["train", "predict", "evaluate", "compare", "report"],
+    ["train", "predict", "evaluate", "compare", "report", "doctor"],
     ["demo"],
     ["cli"],
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -85,23 +86,13 @@ class Objective(ABC):
 class OverlapObjective(Objective):
     """‖ρ − ρ_fit‖ / ‖ρ_fit‖ in L2, analytically: see ``projection``."""
 
-    def __init__(
-        self,
-        config: OrbitalConfig,
-        basis: Basis,
-        store: Store,
-        keys: Sequence[str],
-        cache: Path,
-        progress: Progress,
-    ) -> None:
-        super().__init__(config, basis, store, keys, cache, progress)
-        self._metric = TabulatedMetric(
-            [
-                [(torch.as_tensor(r.exponents), torch.as_tensor(r.to_primitive.copy())) for r in radials]
-                for radials in basis.radials
-            ],
-            OVERLAP_REACH,
-        )
+    @cached_property
+    def _metric(self) -> TabulatedMetric:
+        radials = [
+            [(torch.as_tensor(r.exponents), torch.as_tensor(r.to_primitive.copy())) for r in radials]
+            for radials in self.basis.radials
+        ]
+        return TabulatedMetric(radials, OVERLAP_REACH)
 
     def _to_fit(self, keys: Sequence[str]) -> Sequence[str]:
         if isinstance(self.store[keys[0]], GridRecord):

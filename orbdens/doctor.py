@@ -1,0 +1,114 @@
+"""What works on this machine: versions, kernel backends and why not, and a short check of each that runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from orbdens.kernels import BACKENDS, Shells, orbital_fields, validate
+
+PACKAGES = (
+    "orbdens",
+    "torch",
+    "numpy",
+    "numba",
+    "triton",
+    "e3nn",
+    "torch-geometric",
+    "torch-scatter",
+    "lightning",
+    "pyscf",
+)
+
+TOLERANCE = 1e-5
+"""Largest difference from the reference in float64, relative to the field's maximum, of a backend that works."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One backend: why it cannot run, or its error against the float64 reference and points per second."""
+
+    backend: str
+    reason: str | None
+    error: float = 0.0
+    points_per_s: float = 0.0
+
+    @property
+    def works(self) -> bool:
+        return self.reason is None and self.error < TOLERANCE
+
+
+def examine() -> list[Finding]:
+    """Check every backend on a small molecule; a second or two once kernels are compiled."""
+    findings = []
+    expected = _fields("reference", torch.float64, 2_000)
+    for backend in BACKENDS:
+        reason = validate(backend)
+        if reason is not None:
+            findings.append(Finding(backend, reason))
+            continue
+        try:
+            found = _fields(backend, torch.float32, 2_000)
+            begin = time.perf_counter()
+            n_points = 20_000 if backend == "reference" else 200_000
+            _fields(backend, torch.float32, n_points)
+            seconds = time.perf_counter() - begin
+        except Exception as error:  # whatever a broken installation throws is what the user has to see
+            findings.append(Finding(backend, f"it fails: {' '.join(str(error).split())[:200]}"))
+            continue
+        difference = float((found.double() - expected).abs().max() / expected.abs().max())
+        findings.append(Finding(backend, None, difference, n_points / seconds))
+    return findings
+
+
+def _fields(backend: str, dtype: torch.dtype, n_points: int) -> torch.Tensor:
+    """Six sites on a ring with even-tempered s, p and d shells, at random points around it."""
+    chance = torch.Generator().manual_seed(0)
+    angle = torch.arange(6) * (torch.pi / 3)
+    sites = 1.4 * torch.stack([torch.cos(angle), torch.sin(angle), torch.zeros(6)], dim=1)
+    shells = Shells.from_lists([[(l, [0.4 * 2.0**k], [1.0]) for l in range(3) for k in range(6)]], dtype)
+    kinds = torch.zeros(6, dtype=torch.int64)
+    coefficients = torch.randn(shells.n_coefficients(kinds), 1, generator=chance, dtype=torch.float64)
+    points = 3 * torch.randn(n_points, 3, generator=chance, dtype=torch.float64)
+    device = "cuda" if backend == "gpu" and torch.cuda.is_available() else "cpu"
+    values = orbital_fields(
+        points.to(device, dtype),
+        torch.tensor([0, n_points], device=device),
+        sites.to(device, dtype),
+        kinds.to(device),
+        torch.tensor([0, 6], device=device),
+        shells.to(device),
+        coefficients.to(device, dtype),
+        backend=backend,
+    )
+    return values.cpu()
+
+
+def report(findings: list[Finding], console: Console) -> None:
+    """Print versions and findings."""
+    table = Table(show_header=False, box=None)
+    table.add_row("python", platform.python_version())
+    for name in PACKAGES:
+        try:
+            table.add_row(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            table.add_row(name, "not installed")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    table.add_row("cores, torch threads", f"{len(os.sched_getaffinity(0))}, {torch.get_num_threads()}")
+    table.add_row("GPU", gpu)
+    console.print(table)
+    backends = Table("kernels", "state", "error", "points/s")
+    for finding in findings:
+        if finding.reason is not None:
+            backends.add_row(finding.backend, f"cannot run: {finding.reason}", "", "")
+        else:
+            state = "works" if finding.works else "runs, but its values are wrong"
+            backends.add_row(finding.backend, state, f"{finding.error:.0e}", f"{finding.points_per_s:.2g}")
+    console.print(backends)
