@@ -51,7 +51,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 a bug, 2 a mistake in the input, 130 interrupted."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    # GNU OpenMP's threads spin while they wait, which on a machine that does other work too slows them down severalfold.
+    # GNU OpenMP threads spin while they wait, which slows them down severalfold on a machine that does other work too.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     sys.exit(run(arguments, debug))
 
