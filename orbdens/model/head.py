@@ -65,6 +65,9 @@ class Head(nn.Module):
                     self.get_buffer(f"mean_{kind}").copy_(mean)
                     values = values - mean[:, None]
                 covariance = values @ values.T / values.shape[1]
+                # Few samples know no correlations: shrink towards the diagonal.
+                known = values.shape[1] / (values.shape[1] + radial.n_radial)
+                covariance = known * covariance + (1 - known) * torch.diag(covariance.diagonal())
                 # A floor, so that no direction is closed where few records leave no spread.
                 floor = 1e-8 + 1e-6 * covariance.diagonal().max()
                 spread, directions = torch.linalg.eigh(covariance)

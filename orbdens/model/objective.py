@@ -32,6 +32,9 @@ MakeGraph = Callable[[Structure], Graph]
 STATISTICS = 200
 """Training records whose fits set the scales of the head."""
 
+RARE = 20
+"""Records of each site type among them, if there are as many."""
+
 OVERLAP_REACH = 12.0
 """Å; the most diffuse orbitals in use (0.3 Å⁻²) overlap by less than 1e-9 there."""
 
@@ -49,10 +52,23 @@ class Objective(ABC):
         progress: Progress,
     ) -> None:
         self.config, self.basis, self.store = config, basis, store
-        places = np.unique(np.linspace(0, len(keys) - 1, STATISTICS).round().astype(int))
-        self._sample = [keys[i] for i in places]
+        self._sample = self._representative(keys)
         self.fits = fit_records(store, self._to_fit(keys), basis, config.sites, cache, progress)
         self._graphs: dict[str, Graph] = {}
+
+    def _representative(self, keys: Sequence[str]) -> list[str]:
+        """Evenly spaced keys, and more with the site types that are rare among those."""
+        spaced = set(np.linspace(0, len(keys) - 1, STATISTICS).round().astype(int).tolist())
+        order = [key for i, key in enumerate(keys) if i in spaced] + [k for i, k in enumerate(keys) if i not in spaced]
+        chosen, seen = [], np.zeros(len(self.basis.types), dtype=int)
+        for place, key in enumerate(order):
+            kinds = np.unique(self.basis.index(place_sites(self.store[key].structure, self.config.sites).types))
+            if place < len(spaced) or (seen[kinds] < RARE).any():
+                chosen.append(key)
+                seen[kinds] += 1
+            elif (seen >= RARE).all():
+                break
+        return chosen
 
     @abstractmethod
     def _to_fit(self, keys: Sequence[str]) -> Sequence[str]:

@@ -14,6 +14,7 @@ from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store, Store
 from orbdens.density import Density
 from orbdens.grid import Grid
 from orbdens.metrics import nmae
+from orbdens.model.basis import Basis
 from orbdens.model.orbital import OrbitalModel
 from orbdens.structure import Structure
 
@@ -134,6 +135,25 @@ def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_a_rare_element_has_statistics_too(tmp_path: Path) -> None:
+    """The only record of 450 that holds a type is found, wherever it stands."""
+    from orbdens.model.objective import RARE, STATISTICS, OverlapObjective
+
+    class Records:
+        def __getitem__(self, key: str) -> OrbitalRecord:
+            number = 8 if int(key) == 3 else 1
+            return OrbitalRecord(Structure(np.array([number]), np.zeros((1, 3))), np.zeros((1, 1)), np.zeros(1))
+
+    objective = object.__new__(OverlapObjective)
+    objective.config = OrbitalConfig.model_validate(SMALL)
+    objective.basis = Basis.from_json({"H": [[1.0]], "O": [[1.0]]})
+    objective.store = Records()  # type: ignore[assignment]
+    keys = [str(i) for i in range(450)]
+    chosen = objective._representative(keys)
+    assert "3" in chosen
+    assert STATISTICS <= len(chosen) <= STATISTICS + RARE
 
 
 def _as_grids(store: Store, path: Path) -> Store:
