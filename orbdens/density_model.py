@@ -97,7 +97,8 @@ class DensityModel(nn.Module, ABC):
         self.eval()
         try:
             batches = [structures[i : i + BATCH_SIZE] for i in range(0, len(structures), BATCH_SIZE)]
-            return [field for batch in batches for field in self.encode(batch)]
+            with torch.autocast(self.device.type, enabled=False):  # also when a mixed-precision run validates
+                return [field for batch in batches for field in self.encode(batch)]
         finally:
             self.train(training)
 

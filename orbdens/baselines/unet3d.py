@@ -153,8 +153,7 @@ class UNetModel(DensityModel):
             for start in range(0, len(members), step):
                 chunk = members[start : start + step]
                 inputs = torch.stack([self._inputs(structures[i], grids[i]) for i in chunk]).to(self.device)
-                with torch.autocast(self.device.type, enabled=False):  # also when a mixed-precision run validates
-                    values = self.network(inputs, None).detach().cpu().numpy()
+                values = self.network(inputs, None).detach().cpu().numpy()
                 for i, value in zip(chunk, values, strict=True):
                     fields[i] = GridDensity(structures[i], grids[i], value * np.float32(self.facts["scale"]))
         return [fields[i] for i in range(len(structures))]

@@ -49,11 +49,9 @@ class Backbone(nn.Module):
         """
         source, target = edge_index
         n_sites = len(site_type)
-        functions, envelope = self.radial(edge_vector.norm(dim=1))
-        dense = torch.zeros(len(source), (self.l_max + 1) ** 2, (self.l_max + 1) ** 2).to(edge_vector)
-        for l, rotation in enumerate(edge_rotations(edge_vector, self.l_max)):
-            dense[:, l * l : (l + 1) ** 2, l * l : (l + 1) ** 2] = rotation
-        frames = dense[:, self.rows]
+        with torch.autocast(edge_vector.device.type, enabled=False):  # rotations stay rotations in mixed precision
+            functions, envelope = self.radial(edge_vector.norm(dim=1))
+            frames = self._frames(edge_vector)
         # The way back carries the envelope and the size of the sum.
         back = frames.transpose(1, 2) * (envelope / NEIGHBOURS)[:, None, None]
 
@@ -72,3 +70,11 @@ class Backbone(nn.Module):
             x = x + update(inner_norm(x))
         result: Tensor = self.last_norm(x)
         return result
+
+    def _frames(self, edge_vector: Tensor) -> Tensor:
+        """Rotations into the frame of each edge, rows of ``frame_rows`` only, [n_edges, n_rows, (l_max + 1)²]."""
+        size = (self.l_max + 1) ** 2
+        dense = torch.zeros(len(edge_vector), size, size).to(edge_vector)
+        for l, rotation in enumerate(edge_rotations(edge_vector, self.l_max)):
+            dense[:, l * l : (l + 1) ** 2, l * l : (l + 1) ** 2] = rotation
+        return dense[:, self.rows]

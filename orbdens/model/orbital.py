@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -70,12 +71,15 @@ class OrbitalModel(DensityModel):
     def forward(self, batch: Graph) -> list[Tensor]:
         """Coefficients of the orthonormal functions, for each type [n_sites_of_type, n]."""
         features = self.backbone(batch.site_type, batch.edge_index, batch.edge_vector, batch.state[batch.batch])
-        result: list[Tensor] = self.head(features.float(), batch.site_type, batch.batch, batch.n_electrons)
+        with torch.autocast(features.device.type, enabled=False):
+            result: list[Tensor] = self.head(features.float(), batch.site_type, batch.batch, batch.n_electrons)
         return result
 
     def loss(self, batch: Graph) -> Tensor:
         assert self._objective is not None, "prepare() comes first"
-        return self._objective.loss(self(batch), batch)
+        coefficients = self(batch)
+        with torch.autocast(coefficients[0].device.type, enabled=False):
+            return self._objective.loss(coefficients, batch)
 
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
         graphs = [self._graph(structure) for structure in structures]

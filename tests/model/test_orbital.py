@@ -137,6 +137,22 @@ def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
 
 
+def test_mixed_precision_keeps_geometry_and_charge(tmp_path: Path) -> None:
+    """Under bfloat16 autocast the loss is near that of single precision; predictions do not change at all."""
+    store = Store(GOLDEN)
+    model = _prepared(tmp_path, store).eval()
+    keys = store.keys()[:2]
+    batch = model.collate([model.example(key, store[key], np.random.default_rng(0)) for key in keys])
+    structure = store[keys[0]].structure
+    points = structure.positions + 0.3
+    exact, expected = model.loss(batch).detach(), model.predict(structure).at(points)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, found = model.loss(batch).detach(), model.predict(structure).at(points)
+    assert mixed.dtype == torch.float32
+    assert abs(float(mixed - exact)) < 0.05 * float(exact)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_rare_element_has_statistics_too(tmp_path: Path) -> None:
     """The only record of 450 that holds a type is found, wherever it stands."""
     from orbdens.model.objective import RARE, STATISTICS, OverlapObjective
