@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .operator import BACKENDS, arguments_of, backend_module, choose_backend, fields_op
+from .custom_op import BACKENDS, arguments_of, backend_module, choose_backend, fields_op
 from .problem import Problem
 from .reference import solid_harmonics
 from .shells import Shells, normalisation

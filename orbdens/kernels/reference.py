@@ -15,7 +15,6 @@ from .harmonics import recursion
 from .problem import Problem
 from .shells import Shells
 
-
 CACHE = 64_000_000  # bytes; larger chunks of points are slower
 
 

@@ -8,8 +8,13 @@ import torch
 
 from orbdens.kernels import Shells, orbital_fields
 
-BACKENDS = ["reference", "cpu"]
+BACKENDS = ["reference", "cpu", "gpu"]
 NAMES = ("points", "site_positions", "exponents", "weights", "coefficients", "scalings")
+
+
+def few(backend: str, n: int) -> int:
+    """n, or less for the interpreted gpu backend."""
+    return min(n, 20) if backend == "gpu" and not torch.cuda.is_available() else n
 
 
 def small_shells() -> Shells:

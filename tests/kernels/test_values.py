@@ -12,7 +12,7 @@ from pyscf import gto
 
 from orbdens.kernels import Shells, density_from_orbitals, normalisation, orbital_fields, solid_harmonics
 
-from .cases import BACKENDS
+from .cases import BACKENDS, few
 from .systems import System, contracted, even_tempered, random_coefficients, random_points, system
 
 ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-9}
@@ -49,6 +49,8 @@ def evaluate(
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("n_points", [1, 63, 300])
 def test_even_tempered_equals_pyscf(benzene: System, backend: str, dtype: torch.dtype, k: int, n_points: int) -> None:
+    if few(backend, n_points * k) < n_points * k > 3:
+        pytest.skip("long in the interpreter, and covered by the small systems")
     points, coefficients = random_points(n_points).to(dtype), random_coefficients(benzene.n_coefficients, k)
     truth = benzene.truth(points) @ coefficients.to(dtype).double().numpy()
     fields = evaluate(benzene, points, coefficients, dtype, backend=backend)
@@ -60,11 +62,13 @@ def test_even_tempered_equals_pyscf(benzene: System, backend: str, dtype: torch.
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_contracted_orbitals_and_their_density(benzene_gth: System, backend: str, dtype: torch.dtype) -> None:
-    points, orbitals = random_points(200).to(dtype), random_coefficients(benzene_gth.n_coefficients, 15)
+    k = few(backend, 150) // 10
+    points = random_points(few(backend, 200)).to(dtype)
+    orbitals = random_coefficients(benzene_gth.n_coefficients, k)
     psi = benzene_gth.truth(points) @ orbitals.to(dtype).double().numpy()
     fields = evaluate(benzene_gth, points, orbitals, dtype, backend=backend)
     assert np.abs(fields.double().numpy() - psi).max() <= ACCURACY[dtype] * np.abs(psi).max()
-    occupations = torch.full((15,), 2.0, dtype=dtype)
+    occupations = torch.full((k,), 2.0, dtype=dtype)
     density = density_from_orbitals(
         points,
         benzene_gth.positions.to(dtype),

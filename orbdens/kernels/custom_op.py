@@ -33,6 +33,10 @@ def backend_module(name: str) -> ModuleType:
         from . import cpu
 
         return cpu
+    if name == "gpu":
+        from . import gpu
+
+        return gpu
     raise ValueError(f"backend: expected one of auto, {', '.join(BACKENDS)}, got {name!r}")
 
 
