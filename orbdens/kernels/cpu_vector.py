@@ -20,9 +20,9 @@ VECTOR_BYTES = 64
 # Without reference counts (_nrt): atomic increments at every array access would cost more than the arithmetic. Such
 # functions cannot allocate, so callers hand them their scratch arrays. The inlined kind is for helpers that take the
 # big tuples of arrays, which are dear to hand over.
-_options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 compiled: Any = njit(cache=True, **_options)
-inlined: Any = njit(forceinline=True, **_options)
+inlined: Any = njit(inline="always", **_options)
 _intrinsic: Any = intrinsic  # Numba's annotations describe the undecorated function
 
 

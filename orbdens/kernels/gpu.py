@@ -1,4 +1,4 @@
-"""The GPU backend: Triton kernels; with TRITON_INTERPRET=1 set before the first use they run, slowly, on CPU tensors."""
+"""The GPU backend: Triton kernels. With TRITON_INTERPRET=1, set before first use, they run slowly on CPU tensors."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def _launch(problem: Problem, at_least: float) -> tuple[int, dict[str, Any]]:
     device, dtype = problem.points.device, problem.points.dtype
     cpu = replace(
         problem,
-        **{
-            name: value.detach().cpu() for name, value in vars(problem).items() if isinstance(value, Tensor)
-        },
+        **{name: value.detach().cpu() for name, value in vars(problem).items() if isinstance(value, Tensor)},
         shells=problem.shells.to("cpu"),
     )
     table = tables(cpu)
@@ -162,9 +160,11 @@ def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | Non
             )
     site = torch.repeat_interleave(torch.arange(problem.site_type.numel(), device=device), counts)
     first = torch.cumsum(counts, 0) - counts
-    primitive = torch.arange(n_entries, device=device) - first[site] + shells.primitive_ptr[shells.shell_ptr][
-        problem.site_type[site]
-    ]
+    primitive = (
+        torch.arange(n_entries, device=device)
+        - first[site]
+        + shells.primitive_ptr[shells.shell_ptr][problem.site_type[site]]
+    )
     scale = torch.ones_like(moments[0]) if problem.scalings is None else problem.scalings.detach()[site]
     slope = -shells.weights.detach()[primitive] * moments[1]
     zero = torch.zeros_like(shells.exponents)

@@ -27,9 +27,9 @@ def small_shells() -> Shells:
     )
 
 
-def ragged(dtype: torch.dtype = torch.float64, k: int = 1, seed: int = 0, spread: float = 3.0) -> dict[str, Any]:
-    """Arguments of ``orbital_fields``: four structures with 3, 0, 2 and 1 sites and 130, 5, 0 and 1 points."""
-    generator = torch.Generator().manual_seed(seed)
+def ragged(dtype: torch.dtype = torch.float64, k: int = 1, n: int = 130) -> dict[str, Any]:
+    """Arguments of ``orbital_fields``: four structures with 3, 0, 2 and 1 sites and n, 5, 0 and 1 points."""
+    generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1
@@ -37,8 +37,8 @@ def ragged(dtype: torch.dtype = torch.float64, k: int = 1, seed: int = 0, spread
     site_type = torch.tensor([0, 1, 0, 1, 0, 0])
     shells = small_shells()
     return {
-        "points": (spread * random(136, 3)).to(dtype),
-        "point_ptr": torch.tensor([0, 130, 135, 135, 136]),
+        "points": (3.0 * random(n + 6, 3)).to(dtype),
+        "point_ptr": torch.tensor([0, n, n + 5, n + 5, n + 6]),
         "site_positions": (1.5 * random(6, 3)).to(dtype),
         "site_type": site_type,
         "site_ptr": torch.tensor([0, 3, 3, 5, 6]),

@@ -1,4 +1,4 @@
-"""Run by test_process.py: DataLoader workers evaluate densities after the parent did. Usage: fork|spawn."""
+"""Run by test_process.py: DataLoader workers evaluate densities after the parent did. Arguments: start methods."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def main() -> None:
     torch.set_num_threads(2)
     here = evaluate()
     torch.randn(600, 600) @ torch.randn(600, 600)  # starts torch's own OpenMP threads, which a fork does not take along
-    loader = DataLoader(Fields(), batch_size=None, num_workers=2, multiprocessing_context=sys.argv[1], timeout=60)
-    assert all(torch.allclose(here, there, atol=1e-4) for there in loader)
+    for context in sys.argv[1:]:
+        loader = DataLoader(Fields(), batch_size=None, num_workers=2, multiprocessing_context=context, timeout=60)
+        assert all(torch.allclose(here, there, atol=1e-4) for there in loader)
     assert torch.equal(here, evaluate())
 
 

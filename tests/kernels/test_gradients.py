@@ -13,7 +13,7 @@ from orbdens.kernels.custom_op import arguments_of, fields_op
 from orbdens.kernels.problem import Problem
 from orbdens.kernels.reference import structure_fields
 
-from .cases import BACKENDS, NAMES, convert, gradients, ragged
+from .cases import BACKENDS, NAMES, convert, few, gradients, ragged
 from .systems import contracted, random_coefficients, random_points
 
 ACCURACY = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -54,8 +54,8 @@ def by_definition(case: dict[str, Any], cotangent: torch.Tensor, cutoff: float |
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("k", "cutoff"), [(1, None), (1, 2.5), (3, None)])
 def test_all_gradients_equal_float64_autograd(backend: str, dtype: torch.dtype, k: int, cutoff: float | None) -> None:
-    case = ragged(dtype, k)
-    cotangent = random_coefficients(136, k, seed=5)
+    case = ragged(dtype, k, few(backend, 130))
+    cotangent = random_coefficients(len(case["points"]), k, seed=5)
     truth = by_definition(convert(case, torch.float64), cotangent, cutoff)
     mine = gradients(case, cotangent, backend=backend, cutoff=cutoff, tolerance=1e-10)
     assert set(mine) == set(NAMES)
@@ -66,7 +66,7 @@ def test_all_gradients_equal_float64_autograd(backend: str, dtype: torch.dtype, 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_only_wanted_gradients_are_made(backend: str) -> None:
-    case = ragged()
+    case = ragged(n=few(backend, 130))
     case["coefficients"].requires_grad_()
     orbital_fields(**case, backend=backend).sum().backward()
     assert case["points"].grad is None
@@ -77,12 +77,13 @@ def test_only_wanted_gradients_are_made(backend: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch.dtype) -> None:
     benzene = contracted()
-    points, coefficients = random_points(90).to(dtype), random_coefficients(benzene.n_coefficients, 2)
+    n = few(backend, 90)
+    points, coefficients = random_points(n).to(dtype), random_coefficients(benzene.n_coefficients, 2)
     orbitals = benzene.truth(points, derivatives=2)
     truth = orbitals @ coefficients.to(dtype).double().numpy()
     fields, first, laplacian = orbital_field_derivatives(
         points,
-        torch.tensor([0, 90]),
+        torch.tensor([0, n]),
         benzene.positions.to(dtype),
         benzene.site_type,
         torch.tensor([0, 12]),
@@ -101,7 +102,7 @@ def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_opcheck(backend: str) -> None:
-    case = ragged(torch.float32)
+    case = ragged(torch.float32, n=few(backend, 40) // 2)
     shells = case["shells"]
     shells = shells.with_radial(shells.exponents.requires_grad_(), shells.weights.requires_grad_())
     for name in ("points", "site_positions", "coefficients", "scalings"):
