@@ -9,6 +9,13 @@ import torch
 from orbdens.kernels import Shells, orbital_fields
 
 BACKENDS = ["reference", "cpu", "gpu"]
+# backend and precision; the interpreted gpu backend takes float64 only where the gradients are compared
+ROWS = [
+    (backend, dtype)
+    for backend in BACKENDS
+    for dtype in (torch.float32, torch.float64)
+    if backend != "gpu" or dtype == torch.float32 or torch.cuda.is_available()
+]
 NAMES = ("points", "site_positions", "exponents", "weights", "coefficients", "scalings")
 
 

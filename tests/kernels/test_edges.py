@@ -12,12 +12,11 @@ import torch
 
 from orbdens.kernels import Shells, orbital_fields, validate
 
-from .cases import BACKENDS, few, gradients, ragged
+from .cases import BACKENDS, ROWS, few, gradients, ragged
 from .systems import even_tempered, random_coefficients, random_points
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_nothing_in_nothing_out(backend: str, dtype: torch.dtype) -> None:
     case = ragged(dtype)
     case["points"], case["point_ptr"] = case["points"][:0], torch.zeros(5, dtype=torch.int64)
@@ -37,8 +36,7 @@ def test_nothing_in_nothing_out(backend: str, dtype: torch.dtype) -> None:
     assert orbital_fields(**bare, backend=backend).shape == (0, 2)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_points_on_nuclei_and_coincident_sites(backend: str, dtype: torch.dtype) -> None:
     case = ragged(dtype, n=few(backend, 130))
     case["site_positions"][1] = case["site_positions"][0]
@@ -51,8 +49,7 @@ def test_points_on_nuclei_and_coincident_sites(backend: str, dtype: torch.dtype)
         assert bool(torch.isfinite(grad).all()), name
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_huge_and_tiny_exponents(backend: str, dtype: torch.dtype) -> None:
     shells = Shells.from_lists([[(0, [1e12], [1.0]), (0, [1e-6], [1.0]), (4, [1e9], [1.0])]], dtype)
     case: dict[str, Any] = {

@@ -13,7 +13,7 @@ from orbdens.kernels.custom_op import arguments_of, fields_op
 from orbdens.kernels.problem import Problem
 from orbdens.kernels.reference import structure_fields
 
-from .cases import BACKENDS, NAMES, convert, few, gradients, ragged
+from .cases import BACKENDS, NAMES, ROWS, convert, few, gradients, ragged
 from .systems import contracted, random_coefficients, random_points
 
 ACCURACY = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -73,8 +73,7 @@ def test_only_wanted_gradients_are_made(backend: str) -> None:
     assert case["coefficients"].grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch.dtype) -> None:
     benzene = contracted()
     n = few(backend, 90)

@@ -9,15 +9,14 @@ from orbdens.kernels import orbital_fields, orbital_fields_on_grid
 from orbdens.kernels.harmonics import monomials
 from orbdens.kernels.reference import solid_harmonics
 
-from .cases import BACKENDS, few, ragged
+from .cases import ROWS, few, ragged
 from .systems import contracted, even_tempered, random_coefficients, random_points
 
 STRAIGHT = torch.diag(torch.tensor([0.31, 0.27, 0.4], dtype=torch.float64))
 SKEW = STRAIGHT + torch.tensor([[0, 0.1, 0], [0, 0, 0], [0.1, 0, 0]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("backend", "dtype"), ROWS)
 @pytest.mark.parametrize("steps", [STRAIGHT, SKEW, -STRAIGHT])
 @pytest.mark.parametrize(("shape", "k"), [((9, 8, 17), 1), ((1, 1, 1), 1), ((3, 0, 4), 1), ((4, 3, 9), 2)])
 def test_equals_points(

@@ -11,7 +11,7 @@ from pyscf.pbc import gto as pbc_gto
 
 from orbdens.kernels import orbital_fields, orbital_fields_on_grid
 
-from .cases import BACKENDS, few, gradients, small_shells
+from .cases import BACKENDS, ROWS, few, gradients, small_shells
 from .systems import BOHR, contracted, random_coefficients, random_points, system
 
 SKEW = torch.tensor([[2.6, 0.0, 0.0], [0.9, 2.4, 0.0], [-0.5, 0.7, 2.9]], dtype=torch.float64)
@@ -61,8 +61,7 @@ def test_equals_an_explicit_sum_over_images(backend: str, pbc: tuple[bool, bool,
     assert torch.allclose(fields, truth, atol=1e-8)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_lattice_periodic(backend: str, dtype: torch.dtype) -> None:
     case, cutoff = crystal(dtype, n=few(backend, 70)), reach(backend, 5.0)
     fields = orbital_fields(**case, backend=backend, cutoff=cutoff)
