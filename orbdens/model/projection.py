@@ -141,7 +141,8 @@ def _label_molecule(
             )
             overlap = (2 * np.sqrt(np.outer(a, a)) / np.add.outer(a, a)) ** (shell.l + 1.5)
             norms += [float(np.sqrt(c @ overlap @ c))] * (2 * shell.l + 1)
-            site.append((shell.l, list(zip(a.tolist(), c.tolist(), strict=True))))
+            # Segmented contractions come with zeros, and integrals over them take time.
+            site.append((shell.l, [(e, w) for e, w in zip(a.tolist(), c.tolist(), strict=True) if w != 0]))
         shells.append(site)
     return _molecule(positions, shells), np.array(norms)
 
