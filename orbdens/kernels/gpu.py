@@ -49,11 +49,10 @@ def _order(points: Tensor, point_ptr: Tensor) -> Tensor:
 def _launch(problem: Problem, at_least: float) -> tuple[int, dict[str, Any]]:
     """Number of blocks of points, and the arguments common to all kernels."""
     device, dtype = problem.points.device, problem.points.dtype
-    cpu = replace(
-        problem,
-        **{name: value.detach().cpu() for name, value in vars(problem).items() if isinstance(value, Tensor)},
-        shells=problem.shells.to("cpu"),
-    )
+    moved: dict[str, Any] = {
+        name: value.detach().cpu() for name, value in vars(problem).items() if isinstance(value, Tensor)
+    }
+    cpu = replace(problem, shells=problem.shells.to("cpu"), **moved)
     table = tables(cpu)
     sites, cells = scene(cpu, table, at_least)
     points = problem.points.detach()

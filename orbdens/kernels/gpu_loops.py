@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """The Triton kernels: one program per block of points (and channel), sites and shells in loops.
 
 Tables come as one pointer each. Shells of a type are in groups of equal l; l is a compile-time number, so that the

@@ -9,7 +9,7 @@ import torch
 from orbdens.kernels import Shells, orbital_fields
 
 BACKENDS = ["reference", "cpu", "gpu"]
-# backend and precision; the interpreted gpu backend takes float64 only where the gradients are compared
+# backend and precision; the interpreted gpu backend, being slow, takes float32 alone (its rounding is not the GPU's)
 ROWS = [
     (backend, dtype)
     for backend in BACKENDS
