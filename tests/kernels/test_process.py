@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -62,3 +63,9 @@ def test_threads_are_obeyed_and_do_not_change_values(n_threads: int) -> None:
 def test_a_second_process_compiles_nothing() -> None:
     orbital_fields(**ragged(torch.float32), backend="cpu")
     run("cache_script.py")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is an extra")
+def test_triton_kernels_compile_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    run("compile_script.py")
