@@ -6,6 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,13 @@ from scipy.ndimage import map_coordinates
 
 from orbdens.formats import write_cube
 from orbdens.grid import Grid
-from orbdens.kernels import Shells, orbital_fields, orbital_fields_on_grid, solid_harmonics
+from orbdens.kernels import (
+    Shells,
+    orbital_field_derivatives,
+    orbital_fields,
+    orbital_fields_on_grid,
+    solid_harmonics,
+)
 from orbdens.structure import Structure
 
 SLAB = 4_000_000
@@ -83,22 +90,39 @@ class Density(DensityField):
     cutoff: float | None
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        sums, limits = self._as_kernels_take_it(points, torch.float32)
+        result: NDArray[np.float32] = orbital_fields(*sums, **limits)[:, 0].numpy()
+        return result
+
+    def derivatives_at(
+        self, points: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Density e/Å³ [n_points], its gradient e/Å⁴ [n_points, 3] and Laplacian e/Å⁵ [n_points], all analytic.
+
+        Args:
+            points: Å [n_points, 3].
+        """
+        sums, limits = self._as_kernels_take_it(points, torch.float64)
+        values, gradient, laplacian = orbital_field_derivatives(*sums, **limits)
+        return values[:, 0].numpy(), gradient[:, :, 0].numpy(), laplacian[:, 0].numpy()
+
+    def _as_kernels_take_it(self, points: NDArray[np.float64], dtype: torch.dtype) -> tuple[tuple[Any, ...], Any]:
+        """Positional arguments and cut-off, cell and pbc of the kernels' functions of points."""
         points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         cell = self.structure.cell
-        values = orbital_fields(
-            torch.as_tensor(points, dtype=torch.float32),
+        sums = (
+            torch.as_tensor(points, dtype=dtype),
             torch.tensor([0, len(points)]),
-            torch.as_tensor(self.site_positions, dtype=torch.float32),
+            torch.as_tensor(self.site_positions, dtype=dtype),
             torch.as_tensor(self.site_types),
             torch.tensor([0, len(self.site_types)]),
-            self.shells.to(dtype=torch.float32),
-            torch.as_tensor(self.coefficients, dtype=torch.float32)[:, None],
-            cutoff=self.cutoff,
-            cells=None if cell is None else torch.as_tensor(cell, dtype=torch.float32)[None],
-            pbc=None if cell is None else torch.tensor([self.structure.pbc]),
+            self.shells.to(dtype=dtype),
+            torch.as_tensor(self.coefficients, dtype=dtype)[:, None],
         )
-        result: NDArray[np.float32] = values[:, 0].numpy()
-        return result
+        periodic = {}
+        if cell is not None:
+            periodic = {"cells": torch.as_tensor(cell, dtype=dtype)[None], "pbc": torch.tensor([self.structure.pbc])}
+        return sums, {"cutoff": self.cutoff, **periodic}
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         cell = self.structure.cell

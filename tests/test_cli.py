@@ -138,6 +138,13 @@ def test_data_import(orbdens: CommandLine, tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
+def test_doctor_says_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor"], debug=False) == 0
+    printed = capsys.readouterr().out
+    for word in ("torch", "numba", "reference", "cpu", "gpu", "works"):
+        assert word in printed
+
+
 def test_the_python_api(trained: Path, molecule: Path) -> None:
     import ase.io
 

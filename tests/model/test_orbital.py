@@ -51,6 +51,23 @@ def test_observables_are_moments_of_the_values(model: OrbitalModel) -> None:
     np.testing.assert_allclose(-(weight @ grid.points()), field.dipole, atol=2e-2)
 
 
+def test_derivatives_are_those_of_the_values(model: OrbitalModel) -> None:
+    """Gradient and Laplacian against central differences of the density itself."""
+    record = Store(GOLDEN)[Store(GOLDEN).keys()[0]]
+    (field,) = model.predict([record.structure])
+    assert isinstance(field, Density)
+    points, step = record.structure.positions + 0.4, 1e-3
+    values, gradient, laplacian = field.derivatives_at(points)
+    np.testing.assert_allclose(values, field.at(points), rtol=1e-4)
+    shifts = step * np.eye(3)
+    up = np.stack([field.derivatives_at(points + shift)[0] for shift in shifts], axis=1)
+    down = np.stack([field.derivatives_at(points - shift)[0] for shift in shifts], axis=1)
+    np.testing.assert_allclose(gradient, (up - down) / (2 * step), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        laplacian, ((up + down - 2 * values[:, None]) / step**2).sum(axis=1), rtol=1e-2, atol=1e-2
+    )
+
+
 def test_sum_over_the_suited_grid_is_the_integral(model: OrbitalModel) -> None:
     """At a chance origin sums over a 0.2 Å grid miss the electron count by up to 0.01, at the chosen by far less."""
     record = Store(GOLDEN)[Store(GOLDEN).keys()[0]]
