@@ -9,6 +9,7 @@ import os
 import signal
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from orbdens.checkpoint import MODEL_FILE, build_model, model_class, save_model
-from orbdens.config import Config, TrainingConfig
+from orbdens.config import Config, TrainingConfig, load_config
 from orbdens.data.dataset import EndlessBatches, Examples, label_on_grid, native_grid, open_store, splits_of
 from orbdens.data.store import Store
 from orbdens.density_model import DensityModel
@@ -301,8 +302,8 @@ def _label(store: Store, key: str, spacing: float) -> _Label:
 
 def _claim(out: Path, config: Config, resume: bool, force: bool) -> None:
     """Make the run folder ours, or say why not."""
-    if resume and not (out / RESUME_FILE).is_file():
-        raise UserError(f"there is nothing to resume: {out / RESUME_FILE} does not exist")
+    if resume:
+        _check_resumable(out, config)
     if not (resume or force) and out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} already holds something: add --resume to go on, or --force to replace it")
     try:
@@ -312,6 +313,19 @@ def _claim(out: Path, config: Config, resume: bool, force: bool) -> None:
         (out / CONFIG_FILE).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
         raise UserError(f"cannot write to the run folder {out}: {error.strerror}") from None
+
+
+def _check_resumable(out: Path, config: Config) -> None:
+    state = out / RESUME_FILE
+    if not state.is_file():
+        raise UserError(f"there is nothing to resume: {state} does not exist")
+    if not zipfile.is_zipfile(state):
+        raise UserError(f"{state} is damaged and cannot be resumed: start anew with --force")
+    begun = load_config(out / CONFIG_FILE)
+    if (begun.model, begun.data) != (config.model, config.data):
+        raise UserError(
+            f"the run in {out} has other options under model or data than this config: see {CONFIG_FILE} there"
+        )
 
 
 def _cache_folder(store: Path, out: Path) -> Path:

@@ -88,6 +88,18 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         train(_config("orbital", 5), tmp_path / "none", resume=True)
 
 
+def test_only_the_same_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config("orbital", 5), tmp_path)
+    with pytest.raises(UserError, match="other options under model"):
+        train(_config("unet3d", 5), tmp_path, resume=True)
+    state = tmp_path / "resume.ckpt"
+    state.write_bytes(state.read_bytes()[:5000])
+    with pytest.raises(UserError, match="damaged"):
+        train(_config("orbital", 5), tmp_path, resume=True)
+
+
 def test_batches_depend_on_seed_and_step_alone() -> None:
     keys = [f"k{i}" for i in range(7)]
     whole = EndlessBatches(keys, 3, seed=5, start=0)
