@@ -99,8 +99,7 @@ class UNetModel(DensityModel):
     def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
         """Compute the label densities, the same in every epoch, on the network's grids."""
         spacing, margin, multiple = self.config.spacing, self.config.margin, 2**self.config.depth
-        header = {"level": dict(store.manifest.level), "provenance": dict(store.manifest.provenance)}
-        labels = TensorCache(cache / f"grid-labels-{spacing:g}-{margin:g}-{multiple}", header)
+        labels = TensorCache(cache / f"grid-labels-{spacing:g}-{margin:g}-{multiple}", store.manifest.source())
         missing = [key for key in keys if key not in labels]
         step = 16
         for start in range(0, len(missing), step):

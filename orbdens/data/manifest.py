@@ -51,6 +51,10 @@ class Manifest:
     shards: int = 1
     finished: bool = False
 
+    def source(self) -> dict[str, Any]:
+        """What targets computed from the records depend on beside their keys: caches of such targets carry it."""
+        return {"level": dict(self.level), "provenance": dict(self.provenance)}
+
     def n_electrons(self, structure: Structure) -> int:
         """Number of electrons in the density of a structure, its charge taken into account."""
         from ase.data import chemical_symbols

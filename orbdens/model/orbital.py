@@ -49,7 +49,7 @@ class OrbitalModel(DensityModel):
 
     def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
         kind = OverlapObjective if self.config.objective == "overlap" else PointsObjective
-        self._objective = kind(self.config, self.basis, store, keys, cache / "fits", progress)
+        self._objective = kind(self.config, self.basis, store, keys, cache, progress)
         self.head.fit_statistics(self._objective.statistics())
 
     def _sites(self, structure: Structure) -> Any:

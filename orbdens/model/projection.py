@@ -7,6 +7,8 @@ this way nothing cancels in single precision.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +28,7 @@ from orbdens.data.sampling import draw_voxels
 from orbdens.data.store import GridRecord, LabelBasis, OrbitalRecord, Store
 from orbdens.density_model import Progress
 from orbdens.kernels import normalisation, orbital_fields
-from orbdens.model.basis import Basis
+from orbdens.model.basis import DROP, Basis
 from orbdens.sites import place_sites
 from orbdens.units import BOHR
 
@@ -169,10 +171,12 @@ def fit_records(
 ) -> TensorCache:
     """Fits of all records ``keys``; what the cache lacks is computed, if it is much in parallel processes.
 
-    The cache is kept per basis and site rule and can be interrupted at any time.
+    The folder ``cache`` gets one cache per basis and site rule, emptied when the store is another than the one it was
+    filled from. May be interrupted at any time.
     """
-    header = {"basis": basis.to_json(), "sites": sites, "ridge": RIDGE, "format": 1}
-    fits = TensorCache(cache, header)
+    settings = {"basis": basis.to_json(), "drop": DROP, "sites": sites, "ridge": RIDGE, "grid_ridge": GRID_RIDGE}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    fits = TensorCache(cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = [key for key in keys if key not in fits]
     fit = partial(_fit_key, store, basis, sites)
     with _processes(len(missing)) as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,28 @@ def test_fit_is_the_best_density_of_the_basis(tmp_path: Path) -> None:
     )
     grid = Grid.around(structure, 0.3, 4.0)
     assert nmae(field.on(grid), label_on_grid(record, grid, store)) < 1.5
+
+
+def test_fits_of_another_store_or_basis_are_not_taken(tmp_path: Path) -> None:
+    """A store replaced under its own name (other positions, same keys) gets fits of its own; a basis its own folder."""
+    cache, place = tmp_path / "cache", tmp_path / "store"
+    old = Store(GOLDEN)
+    key = old.keys()[0]
+    fits = []
+    for shift in (0.0, 0.05):
+        manifest = replace(old.manifest, splits={}, provenance={"sha256": str(shift)})
+        with StoreWriter(place, manifest, overwrite=True) as writer:
+            record = old[key]
+            assert isinstance(record, OrbitalRecord)
+            positions = record.structure.positions * (1 + shift)
+            writer.put(key, replace(record, structure=Structure(record.structure.numbers, positions)))
+            writer.finish({"train": [key]})
+        model = _prepared(cache, Store(place))
+        assert model._objective is not None
+        fits.append(model._objective.fits.get(key)["coefficients"])
+    assert not torch.allclose(fits[0], fits[1], atol=1e-3)
+    _prepared(cache, Store(place), basis={"beta": 3.0, "l_max": 2})
+    assert len(list(cache.glob("fits-*"))) == 2
 
 
 @pytest.mark.parametrize("kind", ["orbitals", "grid"])
