@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pyscf
 import pyscf.scf
@@ -24,9 +21,10 @@ import torch
 from pyscf import df, gto
 from pyscf.df.addons import aug_etb
 
+from benchmarks.machine import machine
 from orbdens.kernels import Shells, orbital_fields, orbital_fields_on_grid
+from orbdens.units import BOHR
 
-BOHR = 0.529177210903
 BENZENE = (
     "C 0 1.395 0; C 1.208 .6975 0; C 1.208 -.6975 0; C 0 -1.395 0; C -1.208 -.6975 0; C -1.208 .6975 0;"
     "H 0 2.48 0; H 2.148 1.24 0; H 2.148 -1.24 0; H 0 -2.48 0; H -2.148 -1.24 0; H -2.148 1.24 0"
@@ -264,27 +262,10 @@ def main() -> int:
     figures["seconds_per_atom_1000_over_100"] = large / small
     for name, value in figures.items():
         print(f"{name:44s} {value:12.4g}")
-    machine = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": options.threads,
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-        "pyscf": pyscf.__version__,
-    }
     if options.json:
-        everything = {"case": options.case, "machine": machine, "errors": errors, **figures}
+        everything = {"case": options.case, "machine": machine(options.threads), "errors": errors, **figures}
         options.json.write_text(json.dumps(everything, indent=2) + "\n")
     return 0
-
-
-def _processor() -> str:
-    """Name of the processor, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ import numpy as np
 import pyscf.lib
 import torch
 
+from benchmarks.machine import machine
 from orbdens.config import OrbitalConfig
 from orbdens.data.store import OrbitalRecord, Store
 from orbdens.kernels.metric import TabulatedMetric, metric_product
@@ -95,9 +95,6 @@ def main() -> None:
         "coefficients_per_molecule": sum(c.numel() for c in coefficients) // MOLECULES,
         "metric_step_s": median_seconds(metric_step, arguments.repeats),
         "network_step_s": median_seconds(network_step, arguments.repeats),
-        "threads": arguments.threads,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
     }
     if arguments.store:
         torch.set_num_threads(1)
@@ -112,7 +109,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1))
+        arguments.json.write_text(json.dumps({"machine": machine(arguments.threads), **figures}, indent=2) + "\n")
 
 
 def _error(
