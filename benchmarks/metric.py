@@ -22,6 +22,7 @@ from orbdens.config import OrbitalConfig
 from orbdens.data.store import OrbitalRecord, Store
 from orbdens.kernels.metric import TabulatedMetric, metric_product
 from orbdens.model.basis import Basis, even_tempered
+from orbdens.model.objective import OVERLAP_REACH
 from orbdens.model.orbital import OrbitalModel
 from orbdens.model.projection import fit_record
 from orbdens.structure import Structure
@@ -70,8 +71,7 @@ def main() -> None:
     first, second = np.triu_indices(molecule.n_atoms, 1)
     pairs = torch.cat([torch.tensor(np.stack([first, second])) + i * molecule.n_atoms for i in range(MOLECULES)], dim=1)
     vectors = batch.positions[pairs[1]] - batch.positions[pairs[0]]
-    radials = [[(torch.tensor(r.exponents), torch.tensor(r.to_primitive)) for r in one] for one in basis.radials]
-    metric = TabulatedMetric(radials, 12.0)
+    metric = TabulatedMetric(basis.radial_functions, OVERLAP_REACH)
     coefficients = [
         torch.randn(int((batch.site_type == kind).sum()), size, requires_grad=True)
         for kind, size in enumerate(basis.sizes)
@@ -127,16 +127,7 @@ def _error(
     mine = [c[: int((kinds == kind).sum())] for kind, c in enumerate(coefficients)]
     inside = (pairs < n).all(dim=0)
     found = metric.square(mine, kinds, pairs[:, inside], vectors[inside], torch.zeros_like(kinds), 1)[0]
-    rows = [iter(c.detach().double()) for c in mine]
-    flat = []
-    for kind in kinds.tolist():
-        row, start = next(rows[kind]), 0
-        for r in basis.radials[kind]:
-            size = r.n_radial * (2 * r.l + 1)
-            block = torch.tensor(r.to_primitive) @ row[start : start + size].reshape(r.n_radial, -1)
-            flat.append(block.reshape(-1))
-            start += size
-    c = torch.cat(flat)
+    c = basis.primitives([c.detach().double() for c in mine], kinds)
     positions = torch.tensor(molecule.positions)
     expected = c @ metric_product(positions, kinds, torch.tensor([0, n]), basis.shells, c)
     return float((found.detach() - expected).abs() / expected)

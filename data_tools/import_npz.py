@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from data_tools.pyscf_bridge import ao_order, electron_count, named_basis, shell_l
-from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, StoreWriter
+from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, StoreWriter, evenly_spaced
 from orbdens.errors import UserError
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
@@ -68,7 +68,7 @@ def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool
     n = len(arrays["split"])
     keys = [f"{source.stem}-{i:05d}" for i in range(n)]
     records = [_record(source, arrays, i, basis) for i in range(n)]
-    for i in np.unique(np.linspace(0, n - 1, CHECKED).round().astype(int)):
+    for i in evenly_spaced(range(n), CHECKED):
         count, expected = electron_count(records[i], basis), manifest.n_electrons(records[i].structure)
         if abs(count - expected) > 1e-3:
             raise UserError(f"structure {i} of {source} integrates to {count:.4f} electrons, expected {expected}")

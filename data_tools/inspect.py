@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_tools.pyscf_bridge import electron_count
-from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store
+from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store, evenly_spaced
 
 ELECTRONS_CHECKED = 20
 RECORDS_READ = 1000
@@ -50,9 +50,7 @@ def summarise(store: Store) -> Summary:
         UserError: the store or one of these records is damaged.
     """
     keys = store.keys()
-    sample = (
-        [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, RECORDS_READ).round().astype(int))] if keys else []
-    )
+    sample = evenly_spaced(keys, RECORDS_READ)
     counted = set(sample[:: max(1, len(sample) // ELECTRONS_CHECKED)])
     kinds: Counter[str] = Counter()
     elements: Counter[int] = Counter()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbdens.config import Config, OrbitalConfig, parse_config
 from orbdens.errors import UserError
+from orbdens.formats import written_whole
 
 if TYPE_CHECKING:
     from orbdens.density_model import DensityModel
@@ -19,19 +19,8 @@ FORMAT = 1
 MODEL_FILE = "model.safetensors"
 
 
-def build_model(config: Config, facts: dict[str, Any]) -> DensityModel:
-    """A model with fresh weights; its kind decides which code is imported."""
-    if isinstance(config.model, OrbitalConfig):
-        from orbdens.model.orbital import OrbitalModel
-
-        return OrbitalModel(config.model, facts)
-    from orbdens.baselines.unet3d import UNetModel
-
-    return UNetModel(config.model, facts)
-
-
 def model_class(config: Config) -> type[DensityModel]:
-    """The class ``build_model`` will use."""
+    """The class of a config's model; its kind decides which code is imported."""
     if isinstance(config.model, OrbitalConfig):
         from orbdens.model.orbital import OrbitalModel
 
@@ -39,6 +28,11 @@ def model_class(config: Config) -> type[DensityModel]:
     from orbdens.baselines.unet3d import UNetModel
 
     return UNetModel
+
+
+def build_model(config: Config, facts: dict[str, Any]) -> DensityModel:
+    """A model with fresh weights."""
+    return model_class(config)(config.model, facts)
 
 
 def save_model(path: Path, model: DensityModel, config: Config, training: dict[str, Any]) -> None:
@@ -52,9 +46,8 @@ def save_model(path: Path, model: DensityModel, config: Config, training: dict[s
         "training": json.dumps(training),
     }
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(save(state, metadata=header))
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(save(state, metadata=header))
 
 
 def read_header(path: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:

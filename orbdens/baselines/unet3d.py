@@ -24,7 +24,7 @@ from torch.nn import functional
 from orbdens.config import UNetConfig
 from orbdens.data.cache import TensorCache
 from orbdens.data.dataset import label_on_grid, native_grid
-from orbdens.data.store import Store
+from orbdens.data.store import Store, evenly_spaced
 from orbdens.density import DensityField, GridDensity
 from orbdens.density_model import DensityModel, Progress, Record
 from orbdens.errors import UserError
@@ -88,8 +88,8 @@ class UNetModel(DensityModel):
                     f"({_listed(first)}; {_listed(numbers)}): set model.channels_per to element"
                 )
         symbols = [chemical_symbols[z] for z in sorted(elements)]
-        places = np.unique(np.linspace(0, len(keys) - 1, SCALE_RECORDS).round().astype(int))
-        squares = [np.square(_label(store[keys[i]], config, store), dtype=np.float64).mean() for i in places]
+        sample = evenly_spaced(keys, SCALE_RECORDS)
+        squares = [np.square(_label(store[key], config, store), dtype=np.float64).mean() for key in sample]
         return {
             "valence_electrons": {symbol: store.manifest.valence_electrons[symbol] for symbol in symbols},
             "channels": [chemical_symbols[z] for z in first] if config.channels_per == "atom" else symbols,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from orbdens.config import DataConfig
-from orbdens.data.store import GridRecord, OrbitalRecord, Store
+from orbdens.data.store import GridRecord, OrbitalRecord, Store, evenly_spaced
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.kernels import density_from_orbitals
@@ -44,14 +44,11 @@ def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
     train = store.keys(config.train_split)[: config.n_train]
     if config.validation_split is not None:
         validation = store.keys(config.validation_split)
-        places = np.linspace(0, len(validation) - 1, min(config.n_validation, len(validation))).round().astype(int)
-        validation = [validation[i] for i in places]
+        validation = evenly_spaced(validation, config.n_validation)
     else:
-        held_out = set(
-            np.linspace(0, len(train) - 1, min(config.n_validation, len(train))).round().astype(int).tolist()
-        )
-        validation = [key for i, key in enumerate(train) if i in held_out]
-        train = [key for i, key in enumerate(train) if i not in held_out]
+        validation = evenly_spaced(train, config.n_validation)
+        held_out = set(validation)
+        train = [key for key in train if key not in held_out]
     if not train or not validation:
         raise UserError(
             f"split '{config.train_split}' has too few structures to train on: {len(train)} are left beside "

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import lmdb
@@ -29,6 +29,8 @@ from orbdens.data.records import (
     encode_record,
 )
 from orbdens.errors import UserError
+
+T = TypeVar("T")
 
 __all__ = [
     "GridRecord",
@@ -367,6 +369,11 @@ class StoreWriter:
         for environment in self._environments:
             environment.close()
         self._environments = []
+
+
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` items in their order, first and last among them: a sample without chance."""
+    return [items[int(i)] for i in np.unique(np.linspace(0, len(items) - 1, min(len(items), count)).round())]
 
 
 def check_record(record: Record, label_basis: LabelBasis | None) -> None:

@@ -53,8 +53,8 @@ class _PairMetric(ABC):
         row = torch.empty_like(site_type)
         for kind, c in enumerate(coefficients):
             row[site_type == kind] = torch.arange(len(c), device=row.device)
-            blocks = zip(_blocks(c, self.counts[kind]), range(len(self.counts[kind])), strict=True)
-            result.append(torch.cat([(self._one_site(kind, l) @ block).flatten(1) for block, l in blocks], dim=1))
+            parts = [self._one_site(kind, l) @ block for l, block in enumerate(blocks(c, self.counts[kind]))]
+            result.append(torch.cat([part.flatten(1) for part in parts], dim=1))
         types = site_type[pair_index]
         swap = types[0] > types[1]
         first, second = (torch.where(swap, pair_index[1 - k], pair_index[k]) for k in (0, 1))
@@ -230,7 +230,7 @@ def metric_product(
     for kind_, (column, transform) in enumerate(zip(columns, transforms, strict=True)):
         mine = starts[site_type == kind_]
         counts = [to.shape[0] for to in transform]
-        for at, to, block in zip(column, transform, _blocks(products[kind_], counts), strict=True):
+        for at, to, block in zip(column, transform, blocks(products[kind_], counts), strict=True):
             result = result.index_add(0, (mine[:, None, None] + at).flatten(), (to.T @ block).flatten())
     return result
 
@@ -265,7 +265,7 @@ def _by_degree(shells: Shells) -> tuple[list[list[Tensor]], list[list[Tensor]], 
     return columns, transforms, exponents
 
 
-def _blocks(coefficients: Tensor, counts: list[int]) -> list[Tensor]:
+def blocks(coefficients: Tensor, counts: list[int]) -> list[Tensor]:
     """Coefficients [n_sites, n] of l = 0, 1, ... as [n_sites, n_radial, 2l + 1]."""
     parts = torch.split(coefficients, [n * (2 * l + 1) for l, n in enumerate(counts)], dim=1)
     return [part.reshape(len(part), n, 2 * l + 1) for l, (part, n) in enumerate(zip(parts, counts, strict=True))]
@@ -274,7 +274,7 @@ def _blocks(coefficients: Tensor, counts: list[int]) -> list[Tensor]:
 def _into_frame(coefficients: Tensor, rotations: list[Tensor], counts: list[int]) -> list[Tensor]:
     """For m = 0, 1, ...: components +m and -m of all radial functions with l >= m, [n_pairs, n, 1 or 2]."""
     parts: list[list[Tensor]] = [[] for _ in counts]
-    for l, block in enumerate(_blocks(coefficients, counts)):
+    for l, block in enumerate(blocks(coefficients, counts)):
         turned = block @ rotations[l].transpose(1, 2)
         for m in range(l + 1):
             parts[m].append(turned[:, :, [l + m, l - m] if m else [l]])

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orbdens.config import BasisConfig
 from orbdens.errors import UserError
 from orbdens.kernels import Shells, normalisation
+from orbdens.kernels.metric import blocks
 from orbdens.units import BOHR
 
 DROP = 1e-7
@@ -76,10 +78,6 @@ class Basis:
     types: tuple[int, ...]
     radials: tuple[tuple[Radial, ...], ...]
 
-    @property
-    def l_max(self) -> int:
-        return max(radial.l for radials in self.radials for radial in radials)
-
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Number of orthonormal coefficients of each type."""
@@ -99,6 +97,43 @@ class Basis:
             exponents=torch.cat(exponents),
             weights=torch.cat([normalisation(r.l, e) for r, e in zip(flat, exponents, strict=True)]),
         )
+
+    @cached_property
+    def radial_functions(self) -> list[list[tuple[Tensor, Tensor]]]:
+        """For each type and l exponents [n_primitives] and ``to_primitive`` [n_primitives, n_radial], float64."""
+        return [
+            [(torch.as_tensor(r.exponents), torch.tensor(r.to_primitive)) for r in radials] for radials in self.radials
+        ]
+
+    def blocks(self, kind: int, coefficients: Tensor) -> list[Tensor]:
+        """Coefficients of sites of one type [n_sites, n] for l = 0, 1, ... as [n_sites, n_radial, 2l + 1]."""
+        return blocks(coefficients, [r.n_radial for r in self.radials[kind]])
+
+    def primitives(self, coefficients: list[Tensor], site_type: Tensor) -> Tensor:
+        """Coefficients of ``shells`` [n_coefficients], sites in order, as the kernels take them.
+
+        Args:
+            coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
+            site_type: [n_sites].
+        """
+        per_type = []
+        for kind, c in enumerate(coefficients):
+            pairs = zip(self.radial_functions[kind], self.blocks(kind, c), strict=True)
+            per_type.append(torch.cat([(to.to(c) @ block).flatten(1) for (_, to), block in pairs], dim=1))
+        starts = self.shells.to(site_type.device).coefficient_ptr(site_type)
+        flat = per_type[0].new_zeros(int(starts[-1]))
+        for kind, c in enumerate(per_type):
+            columns = torch.arange(c.shape[1], device=c.device)
+            flat = flat.index_add(0, (starts[:-1][site_type == kind][:, None] + columns).flatten(), c.flatten())
+        return flat
+
+    def per_type(self, flat: Tensor, site_type: Tensor) -> list[Tensor]:
+        """For each type [n_sites_of_type, n], from coefficients of orthonormal functions, sites in order [n]."""
+        sizes = torch.tensor(self.sizes, device=flat.device)
+        widths = sizes[site_type]
+        starts = widths.cumsum(0) - widths
+        columns = [torch.arange(size, device=flat.device) for size in self.sizes]
+        return [flat[starts[site_type == kind][:, None] + column] for kind, column in enumerate(columns)]
 
     def index(self, types: NDArray[np.int64]) -> NDArray[np.int64]:
         """Index into ``types`` of each site's type."""

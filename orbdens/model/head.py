@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from orbdens.model.basis import Basis
-from orbdens.model.layers import degrees
 
 
 class Head(nn.Module):
@@ -23,9 +22,7 @@ class Head(nn.Module):
     order one, unrelated to the others, and at step 0 the density is that of averaged atoms.
     """
 
-    degree: Tensor
-
-    def __init__(self, basis: Basis, l_max: int, channels: int) -> None:
+    def __init__(self, basis: Basis, channels: int) -> None:
         super().__init__()
         self.basis = basis
         self.linear = nn.ParameterList()
@@ -44,19 +41,14 @@ class Head(nn.Module):
                 self.register_buffer(f"factor_{kind}_{radial.l}", torch.eye(n))
             self.register_buffer(f"mean_{kind}", torch.zeros(radials[0].n_radial))
             self.register_buffer(f"charge_{kind}", torch.as_tensor(radials[0].charges), persistent=False)
-        self.register_buffer("degree", degrees(l_max), persistent=False)
 
     def fit_statistics(self, fits: Iterable[tuple[NDArray[np.int64], Tensor]]) -> None:
         """Set means and factors from (type of each site [n_sites], fitted coefficients [n]) of training records."""
         samples: list[list[list[Tensor]]] = [[[] for _ in radials] for radials in self.basis.radials]
-        for site_type, coefficients in fits:
-            start = 0
-            for kind in site_type:
-                for radial in self.basis.radials[kind]:
-                    size = radial.n_radial * (2 * radial.l + 1)
-                    block = coefficients[start : start + size].double().reshape(radial.n_radial, -1)
-                    samples[kind][radial.l].append(block)
-                    start += size
+        for site_type, flat in fits:
+            for kind, sites in enumerate(self.basis.per_type(flat.double(), torch.as_tensor(site_type))):
+                for l, block in enumerate(self.basis.blocks(kind, sites)):
+                    samples[kind][l].append(block.transpose(0, 1).flatten(1))
         for kind, radials in enumerate(self.basis.radials):
             for radial in radials:
                 values = torch.cat(samples[kind][radial.l], dim=1)

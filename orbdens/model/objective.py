@@ -17,7 +17,7 @@ from orbdens.config import OrbitalConfig
 from orbdens.data.batch import Graph
 from orbdens.data.dataset import label_at
 from orbdens.data.sampling import draw_points, draw_voxels
-from orbdens.data.store import GridRecord, OrbitalRecord, Store
+from orbdens.data.store import GridRecord, OrbitalRecord, Store, evenly_spaced
 from orbdens.density_model import Progress, Record
 from orbdens.errors import UserError
 from orbdens.kernels import orbital_fields
@@ -58,8 +58,9 @@ class Objective(ABC):
 
     def _representative(self, keys: Sequence[str]) -> list[str]:
         """Evenly spaced keys, and more with the site types that are rare among those."""
-        spaced = set(np.linspace(0, len(keys) - 1, STATISTICS).round().astype(int).tolist())
-        order = [key for i, key in enumerate(keys) if i in spaced] + [k for i, k in enumerate(keys) if i not in spaced]
+        spaced = evenly_spaced(keys, STATISTICS)
+        taken = set(spaced)
+        order = spaced + [key for key in keys if key not in taken]
         chosen, seen = [], np.zeros(len(self.basis.types), dtype=int)
         for place, key in enumerate(order):
             kinds = np.unique(self.basis.index(place_sites(self.store[key].structure, self.config.sites).types))
@@ -104,11 +105,7 @@ class OverlapObjective(Objective):
 
     @cached_property
     def _metric(self) -> TabulatedMetric:
-        radials = [
-            [(torch.as_tensor(r.exponents), torch.as_tensor(r.to_primitive.copy())) for r in radials]
-            for radials in self.basis.radials
-        ]
-        return TabulatedMetric(radials, OVERLAP_REACH)
+        return TabulatedMetric(self.basis.radial_functions, OVERLAP_REACH)
 
     def _to_fit(self, keys: Sequence[str]) -> Sequence[str]:
         if isinstance(self.store[keys[0]], GridRecord):
@@ -125,13 +122,8 @@ class OverlapObjective(Objective):
         graph.pair_vector = graph.positions[second] - graph.positions[first]
 
     def loss(self, coefficients: list[Tensor], batch: Graph) -> Tensor:
-        errors = []
-        sizes = torch.tensor(self.basis.sizes, device=batch.fit.device)[batch.site_type]
-        starts = sizes.cumsum(0) - sizes
-        for kind, predicted in enumerate(coefficients):
-            mine = starts[batch.site_type == kind]
-            columns = torch.arange(predicted.shape[1], device=mine.device)
-            errors.append(predicted - batch.fit[mine[:, None] + columns])
+        fits = self.basis.per_type(batch.fit, batch.site_type)
+        errors = [predicted - fit for predicted, fit in zip(coefficients, fits, strict=True)]
         squares = self._metric.to(batch.fit.device).square(
             errors, batch.site_type, batch.pair_index, batch.pair_vector, batch.batch, batch.num_graphs
         )
@@ -163,21 +155,6 @@ class PointsObjective(Objective):
 
     def loss(self, coefficients: list[Tensor], batch: Graph) -> Tensor:
         device = batch.points.device
-        shells = self.basis.shells.to(device, torch.float32)
-        starts = shells.coefficient_ptr(batch.site_type)
-        flat = coefficients[0].new_zeros(int(starts[-1]))
-        for kind, radials in enumerate(self.basis.radials):
-            parts, start = [], 0
-            for r in radials:
-                size = r.n_radial * (2 * r.l + 1)
-                block = coefficients[kind][:, start : start + size].reshape(-1, r.n_radial, 2 * r.l + 1)
-                to_primitive = torch.as_tensor(r.to_primitive.copy(), dtype=block.dtype, device=device)
-                parts.append((to_primitive @ block).flatten(1))
-                start += size
-            primitive = torch.cat(parts, dim=1)
-            mine = starts[:-1][batch.site_type == kind]
-            columns = torch.arange(primitive.shape[1], device=device)
-            flat = flat.index_add(0, (mine[:, None] + columns).reshape(-1), primitive.reshape(-1))
         n = self.config.points_per_structure
         periodic = bool(batch.pbc.any())
         predicted = orbital_fields(
@@ -186,8 +163,8 @@ class PointsObjective(Objective):
             batch.positions,
             batch.site_type,
             batch.ptr,
-            shells,
-            flat[:, None],
+            self.basis.shells.to(device, torch.float32),
+            self.basis.primitives(coefficients, batch.site_type)[:, None],
             cutoff=self.config.orbital_cutoff,
             cells=batch.cell if periodic else None,
             pbc=batch.pbc if periodic else None,

@@ -21,7 +21,7 @@ from orbdens.model.backbone import Backbone
 from orbdens.model.basis import Basis, even_tempered
 from orbdens.model.head import Head
 from orbdens.model.objective import Objective, OverlapObjective, PointsObjective
-from orbdens.sites import place_sites
+from orbdens.sites import Sites, place_sites
 from orbdens.structure import Structure
 
 
@@ -35,7 +35,7 @@ class OrbitalModel(DensityModel):
         super().__init__(config, facts)
         self.basis = Basis.from_json(facts["basis"])
         self.backbone = Backbone(config, len(self.basis.types))
-        self.head = Head(self.basis, config.l_max, config.channels)
+        self.head = Head(self.basis, config.channels)
         self._objective: Objective | None = None
 
     @classmethod
@@ -52,7 +52,7 @@ class OrbitalModel(DensityModel):
         self._objective = kind(self.config, self.basis, store, keys, cache, progress)
         self.head.fit_statistics(self._objective.statistics())
 
-    def _sites(self, structure: Structure) -> Any:
+    def _sites(self, structure: Structure) -> Sites:
         return place_sites(structure, self.config.sites)
 
     def _graph(self, structure: Structure) -> Graph:
@@ -82,30 +82,18 @@ class OrbitalModel(DensityModel):
             return self._objective.loss(coefficients, batch)
 
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
-        graphs = [self._graph(structure) for structure in structures]
-        batch = self.collate(graphs).to(self.device)
-        per_type = [c.double().cpu().numpy() for c in self(batch)]
-        taken = [0] * len(per_type)
-        densities: list[DensityField] = []
-        for structure, graph in zip(structures, graphs, strict=True):
-            sites, kinds = self._sites(structure), graph.site_type.tolist()
-            parts = []
-            for kind in kinds:
-                row, start = per_type[kind][taken[kind]], 0
-                taken[kind] += 1
-                for radial in self.basis.radials[kind]:
-                    size = radial.n_radial * (2 * radial.l + 1)
-                    block = row[start : start + size].reshape(radial.n_radial, -1)
-                    parts.append((radial.to_primitive @ block).reshape(-1))
-                    start += size
-            densities.append(
-                Density(
-                    structure=structure,
-                    site_positions=sites.positions,
-                    site_types=np.array(kinds),
-                    shells=self.basis.shells,
-                    coefficients=np.concatenate(parts),
-                    cutoff=self.config.orbital_cutoff,
-                )
+        batch = self.collate([self._graph(structure) for structure in structures]).to(self.device)
+        coefficients = self.basis.primitives([c.double() for c in self(batch)], batch.site_type).cpu()
+        kinds, ptr = batch.site_type.cpu(), batch.ptr.cpu()
+        ends = self.basis.shells.coefficient_ptr(kinds)[ptr].tolist()
+        return [
+            Density(
+                structure=structure,
+                site_positions=self._sites(structure).positions,
+                site_types=kinds[ptr[i] : ptr[i + 1]].numpy(),
+                shells=self.basis.shells,
+                coefficients=coefficients[ends[i] : ends[i + 1]].numpy(),
+                cutoff=self.config.orbital_cutoff,
             )
-        return densities
+            for i, structure in enumerate(structures)
+        ]
