@@ -30,14 +30,30 @@ class DataConfig(_Options):
     n_validation: int = Field(20, ge=1, description="how many structures to validate on")
 
 
+class VirtualBasisConfig(_Options):
+    """Orbitals of virtual sites: those of an element, in a window of their own."""
+
+    like: str = Field("O", description="element whose functions in the source basis set the range of exponents")
+    beta: float = Field(2.0, gt=1.05, le=4.0, description="ratio of neighbouring exponents")
+    l_max: int = Field(3, ge=0, le=6, description="highest angular momentum")
+    min_exponent: float = Field(0.0, ge=0, description="Å⁻²; more diffuse functions are left out")
+    max_exponent: float = Field(15.0, gt=0, description="Å⁻²; sharper functions are left out")
+
+
 class BasisConfig(_Options):
     """Start exponents: the even-tempered expansion of a PySCF basis by PySCF's rule for density fitting."""
 
     source: str = Field("def2-qzvppd", description="name of the PySCF basis that sets the ranges of the exponents")
     beta: float = Field(1.6, gt=1.05, le=4.0, description="ratio of neighbouring exponents; smaller is finer")
     l_max: int = Field(4, ge=0, le=6, description="highest angular momentum")
+    min_exponent: float = Field(0.0, ge=0, description="Å⁻²; more diffuse functions are left out")
     max_exponent: float = Field(
         72.0, gt=0, description="Å⁻²; sharper functions are left out (cores: pseudopotentials need none)"
+    )
+    virtual: VirtualBasisConfig = Field(default_factory=VirtualBasisConfig, description="orbitals of virtual sites")
+    table: dict[str, list[list[float]]] = Field(
+        default_factory=dict,
+        description="exponents in Å⁻² given outright: for a type (`C`, `bond`, `H-C`) a list for each l = 0, 1, ...",
     )
 
 
@@ -45,7 +61,10 @@ class OrbitalConfig(_Options):
     """The orbital model: an equivariant network that outputs coefficients of atom-centred Gaussian orbitals."""
 
     kind: Literal["orbital"] = "orbital"
-    sites: Literal["atoms"] = Field("atoms", description="where orbitals sit")
+    sites: Literal["atoms", "bonds", "bond-pairs"] = Field(
+        "atoms",
+        description="where orbitals sit: on atoms; also on bond midpoints, all of one type; or of a type for each pair",
+    )
     basis: BasisConfig = Field(default_factory=BasisConfig, description="the orbitals of each site type")
     orbital_cutoff: float = Field(7.0, gt=0, description="Å; an orbital is zero farther from its site than this")
     channels: int = Field(32, ge=4, description="features per angular momentum component")
@@ -55,15 +74,28 @@ class OrbitalConfig(_Options):
     cutoff: float = Field(6.0, gt=0.5, description="Å; sites nearer than this exchange messages")
     radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
     radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")
-    objective: Literal["overlap", "points"] = Field(
-        "overlap", description="overlap: analytic L2 error (orbital records); points: mean |Δ| on fresh sampled points"
+    points_stage: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the run, at its end, that minimises the mean |Δ| on fresh points (grid records: 1); "
+        "before it, the analytic L2 error of orbital records",
     )
-    points_per_structure: int = Field(4000, ge=16, description="points a step draws per structure (objective: points)")
+    points_per_structure: int = Field(4000, ge=16, description="points a step of that stage draws per structure")
+    learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
+    scaling_limit: float = Field(
+        1.0, ge=1, le=3, description="the network may scale a site's exponents by up to this factor; 1 turns it off"
+    )
+    displacement_limit: float = Field(
+        0.0, ge=0, le=1, description="Å; the network may displace a virtual site by up to this; 0 turns it off"
+    )
 
     @model_validator(mode="after")
     def _orders_fit(self) -> OrbitalConfig:
-        if self.basis.l_max > self.l_max:
-            raise ValueError(f"basis.l_max = {self.basis.l_max} needs features of that l, but l_max = {self.l_max}")
+        tables = [len(shells) - 1 for shells in self.basis.table.values()]
+        needed = max([self.basis.l_max, self.basis.virtual.l_max if self.sites != "atoms" else 0, *tables])
+        if needed > self.l_max:
+            raise ValueError(f"the basis needs features of l = {needed}, but l_max = {self.l_max}")
         return self
 
 

@@ -54,8 +54,8 @@ class DensityModel(nn.Module, ABC):
         """Once before the first step: compute targets into the folder ``cache``, set scales. May be interrupted."""
 
     @abstractmethod
-    def example(self, key: str, record: Record, rng: np.random.Generator) -> Any:
-        """One training example; runs in loader workers. All chance comes from ``rng``."""
+    def example(self, key: str, record: Record, rng: np.random.Generator, fraction: float) -> Any:
+        """One training example, for use when the run has come this far (0 to 1). All chance comes from ``rng``."""
 
     @abstractmethod
     def collate(self, examples: list[Any]) -> Any:

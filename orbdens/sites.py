@@ -1,4 +1,7 @@
-"""Where orbitals sit. Every rule maps a structure to positions and types of sites."""
+"""Where orbitals sit: on the atoms, and on virtual sites beside them. Every rule maps a structure to its sites.
+
+Virtual sites fade in and out with the geometry that makes them, so that densities stay continuous when a bond forms.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,91 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
+from orbdens.graph import neighbours
 from orbdens.structure import Structure
+
+BOND = 1000
+"""Type of the midpoint of any bond, in the rule that knows only one such type."""
+
+FULL, NONE = 1.2, 1.4
+"""Lengths of a bond over the sum of the covalent radii up to which its midpoint counts fully, and from which not at all.
+
+The ends of a four-membered ring's diagonal are 1.4 sums apart or more; stretched and forming bonds fade between.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Positions in Å [n_sites, 3] and type [n_sites]: an atom's type is its atomic number."""
+    """Atoms in their order, then virtual sites.
+
+    Attributes:
+        positions: Å [n_sites, 3].
+        types: [n_sites]; an atom's is its atomic number, ``type_name`` tells the others.
+        weights: factors on the coefficients of each site, from 0 to 1 [n_sites]; 1 for atoms.
+    """
 
     positions: NDArray[np.float64]
     types: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 def _atoms(structure: Structure) -> Sites:
-    return Sites(structure.positions, structure.numbers)
+    return Sites(structure.positions, structure.numbers, np.ones(structure.n_atoms))
 
 
-SITE_RULES: dict[str, Callable[[Structure], Sites]] = {"atoms": _atoms}
+def _bonds(structure: Structure) -> Sites:
+    """Atoms and bond midpoints, all of one type."""
+    return _with_midpoints(structure, lambda first, second: np.full(len(first), BOND))
+
+
+def _bond_pairs(structure: Structure) -> Sites:
+    """Atoms and bond midpoints with a type for each pair of elements."""
+    return _with_midpoints(
+        structure, lambda first, second: 1000 * np.minimum(first, second) + np.maximum(first, second)
+    )
+
+
+def _with_midpoints(
+    structure: Structure, type_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+) -> Sites:
+    radii = covalent_radii[structure.numbers]
+    first, second, vector = neighbours(structure.positions, structure, NONE * 2 * float(radii.max()))
+    # Each bond comes in both directions; between an atom and its own image the sign of the vector tells them apart.
+    component = vector[np.arange(len(vector)), np.argmax(np.abs(vector) > 1e-6, axis=1)]
+    once = (first < second) | ((first == second) & (component > 0))
+    stretch = np.linalg.norm(vector, axis=1) / (radii[first] + radii[second])
+    bonded = once & (stretch < NONE)
+    first, second, vector, stretch = first[bonded], second[bonded], vector[bonded], stretch[bonded]
+    fade = np.clip((stretch - FULL) / (NONE - FULL), 0, 1)
+    return Sites(
+        np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
+        np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
+        np.concatenate([np.ones(structure.n_atoms), 1 - fade**3 * (10 - 15 * fade + 6 * fade**2)]),
+    )
+
+
+SITE_RULES: dict[str, Callable[[Structure], Sites]] = {"atoms": _atoms, "bonds": _bonds, "bond-pairs": _bond_pairs}
 """Rules by their name in a config. A rule with virtual sites appends them behind the atoms with types of its own."""
 
 
 def place_sites(structure: Structure, rule: str) -> Sites:
     """Sites of a structure by the named rule (a key of ``SITE_RULES``)."""
     return SITE_RULES[rule](structure)
+
+
+def type_name(kind: int) -> str:
+    """``C`` for an atom, ``bond`` for any midpoint, ``H-C`` for the midpoint of such a bond (lighter element first)."""
+    if kind < BOND:
+        return str(chemical_symbols[kind])
+    return "bond" if kind == BOND else "-".join(chemical_symbols[z] for z in divmod(kind, 1000))
+
+
+def type_from_name(name: str) -> int:
+    """The inverse of ``type_name``; KeyError for other names."""
+    if name == "bond":
+        return BOND
+    numbers = [int(atomic_numbers[symbol]) for symbol in name.split("-")]
+    return numbers[0] if len(numbers) == 1 else 1000 * numbers[0] + numbers[1]

@@ -64,15 +64,17 @@ class _Run(lightning.LightningModule):
         store: Store,
         train_keys: Sequence[str],
         labels: Sequence[_Label],
+        course: _Course,
     ) -> None:
         super().__init__()
+        self.course = course
         self.model = model
         self.options = training
         self.store, self.train_keys, self.labels = store, train_keys, labels
 
     def train_dataloader(self) -> DataLoader[Any]:
         batches = EndlessBatches(
-            self.train_keys, self.options.batch_size, self.options.seed, start=self.trainer.global_step
+            self.train_keys, self.options.batch_size, self.options.seed, self.trainer.global_step, self.course.fraction
         )
         return DataLoader(
             Examples(self.model, self.store),
@@ -278,7 +280,7 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
             enable_model_summary=False,
             default_root_dir=out,
         )
-        run = _Run(model, options, store, keys, labels)
+        run = _Run(model, options, store, keys, labels, course)
         with _stop_on_interrupt(course):
             trainer.fit(run, ckpt_path=out / RESUME_FILE if resume else None, weights_only=True)
         if course.interrupted:

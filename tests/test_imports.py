@@ -13,7 +13,8 @@ PACKAGE = Path(orbdens.__file__).parent
 LEVELS = [
     ["units", "errors"],
     ["config", "progress", "structure"],
-    ["grid", "sites", "graph"],
+    ["grid", "graph"],
+    ["sites"],
     ["formats", "metrics", "kernels"],
     ["evaluation", "density"],
     ["tables", "data"],

@@ -21,6 +21,19 @@ from orbdens.structure import Structure
 GOLDEN = Path(__file__).parent / "golden" / "ethanol"
 MODELS: dict[str, dict[str, Any]] = {
     "orbital": {"kind": "orbital", "channels": 8, "layers": 2, "basis": {"beta": 2.5, "l_max": 3}, "l_max": 3},
+    "orbital with all options": {
+        "kind": "orbital",
+        "channels": 8,
+        "layers": 2,
+        "l_max": 3,
+        "basis": {"beta": 2.5, "l_max": 3, "virtual": {"l_max": 2, "min_exponent": 0.5}},
+        "sites": "bond-pairs",
+        "points_stage": 1.0,
+        "points_per_structure": 300,
+        "learn_exponents": True,
+        "scaling_limit": 1.5,
+        "displacement_limit": 0.2,
+    },
     "unet3d": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0},
 }
 
@@ -39,7 +52,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     facts = model_class(config).facts_from(config.model, store, keys)
     model = build_model(config, facts)
     model.prepare(store, keys, tmp_path_factory.mktemp("cache"), lambda *_: None)
-    batch = model.collate([model.example(key, store[key], np.random.default_rng(0)) for key in keys])
+    with torch.no_grad():
+        for parameter in model.parameters():  # options that start at zero would hide
+            parameter += 0.1 * torch.randn_like(parameter) * (parameter == 0).all()
+    batch = model.collate([model.example(key, store[key], np.random.default_rng(0), 1.0) for key in keys])
     model.loss(batch).backward()
     return model.eval()
 
@@ -56,6 +72,39 @@ POINTS = np.random.default_rng(1).normal(size=(300, 3)) * 1.5
 
 def _relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+CHIRAL = Structure(
+    np.array([6, 1, 6, 8, 8, 1, 1, 1]),
+    np.array(
+        [
+            [0.0, 0.0, 0.0],
+            [-0.6, -0.6, -0.6],
+            [0.9, 0.9, -0.9],
+            [-0.8, 0.8, 0.8],
+            [0.85, -0.85, 0.85],
+            [1.6, 1.5, -0.4],
+            [-0.3, 1.5, 1.2],
+            [0.4, -1.6, 1.3],
+        ]
+    ),
+)
+
+
+def test_mirror_images_of_a_chiral_molecule_have_mirrored_densities(model: DensityModel) -> None:
+    if not model.equivariant:
+        pytest.skip("makes no such claim")
+    mirror = np.array([-1.0, 1.0, 1.0])
+    one, other = model.predict([CHIRAL, Structure(CHIRAL.numbers, CHIRAL.positions * mirror)])
+    assert _relative(other.at(POINTS * mirror), one.at(POINTS)) < 1e-5
+    assert _relative(other.at(POINTS), one.at(POINTS)) > 1e-3
+
+
+def test_electrons_are_counted(model: DensityModel, ethanol: Structure) -> None:
+    if not model.equivariant:
+        pytest.skip("a model on a grid counts approximately")
+    for field, electrons in zip(model.predict([ethanol, WATER]), (20, 8), strict=True):
+        assert abs(field.n_electrons - electrons) < 1e-5
 
 
 def test_values_have_the_grid_s_shape_and_are_finite(model: DensityModel, ethanol: Structure) -> None:
@@ -117,8 +166,8 @@ def test_what_cannot_be_predicted_is_told(model: DensityModel) -> None:
 
 
 def test_checkpoint_gives_the_same_model(model: DensityModel, ethanol: Structure, tmp_path: Path) -> None:
-    kind = model.config.kind
-    save_model(tmp_path / "model.safetensors", model, _config(kind), {"steps": 0})
+    config = _config("orbital").model_copy(update={"model": model.config})
+    save_model(tmp_path / "model.safetensors", model, config, {"steps": 0})
     again = load_model(tmp_path)
     (one,), (other,) = model.predict([ethanol]), again.predict([ethanol])
     np.testing.assert_array_equal(one.at(POINTS), other.at(POINTS))

@@ -102,9 +102,9 @@ def test_only_the_same_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
     keys = [f"k{i}" for i in range(7)]
-    whole = EndlessBatches(keys, 3, seed=5, start=0)
-    later = EndlessBatches(keys, 3, seed=5, start=4)
+    whole = EndlessBatches(keys, 3, seed=5, start=0, fraction=lambda step: step / 10)
+    later = EndlessBatches(keys, 3, seed=5, start=4, fraction=lambda step: step / 10)
     first = [batch for batch, _ in zip(whole, range(9), strict=False)]
     assert first[4:] == [batch for batch, _ in zip(later, range(5), strict=False)]
-    drawn = [key for batch in first[:7] for key, _ in batch]
+    drawn = [key for batch in first[:7] for key, _, _ in batch]
     assert sorted(drawn) == sorted(keys * 3)

@@ -109,7 +109,7 @@ class UNetModel(DensityModel):
             progress("label densities on grids", len(keys) - len(missing) + start + len(some), len(keys))
         self._labels = labels
 
-    def example(self, key: str, record: Record, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def example(self, key: str, record: Record, rng: np.random.Generator, fraction: float) -> tuple[Tensor, Tensor]:
         """Inputs [n_channels, nx, ny, nz] and labels [nx, ny, nz] in units of the scale; ``rng`` is not used."""
         assert self._labels is not None, "prepare comes first"
         labels = self._labels.get(key)["density"] / self.facts["scale"]

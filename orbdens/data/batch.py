@@ -19,8 +19,9 @@ class Graph(Data):  # type: ignore[misc]
 
     Attributes:
         site_type: int64 [n_sites].
+        site_weight: factor on the coefficients of each site, 1 for atoms [n_sites].
         positions: float32 [n_sites, 3], Å.
-        edge_index: source and target of all directed edges [2, n_edges].
+        edge_index: source, always an atom, and target of all directed edges [2, n_edges].
         edge_vector: from source to target [n_edges, 3], Å.
         state: total charge and multiplicity - 1 [n_structures, 2].
         n_electrons: float64 [n_structures].
@@ -47,10 +48,16 @@ class Graph(Data):  # type: ignore[misc]
 def make_graph(
     structure: Structure, sites: Sites, site_type: NDArray[np.int64], cutoff: float, n_electrons: float
 ) -> Graph:
-    """Graph of a structure; ``cutoff`` of the edges in Å."""
+    """Graph of a structure; ``cutoff`` of the edges in Å.
+
+    Virtual sites hear from the atoms and say nothing: one that fades in changes no other site.
+    """
     source, target, vector = neighbours(sites.positions, structure, cutoff)
+    from_atom = source < structure.n_atoms
+    source, target, vector = source[from_atom], target[from_atom], vector[from_atom]
     return Graph(
         site_type=torch.as_tensor(site_type),
+        site_weight=torch.as_tensor(sites.weights, dtype=torch.float32),
         positions=torch.as_tensor(sites.positions, dtype=torch.float32),
         edge_index=torch.as_tensor(np.stack([source, target])),
         edge_vector=torch.as_tensor(vector, dtype=torch.float32),

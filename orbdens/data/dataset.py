@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +97,8 @@ def label_on_grid(record: OrbitalRecord | GridRecord, grid: Grid, store: Store) 
     return record.values.astype(np.float32)
 
 
-Draw = tuple[str, tuple[int, ...]]
-"""A key and the seed of the chance its example may use."""
+Draw = tuple[str, tuple[int, ...], float]
+"""A key, the seed of the chance its example may use, and how far the run is, from 0 to 1."""
 
 
 class Examples(Dataset[Any]):
@@ -109,21 +109,24 @@ class Examples(Dataset[Any]):
         self.store = store
 
     def __getitem__(self, draw: Draw) -> Any:
-        key, seed = draw
-        return self.model.example(key, self.store[key], np.random.default_rng(seed))
+        key, seed, fraction = draw
+        return self.model.example(key, self.store[key], np.random.default_rng(seed), fraction)
 
 
 class EndlessBatches(Sampler[list[Draw]]):
     """Batches without end, shuffled anew each epoch. Batch number ``step`` depends on the seed and ``step`` alone.
 
-    So a run that is resumed at a step sees what it would have seen.
+    So a run that is resumed at a step sees what it would have seen. ``fraction`` tells how far the run is at a step.
     """
 
-    def __init__(self, keys: Sequence[str], batch_size: int, seed: int, start: int) -> None:
+    def __init__(
+        self, keys: Sequence[str], batch_size: int, seed: int, start: int, fraction: Callable[[int], float]
+    ) -> None:
         self.keys = list(keys)
         self.batch_size = batch_size
         self.seed = seed
         self.start = start
+        self.fraction = fraction
 
     def __iter__(self) -> Iterator[list[Draw]]:
         n = len(self.keys)
@@ -131,10 +134,11 @@ class EndlessBatches(Sampler[list[Draw]]):
         step = self.start
         while True:
             batch: list[Draw] = []
+            fraction = self.fraction(step)
             for position in range(step * self.batch_size, (step + 1) * self.batch_size):
                 if position // n != epoch:
                     epoch = position // n
                     order = np.random.default_rng((self.seed, epoch)).permutation(n)
-                batch.append((self.keys[order[position % n]], (self.seed, position)))
+                batch.append((self.keys[order[position % n]], (self.seed, position), fraction))
             yield batch
             step += 1

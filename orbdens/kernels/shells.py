@@ -68,6 +68,33 @@ class Shells:
         """The same shells with other exponents [n_primitives] (1/Å²) and weights [n_primitives]."""
         return replace(self, exponents=exponents, weights=weights)
 
+    def of_each_site(self, site_type: Tensor, scalings: Tensor) -> Shells:
+        """A table in which every site is a type of its own: those of ``site_type`` with scaled exponents.
+
+        Args:
+            site_type: int64 [n_sites].
+            scalings: factors on all exponents of each site [n_sites]; weights stay as they are.
+        """
+
+        def picked(ptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            """Members of the chosen rows of a ragged table, and the pointers of the table they make up."""
+            lengths = (ptr[1:] - ptr[:-1])[rows]
+            ends = torch.cat([lengths.new_zeros(1), torch.cumsum(lengths, 0)])
+            members = torch.arange(int(ends[-1])) + torch.repeat_interleave(ptr[rows] - ends[:-1], lengths)
+            return members, ends
+
+        shells, shell_ptr = picked(self.shell_ptr, site_type)
+        primitives, primitive_ptr = picked(self.primitive_ptr, shells)
+        per_site = primitive_ptr[shell_ptr].diff()
+        factors = torch.repeat_interleave(scalings.to(self.exponents), per_site)
+        return Shells(
+            shell_ptr,
+            self.shell_l[shells],
+            primitive_ptr,
+            self.exponents[primitives] * factors,
+            self.weights[primitives],
+        )
+
     @classmethod
     def from_lists(
         cls,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,13 +16,21 @@ NEIGHBOURS = 3.0
 
 
 class Backbone(nn.Module):
-    """Features [n_sites, (l_max + 1)², channels] from site types, edges, charge and multiplicity."""
+    """Features [n_sites, (l_max + 1)², channels] from site types, edges, charge and multiplicity.
+
+    Messages start at atoms. Virtual sites hear in the last layer only, when atoms know their surroundings: what they
+    would hear before costs as much as all else and was measured to bring nothing.
+
+    Args:
+        virtual: which site types are virtual sites.
+    """
 
     rows: Tensor
+    virtual: Tensor
 
-    def __init__(self, config: OrbitalConfig, n_types: int) -> None:
+    def __init__(self, config: OrbitalConfig, virtual: Sequence[bool]) -> None:
         super().__init__()
-        l_max, m_max = config.l_max, min(config.m_max, config.l_max)
+        l_max, m_max, n_types = config.l_max, min(config.m_max, config.l_max), len(virtual)
         channels, hidden = config.channels, config.radial_hidden
         self.l_max, self.channels = l_max, channels
         self.embed = nn.Embedding(n_types, channels)
@@ -38,6 +48,7 @@ class Backbone(nn.Module):
         self.updates = nn.ModuleList(FeedForward(l_max, channels, 2 * channels) for _ in range(config.layers))
         self.last_norm = DegreeNorm(l_max, channels)
         self.register_buffer("rows", frame_rows(l_max, m_max), persistent=False)
+        self.register_buffer("virtual", torch.tensor(virtual), persistent=False)
 
     def forward(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor, state: Tensor) -> Tensor:
         """
@@ -62,12 +73,16 @@ class Backbone(nn.Module):
         x = torch.zeros(n_sites, (self.l_max + 1) ** 2, self.channels).to(scalars)
         x = x.index_add(0, target, torch.bmm(back[:, :, : self.l_max + 1], seed).to(x))
         x = torch.cat([x[:, :1] + scalars[:, None], x[:, 1:]], dim=1)
-        for norm, convolution, inner_norm, update in zip(
-            self.norms, self.convolutions, self.inner_norms, self.updates, strict=True
-        ):
+        everything = (source, target, frames, back, edge)
+        between_atoms = everything
+        if self.virtual.any():
+            chosen = (~self.virtual[site_type[target]]).nonzero()[:, 0]
+            between_atoms = (source[chosen], target[chosen], frames[chosen], back[chosen], edge[chosen])
+        for i, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
+            source, target, frames, back, edge = everything if i == len(self.norms) - 1 else between_atoms
             message = convolution(norm(x), source, target, frames, edge)
             x = x.index_add(0, target, torch.bmm(back, message).to(x))
-            x = x + update(inner_norm(x))
+            x = x + self.updates[i](self.inner_norms[i](x))
         result: Tensor = self.last_norm(x)
         return result
 

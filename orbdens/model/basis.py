@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orbdens.config import BasisConfig
+from orbdens.config import BasisConfig, VirtualBasisConfig
 from orbdens.errors import UserError
 from orbdens.kernels import Shells, normalisation
 from orbdens.kernels.metric import blocks
+from orbdens.sites import BOND, type_from_name, type_name
 from orbdens.units import BOHR
 
 DROP = 1e-7
@@ -53,16 +54,6 @@ class Radial:
     def n_radial(self) -> int:
         return int(self.to_primitive.shape[1])
 
-    @cached_property
-    def charges(self) -> NDArray[np.float64]:
-        """∫ of each orthonormal function [n_radial]; zero unless l = 0, where a primitive holds N π / (2 α^{3/2})."""
-        if self.l > 0:
-            return np.zeros(self.n_radial)
-        norm = normalisation(0, torch.as_tensor(self.exponents)).numpy()
-        # √(4π) from the harmonic times √π / (4 α^{3/2}) from r² e^{-αr²}.
-        result: NDArray[np.float64] = (norm * np.pi / (2 * self.exponents**1.5)) @ self.to_primitive
-        return result
-
 
 @dataclass(frozen=True, eq=False)
 class Basis:
@@ -71,7 +62,7 @@ class Basis:
     The coefficients of a site are laid out by l, then radial function, then m = -l..l.
 
     Attributes:
-        types: the number of each site type (atomic numbers), ascending.
+        types: the number of each site type (see ``sites``), ascending: elements come before virtual sites.
         radials: for each type one ``Radial`` per l = 0, 1, ...
     """
 
@@ -109,17 +100,23 @@ class Basis:
         """Coefficients of sites of one type [n_sites, n] for l = 0, 1, ... as [n_sites, n_radial, 2l + 1]."""
         return blocks(coefficients, [r.n_radial for r in self.radials[kind]])
 
-    def primitives(self, coefficients: list[Tensor], site_type: Tensor) -> Tensor:
+    def primitives(self, coefficients: list[Tensor], site_type: Tensor, scalings: Tensor | None = None) -> Tensor:
         """Coefficients of ``shells`` [n_coefficients], sites in order, as the kernels take them.
 
         Args:
             coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
             site_type: [n_sites].
+            scalings: factors on the exponents of each site [n_sites]; scaled orbitals stay normalised.
         """
         per_type = []
         for kind, c in enumerate(coefficients):
-            pairs = zip(self.radial_functions[kind], self.blocks(kind, c), strict=True)
-            per_type.append(torch.cat([(to.to(c) @ block).flatten(1) for (_, to), block in pairs], dim=1))
+            parts = []
+            for l, ((_, to), block) in enumerate(zip(self.radial_functions[kind], self.blocks(kind, c), strict=True)):
+                part = (to.to(c) @ block).flatten(1)
+                if scalings is not None:
+                    part = part * scalings[site_type == kind, None] ** ((l + 1.5) / 2)
+                parts.append(part)
+            per_type.append(torch.cat(parts, dim=1))
         starts = self.shells.to(site_type.device).coefficient_ptr(site_type)
         flat = per_type[0].new_zeros(int(starts[-1]))
         for kind, c in enumerate(per_type):
@@ -140,46 +137,67 @@ class Basis:
         return np.searchsorted(np.array(self.types), types)
 
     def to_json(self) -> dict[str, list[list[float]]]:
-        """{symbol: [exponents of l = 0, exponents of l = 1, ...]} in Å⁻²."""
+        """{name of the type: [exponents of l = 0, exponents of l = 1, ...]} in Å⁻²."""
         return {
-            chemical_symbols[z]: [r.exponents.tolist() for r in radials]
+            type_name(z): [r.exponents.tolist() for r in radials]
             for z, radials in zip(self.types, self.radials, strict=True)
         }
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Basis:
-        entries = sorted((atomic_numbers[symbol], shells) for symbol, shells in table.items())
+        entries = sorted((type_from_name(name), shells) for name, shells in table.items())
         return cls(
             tuple(z for z, _ in entries),
             tuple(tuple(Radial(l, np.array(e)) for l, e in enumerate(shells)) for _, shells in entries),
         )
 
 
-def even_tempered(elements: Iterable[int], config: BasisConfig) -> Basis:
+def make_basis(types: Iterable[int], config: BasisConfig) -> Basis:
+    """The orbitals of all site types: from ``config.table`` where it has them, else even-tempered expansions.
+
+    Raises:
+        UserError: PySCF has no such basis for an element, a window of exponents is empty, or the table is malformed.
+    """
+    table: dict[str, list[list[float]]] = {}
+    for kind in types:
+        name = type_name(kind)
+        if name in config.table:
+            table[name] = _given(name, config.table[name])
+        elif kind < BOND:
+            table[name] = _even_tempered(name, config.source, config)
+        else:
+            table[name] = _even_tempered(config.virtual.like, config.source, config.virtual)
+    return Basis.from_json(table)
+
+
+def _given(name: str, shells: list[list[float]]) -> list[list[float]]:
+    if not shells or not all(shells) or not all(e > 0 for exponents in shells for e in exponents):
+        raise UserError(f"option model.basis.table.{name} should hold lists of positive exponents for l = 0, 1, ...")
+    return [sorted(exponents) for exponents in shells]
+
+
+def _even_tempered(symbol: str, source: str, window: BasisConfig | VirtualBasisConfig) -> list[list[float]]:
     """Expand a PySCF basis into even-tempered density-fitting shells (PySCF's ``aug_etb`` rule).
 
     For the products of two orbitals of the source basis that add up to l, the exponents run from the smallest sum to
     the largest in the ratio beta.
-
-    Raises:
-        UserError: PySCF has no such basis for an element.
     """
     from pyscf.df.addons import _aug_etb_element
     from pyscf.gto import basis as pyscf_basis
 
-    table: dict[str, list[list[float]]] = {}
-    for number in elements:
-        symbol = chemical_symbols[number]
-        try:
-            source = pyscf_basis.load(config.source, symbol)
-        except Exception:  # PySCF raises several kinds, none of them documented
-            raise UserError(f"PySCF has no basis '{config.source}' for {symbol} (option model.basis.source)") from None
-        shells: list[list[float]] = []
-        for l, count, smallest, ratio in _aug_etb_element(number, source, config.beta):
-            exponents = smallest * ratio ** np.arange(count) / BOHR**2
-            if l <= config.l_max:
-                shells.append(exponents[exponents <= config.max_exponent].tolist())
-        if not shells or not all(shells):
-            raise UserError(f"model.basis.max_exponent = {config.max_exponent} Å⁻² leaves a shell of {symbol} empty")
-        table[symbol] = shells
-    return Basis.from_json(table)
+    try:
+        products = pyscf_basis.load(source, symbol)
+    except Exception:  # PySCF raises several kinds, none of them documented
+        raise UserError(f"PySCF has no basis '{source}' for {symbol} (option model.basis.source)") from None
+    shells: list[list[float]] = []
+    for l, count, smallest, ratio in _aug_etb_element(atomic_numbers[symbol], products, window.beta):
+        exponents = smallest * ratio ** np.arange(count) / BOHR**2
+        if l <= window.l_max:
+            inside = (exponents >= window.min_exponent) & (exponents <= window.max_exponent)
+            shells.append(exponents[inside].tolist())
+    if not shells or not all(shells):
+        raise UserError(
+            f"the window of exponents from {window.min_exponent} to {window.max_exponent} Å⁻² leaves a shell of "
+            f"{symbol} empty (options of model.basis)"
+        )
+    return shells

@@ -40,7 +40,6 @@ class Head(nn.Module):
                 n = radial.n_radial
                 self.register_buffer(f"factor_{kind}_{radial.l}", torch.eye(n))
             self.register_buffer(f"mean_{kind}", torch.zeros(radials[0].n_radial))
-            self.register_buffer(f"charge_{kind}", torch.as_tensor(radials[0].charges), persistent=False)
 
     def fit_statistics(self, fits: Iterable[tuple[NDArray[np.int64], Tensor]]) -> None:
         """Set means and factors from (type of each site [n_sites], fitted coefficients [n]) of training records."""
@@ -68,19 +67,27 @@ class Head(nn.Module):
                 )
 
     def forward(
-        self, features: Tensor, site_type: Tensor, structure_of_site: Tensor, n_electrons: Tensor
+        self,
+        features: Tensor,
+        site_type: Tensor,
+        site_weight: Tensor,
+        structure_of_site: Tensor,
+        n_electrons: Tensor,
+        charges: list[Tensor],
     ) -> list[Tensor]:
         """
         Args:
             features: [n_sites, (l_max + 1)², channels].
             site_type: [n_sites].
+            site_weight: factor on the coefficients of each site [n_sites].
             structure_of_site: [n_sites].
             n_electrons: [n_structures].
+            charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial].
 
         Returns:
             For each type the coefficients of the orthonormal functions [n_sites_of_type, n], sites in their order.
         """
-        coefficients, where = [], []
+        coefficients, where, weights = [], [], []
         for kind, radials in enumerate(self.basis.radials):
             sites = (site_type == kind).nonzero()[:, 0]
             x = features[sites]
@@ -95,27 +102,35 @@ class Head(nn.Module):
                 if l == 0:
                     part = part + self.get_buffer(f"mean_{kind}")
                 parts.append(part.transpose(1, 2).flatten(1))
-            coefficients.append(torch.cat(parts, dim=1))
+            weights.append(site_weight[sites, None])
+            coefficients.append(torch.cat(parts, dim=1) * weights[-1])
             where.append(structure_of_site[sites])
-        return self._with_electrons(coefficients, where, n_electrons)
+        return self._with_electrons(coefficients, weights, where, n_electrons, charges)
 
-    def _with_electrons(self, coefficients: list[Tensor], where: list[Tensor], n_electrons: Tensor) -> list[Tensor]:
+    def _with_electrons(
+        self,
+        coefficients: list[Tensor],
+        weights: list[Tensor],
+        where: list[Tensor],
+        n_electrons: Tensor,
+        charges: list[Tensor],
+    ) -> list[Tensor]:
         """Shift l = 0 so that every structure holds its electrons, the likeliest way: along covariance · charge."""
         count = torch.zeros_like(n_electrons, dtype=torch.float64)
         yielded = torch.zeros_like(count)
         shifts = []
-        for kind, (c, at) in enumerate(zip(coefficients, where, strict=True)):
-            charge = self.get_buffer(f"charge_{kind}")
+        for kind, (c, weight, at, charge) in enumerate(zip(coefficients, weights, where, charges, strict=True)):
             factor = self.get_buffer(f"factor_{kind}_0").double()
-            shifts.append(factor @ (factor.T @ charge))
-            count = count.index_add(0, at, c[:, : len(charge)].double() @ charge)
-            yielded = yielded.index_add(0, at, (charge @ shifts[-1]).expand(len(at)))
+            # The weight enters twice: it scales the charge of a unit change, and the change itself.
+            shifts.append(weight.double() ** 2 * (charge @ factor) @ factor.T)
+            count = count.index_add(0, at, (c[:, : charge.shape[1]].double() * charge).sum(dim=1))
+            yielded = yielded.index_add(0, at, (shifts[-1] * charge).sum(dim=1))
         missing = (n_electrons.double() - count) / yielded
         return [
             torch.cat(
                 [
-                    (c[:, : len(shift)].double() + missing[at, None] * shift).to(c.dtype),
-                    c[:, len(shift) :],
+                    (c[:, : shift.shape[1]].double() + missing[at, None] * shift).to(c.dtype),
+                    c[:, shift.shape[1] :],
                 ],
                 dim=1,
             )

@@ -14,19 +14,22 @@ from torch_geometric.data import Batch
 
 from orbdens.config import OrbitalConfig
 from orbdens.data.batch import Graph, make_graph
-from orbdens.data.store import Store
+from orbdens.data.store import GridRecord, Store
 from orbdens.density import Density, DensityField
 from orbdens.density_model import DensityModel, Progress, Record
+from orbdens.errors import UserError
 from orbdens.model.backbone import Backbone
-from orbdens.model.basis import Basis, even_tempered
+from orbdens.model.basis import Basis, make_basis
 from orbdens.model.head import Head
-from orbdens.model.objective import Objective, OverlapObjective, PointsObjective
-from orbdens.sites import Sites, place_sites
+from orbdens.model.objective import Objective, Orbitals, OverlapObjective, PointsObjective
+from orbdens.model.projection import fit_records, representative
+from orbdens.model.shapes import OrbitalShapes
+from orbdens.sites import BOND, Sites, place_sites
 from orbdens.structure import Structure
 
 
 class OrbitalModel(DensityModel):
-    """Predicts coefficients; facts: ``valence_electrons`` and ``basis`` (exponents in Å⁻² per element and l)."""
+    """Predicts coefficients; facts: ``valence_electrons`` and ``basis`` (exponents in Å⁻² per site type and l)."""
 
     equivariant: ClassVar[bool] = True
     config: OrbitalConfig
@@ -34,66 +37,111 @@ class OrbitalModel(DensityModel):
     def __init__(self, config: OrbitalConfig, facts: dict[str, Any]) -> None:
         super().__init__(config, facts)
         self.basis = Basis.from_json(facts["basis"])
-        self.backbone = Backbone(config, len(self.basis.types))
+        virtual = [kind >= BOND for kind in self.basis.types]
+        self.backbone = Backbone(config, virtual)
         self.head = Head(self.basis, config.channels)
-        self._objective: Objective | None = None
+        self.shapes = OrbitalShapes(self.basis, virtual, config)
+        self._graphs: dict[str, Graph] = {}
+        self._objectives: dict[str, Objective] = {}
 
     @classmethod
     def facts_from(cls, config: OrbitalConfig, store: Store, keys: Sequence[str]) -> dict[str, Any]:
-        elements = sorted({int(z) for key in keys for z in store[key].structure.numbers})
+        structures = [store[key].structure for key in keys]
+        elements = sorted({int(z) for structure in structures for z in structure.numbers})
+        types = sorted({int(kind) for s in structures for kind in place_sites(s, config.sites).types})
         valence = store.manifest.valence_electrons
         return {
             "valence_electrons": {chemical_symbols[z]: valence[chemical_symbols[z]] for z in elements},
-            "basis": even_tempered(elements, config.basis).to_json(),
+            "basis": make_basis(types, config.basis).to_json(),
         }
 
     def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
-        kind = OverlapObjective if self.config.objective == "overlap" else PointsObjective
-        self._objective = kind(self.config, self.basis, store, keys, cache, progress)
-        self.head.fit_statistics(self._objective.statistics())
+        needs_fits = self.config.points_stage < 1
+        if needs_fits and isinstance(store[keys[0]], GridRecord):
+            raise UserError("the analytic objective needs orbital records: grid records need model.points_stage=1")
+        sample = representative(store, keys, self.basis, self.config.sites)
+        wanted = keys if needs_fits else sample
+        fits = fit_records(store, wanted, self.basis, self.config.sites, cache, progress)
+        self.head.fit_statistics(
+            (
+                self.basis.index(place_sites(store[key].structure, self.config.sites).types),
+                fits.get(key)["coefficients"],
+            )
+            for key in sample
+        )
+        self._objectives = {
+            "overlap": OverlapObjective(self.basis, fits),
+            "points": PointsObjective(self.config, self.basis, store),
+        }
 
     def _sites(self, structure: Structure) -> Sites:
-        return place_sites(structure, self.config.sites)
+        """Sites of the types the model knows: a bond between elements it never saw bonded has no midpoint."""
+        sites = place_sites(structure, self.config.sites)
+        known = np.isin(sites.types, self.basis.types)
+        return Sites(sites.positions[known], sites.types[known], sites.weights[known])
 
     def _graph(self, structure: Structure) -> Graph:
         sites = self._sites(structure)
         electrons = self.count_electrons(structure)
         return make_graph(structure, sites, self.basis.index(sites.types), self.config.cutoff, electrons)
 
-    def example(self, key: str, record: Record, rng: np.random.Generator) -> Graph:
-        assert self._objective is not None, "prepare() comes first"
-        return self._objective.example(key, record, self._graph, rng)
+    def example(self, key: str, record: Record, rng: np.random.Generator, fraction: float) -> Graph:
+        if key not in self._graphs:
+            self._graphs[key] = self._graph(record.structure)
+        objective = "overlap" if fraction < 1 - self.config.points_stage else "points"
+        return self._objectives[objective].add_targets(self._graphs[key], key, record, rng)
 
     def collate(self, examples: list[Graph]) -> Graph:
         batch: Graph = Batch.from_data_list(examples)
         return batch
 
-    def forward(self, batch: Graph) -> list[Tensor]:
-        """Coefficients of the orthonormal functions, for each type [n_sites_of_type, n]."""
+    def forward(self, batch: Graph) -> Orbitals:
         features = self.backbone(batch.site_type, batch.edge_index, batch.edge_vector, batch.state[batch.batch])
         with torch.autocast(features.device.type, enabled=False):
-            result: list[Tensor] = self.head(features.float(), batch.site_type, batch.batch, batch.n_electrons)
-        return result
+            features, site_type = features.float(), batch.site_type
+            scalings = self.shapes.scalings(features, site_type)
+            displacements = self.shapes.displacements(features, site_type)
+            charges = [
+                charge.expand(int((site_type == kind).sum()), -1)
+                if scalings is None
+                # N(α) / α^{3/2} goes as α^{-3/4}.
+                else scalings[site_type == kind, None].double() ** -0.75 * charge
+                for kind, charge in enumerate(self.shapes.charges(features.device))
+            ]
+            coefficients = self.head(features, site_type, batch.site_weight, batch.batch, batch.n_electrons, charges)
+            return Orbitals(coefficients, displacements, scalings, self.shapes.shells(features.device, torch.float32))
 
     def loss(self, batch: Graph) -> Tensor:
-        assert self._objective is not None, "prepare() comes first"
-        coefficients = self(batch)
-        with torch.autocast(coefficients[0].device.type, enabled=False):
-            return self._objective.loss(coefficients, batch)
+        orbitals = self(batch)
+        with torch.autocast(batch.positions.device.type, enabled=False):
+            return self._objectives["points" if "points" in batch else "overlap"].loss(orbitals, batch)
 
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
         batch = self.collate([self._graph(structure) for structure in structures]).to(self.device)
-        coefficients = self.basis.primitives([c.double() for c in self(batch)], batch.site_type).cpu()
-        kinds, ptr = batch.site_type.cpu(), batch.ptr.cpu()
-        ends = self.basis.shells.coefficient_ptr(kinds)[ptr].tolist()
-        return [
-            Density(
-                structure=structure,
-                site_positions=self._sites(structure).positions,
-                site_types=kinds[ptr[i] : ptr[i + 1]].numpy(),
-                shells=self.basis.shells,
-                coefficients=coefficients[ends[i] : ends[i + 1]].numpy(),
-                cutoff=self.config.orbital_cutoff,
+        orbitals: Orbitals = self(batch)
+        doubles = [c.double() for c in orbitals.coefficients]
+        scalings = None if orbitals.scalings is None else orbitals.scalings.double()
+        coefficients = self.basis.primitives(doubles, batch.site_type, scalings).cpu().numpy()
+        shells = self.shapes.shells(torch.device("cpu"), torch.float64)
+        kinds, ptr = batch.site_type.cpu(), batch.ptr.tolist()
+        ends = shells.coefficient_ptr(kinds)[ptr].tolist()
+        fields: list[DensityField] = []
+        for i, structure in enumerate(structures):
+            mine = slice(ptr[i], ptr[i + 1])
+            positions, own_shells, own_kinds = self._sites(structure).positions, shells, kinds[mine]
+            if orbitals.displacements is not None:
+                positions = positions + orbitals.displacements[mine].cpu().double().numpy()
+            if scalings is not None:
+                own_shells = shells.of_each_site(own_kinds, scalings[mine].cpu())
+                own_kinds = torch.arange(len(own_kinds))
+            fields.append(
+                Density(
+                    structure=structure,
+                    site_positions=positions,
+                    site_types=own_kinds.numpy(),
+                    shells=own_shells,
+                    coefficients=coefficients[ends[i] : ends[i + 1]],
+                    cutoff=self.config.orbital_cutoff,
+                )
             )
-            for i, structure in enumerate(structures)
-        ]
+        return fields

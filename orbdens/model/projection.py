@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from orbdens.data.cache import TensorCache
 from orbdens.data.sampling import draw_voxels
-from orbdens.data.store import GridRecord, LabelBasis, OrbitalRecord, Store
+from orbdens.data.store import GridRecord, LabelBasis, OrbitalRecord, Store, evenly_spaced
 from orbdens.density_model import Progress
 from orbdens.kernels import normalisation, orbital_fields
 from orbdens.model.basis import DROP, Basis
@@ -36,6 +36,12 @@ CHUNK = 16
 """Fits written to the cache at once."""
 
 POINTS_PER_COEFFICIENT = 8
+
+STATISTICS = 200
+"""Training records whose fits set the scales of the head."""
+
+RARE = 20
+"""Records of each site type among them, if there are as many."""
 
 GRID_RIDGE = 1e-5
 """Ridge of fits on sampled points, whose noise must not be fitted."""
@@ -48,11 +54,10 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
     """Fit one record.
 
     Returns:
-        ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order, and ``norm`` [1], the L2 norm
-        ‖ρ_f‖ of the fitted density in e/Å^(3/2).
+        ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order and their weights included, and
+        ``norm`` [1], the L2 norm ‖ρ_f‖ of the fitted density in e/Å^(3/2).
     """
     from pyscf import df
-    from scipy.linalg import cho_factor, cho_solve
 
     structure = record.structure
     placed = place_sites(structure, sites)
@@ -68,22 +73,29 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
     theirs = _our_row(fitting).argsort()
     b = (weights @ df.incore.aux_e2(labels, fitting, "int3c1e_sph", aosym="s2ij"))[theirs] * BOHR**-1.5
     overlap = fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)]
-    transform = _transform(basis, basis.index(placed.types))
-    metric = transform.T @ overlap @ transform
-    b = transform.T @ b
-    fit = cho_solve(cho_factor(metric + RIDGE * np.eye(len(b))), b)
-    norm = np.sqrt(fit @ metric @ fit)
-    return {"coefficients": torch.tensor(fit, dtype=torch.float32), "norm": torch.tensor([norm], dtype=torch.float32)}
+    transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
+    return _solve(transform.T @ overlap @ transform, transform.T @ b, weights, RIDGE)
+
+
+def _solve(
+    metric: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], ridge: float
+) -> dict[str, torch.Tensor]:
+    from scipy.linalg import cho_factor, cho_solve
+
+    fit = cho_solve(cho_factor(metric + ridge * np.eye(len(b))), b)
+    return {
+        "coefficients": torch.tensor(weights * fit, dtype=torch.float32),
+        "norm": torch.tensor([np.sqrt(fit @ metric @ fit)], dtype=torch.float32),
+    }
 
 
 def fit_grid_record(record: GridRecord, basis: Basis, sites: str, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     """As ``fit_record``, from a weighted least-squares fit on ``POINTS_PER_COEFFICIENT`` times as many grid points."""
-    from scipy.linalg import cho_factor, cho_solve
-
     structure = record.structure
     placed = place_sites(structure, sites)
     kinds = basis.index(placed.types)
-    transform = _transform(basis, kinds).toarray()
+    sparse_transform, site_weights = _transform(basis, kinds, placed.weights)
+    transform = sparse_transform.toarray()
     n = transform.shape[1]
     points, weights, labels = draw_voxels(record, POINTS_PER_COEFFICIENT * n, rng)
     cell = None if structure.cell is None else torch.as_tensor(structure.cell)[None]
@@ -99,18 +111,22 @@ def fit_grid_record(record: GridRecord, basis: Basis, sites: str, rng: np.random
         pbc=None if cell is None else torch.tensor([structure.pbc]),
     ).numpy()
     weighted = orbitals * weights[:, None]
-    metric = weighted.T @ orbitals
-    fit = cho_solve(cho_factor(metric + GRID_RIDGE * np.eye(n)), weighted.T @ labels)
-    norm = np.sqrt(fit @ metric @ fit)
-    return {"coefficients": torch.tensor(fit, dtype=torch.float32), "norm": torch.tensor([norm], dtype=torch.float32)}
+    return _solve(weighted.T @ orbitals, weighted.T @ labels, site_weights, GRID_RIDGE)
 
 
-def _transform(basis: Basis, site_type: NDArray[np.int64]) -> Any:
-    """Orthonormal to primitive coefficients of a whole structure, sparse [n_primitive, n_orthonormal]."""
+def _transform(
+    basis: Basis, site_type: NDArray[np.int64], site_weights: NDArray[np.float64]
+) -> tuple[Any, NDArray[np.float64]]:
+    """Orthonormal to weighted primitive coefficients of a whole structure, sparse [n_primitive, n_orthonormal], and
+    the weight of each orthonormal coefficient."""
     from scipy import sparse
 
-    blocks = [np.kron(r.to_primitive, np.eye(2 * r.l + 1)) for kind in site_type for r in basis.radials[kind]]
-    return sparse.block_diag(blocks, format="csr")
+    blocks = [
+        weight * np.kron(r.to_primitive, np.eye(2 * r.l + 1))
+        for kind, weight in zip(site_type, site_weights, strict=True)
+        for r in basis.radials[kind]
+    ]
+    return sparse.block_diag(blocks, format="csr"), np.repeat(site_weights, np.array(basis.sizes)[site_type])
 
 
 def _molecule(positions: NDArray[np.float64], shells: list[list[tuple[int, list[tuple[float, float]]]]]) -> Any:
@@ -186,6 +202,22 @@ def fit_records(
             done = len(keys) - len(missing) + min(start + CHUNK, len(missing))
             progress("fitting labels to the basis", done, len(keys))
     return fits
+
+
+def representative(store: Store, keys: Sequence[str], basis: Basis, sites: str) -> list[str]:
+    """Keys whose fits tell the scales of coefficients: evenly spaced ones, and more with site types rare among those."""
+    spaced = evenly_spaced(keys, STATISTICS)
+    taken = set(spaced)
+    order = spaced + [key for key in keys if key not in taken]
+    chosen, seen = [], np.zeros(len(basis.types), dtype=int)
+    for place, key in enumerate(order):
+        kinds = np.unique(basis.index(place_sites(store[key].structure, sites).types))
+        if place < len(spaced) or (seen[kinds] < RARE).any():
+            chosen.append(key)
+            seen[kinds] += 1
+        elif (seen >= RARE).all():
+            break
+    return chosen
 
 
 @contextmanager

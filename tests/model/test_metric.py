@@ -60,7 +60,7 @@ def test_squared_norm_equals_pyscf(kind: str) -> None:
             positions, [[(r.l, [(e, 1.0)]) for r in basis.radials[t] for e in r.exponents] for t in kinds]
         )
         rows = _our_row(molecule).argsort()
-        transform = _transform(basis, kinds)
+        transform, _ = _transform(basis, kinds, np.ones(len(kinds)))
         integrals = molecule.intor("int1e_ovlp") if kind == "overlap" else molecule.intor("int2c2e") * BOHR**2
         overlap = transform.T @ integrals[np.ix_(rows, rows)] @ transform
         c = rng.normal(size=len(overlap))

@@ -16,7 +16,9 @@ from orbdens.density import Density
 from orbdens.grid import Grid
 from orbdens.metrics import nmae
 from orbdens.model.basis import Basis
+from orbdens.model.objective import OverlapObjective
 from orbdens.model.orbital import OrbitalModel
+from orbdens.model.projection import RARE, STATISTICS, representative
 from orbdens.structure import Structure
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ethanol"
@@ -111,25 +113,14 @@ def test_fit_is_the_best_density_of_the_basis(tmp_path: Path) -> None:
     model = _prepared(tmp_path, store)
     key = store.keys()[0]
     record = store[key]
-    batch = model.collate([model.example(key, record, np.random.default_rng(0))])
-    starts = np.cumsum([0, *(model.basis.sizes[k] for k in batch.site_type.tolist())])
-    rows: list[list[torch.Tensor]] = [[] for _ in model.basis.types]
-    for site, kind in enumerate(batch.site_type.tolist()):
-        rows[kind].append(batch.fit[starts[site] : starts[site + 1]])
-    assert model._objective is not None
-    assert float(model._objective.loss([torch.stack(row) for row in rows], batch)) < 1e-5
-    shells = []
-    for site, kind in enumerate(batch.site_type.tolist()):
-        start = int(starts[site])
-        for radial in model.basis.radials[kind]:
-            size = radial.n_radial * (2 * radial.l + 1)
-            block = batch.fit[start : start + size].double().numpy().reshape(radial.n_radial, -1)
-            shells.append((radial.to_primitive @ block).reshape(-1))
-            start += size
+    batch = model.collate([model.example(key, record, np.random.default_rng(0), 0.0)])
+    fits = model.basis.per_type(batch.fit, batch.site_type)
+    with torch.no_grad():
+        orbitals = model(batch)
+    assert float(model._objectives["overlap"].loss(replace(orbitals, coefficients=fits), batch)) < 1e-5
+    coefficients = model.basis.primitives([c.double() for c in fits], batch.site_type).numpy()
     structure = record.structure
-    field = Density(
-        structure, structure.positions, batch.site_type.numpy(), model.basis.shells, np.concatenate(shells), None
-    )
+    field = Density(structure, structure.positions, batch.site_type.numpy(), model.basis.shells, coefficients, None)
     grid = Grid.around(structure, 0.3, 4.0)
     assert nmae(field.on(grid), label_on_grid(record, grid, store)) < 1.5
 
@@ -149,8 +140,9 @@ def test_fits_of_another_store_or_basis_are_not_taken(tmp_path: Path) -> None:
             writer.put(key, replace(record, structure=Structure(record.structure.numbers, positions)))
             writer.finish({"train": [key]})
         model = _prepared(cache, Store(place))
-        assert model._objective is not None
-        fits.append(model._objective.fits.get(key)["coefficients"])
+        objective = model._objectives["overlap"]
+        assert isinstance(objective, OverlapObjective)
+        fits.append(objective.fits.get(key)["coefficients"])
     assert not torch.allclose(fits[0], fits[1], atol=1e-3)
     _prepared(cache, Store(place), basis={"beta": 3.0, "l_max": 2})
     assert len(list(cache.glob("fits-*"))) == 2
@@ -163,12 +155,12 @@ def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
     if kind == "grid":
         store = _as_grids(store, tmp_path / "grids")
     basis = {"beta": 3.5, "l_max": 2}
-    model = _prepared(tmp_path / "cache", store, objective="points", points_per_structure=400, basis=basis)
+    model = _prepared(tmp_path / "cache", store, points_stage=1, points_per_structure=400, basis=basis)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     losses = []
     for step in range(25):
         keys = store.keys()[:2]
-        examples = [model.example(k, store[k], np.random.default_rng((step, i))) for i, k in enumerate(keys)]
+        examples = [model.example(k, store[k], np.random.default_rng((step, i)), 0.0) for i, k in enumerate(keys)]
         loss = model.loss(model.collate(examples))
         optimiser.zero_grad()
         loss.backward()
@@ -182,7 +174,7 @@ def test_mixed_precision_keeps_geometry_and_charge(tmp_path: Path) -> None:
     store = Store(GOLDEN)
     model = _prepared(tmp_path, store).eval()
     keys = store.keys()[:2]
-    batch = model.collate([model.example(key, store[key], np.random.default_rng(0)) for key in keys])
+    batch = model.collate([model.example(key, store[key], np.random.default_rng(0), 0.0) for key in keys])
     structure = store[keys[0]].structure
     points = structure.positions + 0.3
     exact, expected = model.loss(batch).detach(), model.predict(structure).at(points)
@@ -195,19 +187,15 @@ def test_mixed_precision_keeps_geometry_and_charge(tmp_path: Path) -> None:
 
 def test_a_rare_element_has_statistics_too(tmp_path: Path) -> None:
     """The only record of 450 that holds a type is found, wherever it stands."""
-    from orbdens.model.objective import RARE, STATISTICS, OverlapObjective
 
     class Records:
         def __getitem__(self, key: str) -> OrbitalRecord:
             number = 8 if int(key) == 3 else 1
             return OrbitalRecord(Structure(np.array([number]), np.zeros((1, 3))), np.zeros((1, 1)), np.zeros(1))
 
-    objective = object.__new__(OverlapObjective)
-    objective.config = OrbitalConfig.model_validate(SMALL)
-    objective.basis = Basis.from_json({"H": [[1.0]], "O": [[1.0]]})
-    objective.store = Records()  # type: ignore[assignment]
     keys = [str(i) for i in range(450)]
-    chosen = objective._representative(keys)
+    basis = Basis.from_json({"H": [[1.0]], "O": [[1.0]]})
+    chosen = representative(Records(), keys, basis, "atoms")  # type: ignore[arg-type]
     assert "3" in chosen
     assert STATISTICS <= len(chosen) <= STATISTICS + RARE
 

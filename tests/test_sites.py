@@ -1,0 +1,73 @@
+"""Bond midpoints: of molecules, of crystals through their faces, and of bonds that form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+
+from orbdens.sites import BOND, FULL, NONE, place_sites, type_from_name, type_name
+from orbdens.structure import Structure
+
+
+def test_midpoints_of_a_molecule() -> None:
+    ethanol = Structure.from_ase(molecule("CH3CH2OH"))
+    sites = place_sites(ethanol, "bonds")
+    assert len(sites.types) == 9 + 8
+    np.testing.assert_array_equal(sites.types[9:], BOND)
+    np.testing.assert_array_equal(sites.positions[:9], ethanol.positions)
+    np.testing.assert_array_equal(sites.weights, 1)
+    pairs = place_sites(ethanol, "bond-pairs")
+    assert sorted(map(type_name, pairs.types[9:])) == sorted(["H-C"] * 5 + ["C-C", "C-O", "H-O"])
+
+
+@pytest.mark.parametrize("cell", [np.eye(3), [[1, 0, 0], [1, 1, 0], [0, 0, 1]]], ids=["cubic", "skew"])
+@pytest.mark.parametrize("shift", [0.0, 0.26])
+def test_midpoints_of_a_crystal_see_the_right_images(cell: np.ndarray, shift: float) -> None:
+    """Four bonds for each pair of boron nitride, and every midpoint half-way between two atoms of the lattice.
+
+    A published code keeps the offset of the image when it turns an edge around, which puts midpoints elsewhere.
+    """
+    atoms = bulk("BN", "zincblende", a=3.615, cubic=True)
+    atoms.positions += shift * 3.615
+    atoms.set_cell(np.asarray(cell) @ atoms.cell[:])  # another cell of the same crystal
+    structure = Structure.from_ase(atoms)
+    sites = place_sites(structure, "bonds")
+    midpoints = sites.positions[8:]
+    assert len(midpoints) == 4 * 4
+    images = np.concatenate([structure.positions + np.array(n) @ structure.cell for n in np.ndindex(5, 5, 5)])
+    images = images - 2 * np.ones(3) @ structure.cell
+    for midpoint in midpoints:
+        distances = np.sort(np.linalg.norm(images - midpoint, axis=1))
+        np.testing.assert_allclose(distances[:2], 3.615 * np.sqrt(3) / 8, atol=1e-6)
+
+
+def test_an_atom_bonds_to_its_own_images_once() -> None:
+    """A simple cubic crystal of one atom has three bonds for each atom, not six."""
+    sites = place_sites(Structure(np.array([84]), np.zeros((1, 3)), 3.35 * np.eye(3), (True, True, True)), "bonds")
+    np.testing.assert_allclose(
+        sorted(map(tuple, np.abs(sites.positions[1:]))), sorted(map(tuple, 3.35 / 2 * np.eye(3)))
+    )
+
+
+def test_a_bond_fades() -> None:
+    """From full weight to none without a jump; the order of atoms makes no difference."""
+    length = 2 * 0.31
+    weights = []
+    for stretch in np.linspace(1.0, 1.5, 501):
+        sites = place_sites(Structure(np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, stretch * length]])), "bonds")
+        weights.append(sites.weights[2] if len(sites.weights) == 3 else 0.0)
+    assert weights[0] == 1.0 and weights[-1] == 0.0
+    assert np.abs(np.diff(weights)).max() < 0.02
+    assert (np.diff(weights) <= 0).all()
+    assert weights[int((FULL - 1.0) * 1000) - 1] == 1.0 and weights[int((NONE - 1.0) * 1000) + 1] == 0.0
+
+
+def test_diagonals_of_four_membered_rings_are_no_bonds() -> None:
+    sites = place_sites(Structure.from_ase(molecule("cyclobutane")), "bond-pairs")
+    assert sorted(map(type_name, sites.types[12:])) == ["C-C"] * 4 + ["H-C"] * 8
+
+
+@pytest.mark.parametrize("name", ["C", "bond", "H-C", "Li-O"])
+def test_names_of_types(name: str) -> None:
+    assert type_name(type_from_name(name)) == name
