@@ -19,7 +19,7 @@ BOND = 1000
 """Type of the midpoint of any bond, in the rule that knows only one such type."""
 
 FULL, NONE = 1.2, 1.4
-"""Lengths of a bond over the sum of the covalent radii up to which its midpoint counts fully, and from which not at all.
+"""Length of a bond over the sum of the covalent radii: up to FULL its midpoint counts fully, from NONE on not at all.
 
 The ends of a four-membered ring's diagonal are 1.4 sums apart or more; stretched and forming bonds fade between.
 """

@@ -205,7 +205,7 @@ def fit_records(
 
 
 def representative(store: Store, keys: Sequence[str], basis: Basis, sites: str) -> list[str]:
-    """Keys whose fits tell the scales of coefficients: evenly spaced ones, and more with site types rare among those."""
+    """Keys whose fits tell the scales of coefficients: evenly spaced, and more with site types rare among those."""
     spaced = evenly_spaced(keys, STATISTICS)
     taken = set(spaced)
     order = spaced + [key for key in keys if key not in taken]
