@@ -131,6 +131,21 @@ class TrainingConfig(_Options):
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
     threads: int | None = Field(None, ge=1, description="CPU threads; null takes what torch takes")
     seed: int = Field(0, ge=0, description="of weights, order and points")
+    start_from: Path | None = Field(
+        None,
+        description="trained model (model.safetensors or a run folder) whose weights and basis to start from; `model` "
+        "must be as in its config; null starts from random weights",
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="parts of that model whose weights stay as they are, e.g. `backbone`, `backbone.convolutions.0`",
+    )
+
+    @model_validator(mode="after")
+    def _freezes_what_was_learned(self) -> TrainingConfig:
+        if self.freeze and self.start_from is None:
+            raise ValueError("`freeze` needs `start_from`: random weights are not worth keeping")
+        return self
 
     @model_validator(mode="after")
     def _ends(self) -> TrainingConfig:

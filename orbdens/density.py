@@ -32,6 +32,10 @@ class DensityField(ABC):
     """The electron density of one structure."""
 
     structure: Structure
+    expected_error: float | None = None
+    """NMAE in % that the model expects of this density, where it can tell."""
+    unfamiliar: tuple[str, ...] = ()
+    """Atoms whose surroundings are unlike anything in the training data, e.g. ``N3`` for the third atom."""
 
     @abstractmethod
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -80,6 +84,7 @@ class Density(DensityField):
         shells: orbitals of each type, float64.
         coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
         cutoff: Å; an orbital is zero farther from its site.
+        expected_error, unfamiliar: as ``DensityField`` says.
     """
 
     structure: Structure
@@ -88,6 +93,8 @@ class Density(DensityField):
     shells: Shells
     coefficients: NDArray[np.float64]
     cutoff: float | None
+    expected_error: float | None = None
+    unfamiliar: tuple[str, ...] = ()
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         sums, limits = self._as_kernels_take_it(points, torch.float32)

@@ -50,8 +50,13 @@ class DensityModel(nn.Module, ABC):
         """What the model has to know of the training records ``keys``."""
 
     @abstractmethod
-    def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
-        """Once before the first step: compute targets into the folder ``cache``, set scales. May be interrupted."""
+    def prepare(
+        self, store: Store, keys: Sequence[str], cache: Path, progress: Progress, *, fresh: bool = True
+    ) -> None:
+        """Once before the first step: compute targets into the folder ``cache``, set scales. May be interrupted.
+
+        A model that is not ``fresh`` was trained before and keeps its scales: its weights belong to them.
+        """
 
     @abstractmethod
     def example(self, key: str, record: Record, rng: np.random.Generator, fraction: float) -> Any:
@@ -64,6 +69,15 @@ class DensityModel(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
         """Mean loss over the batch, a scalar."""
+
+    def finish(self, store: Store, keys: Sequence[str], validation: Sequence[tuple[Structure, float]]) -> None:
+        """Once after the last step, e.g. to learn what is familiar.
+
+        Args:
+            store: where the records are.
+            keys: those trained on.
+            validation: structures not trained on, each with the NMAE in % of its prediction.
+        """
 
     @abstractmethod
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:

@@ -31,6 +31,7 @@ from orbdens.metrics import (
     dipole_error,
     distances_to_atoms,
     electronic_dipole,
+    negative_part,
     nuclear_charges,
 )
 from orbdens.structure import Structure
@@ -70,7 +71,8 @@ def evaluate(
     keys = records.keys(split)
     if not keys:
         raise UserError(f"split '{split}' of {store} is empty")
-    errors = Errors(keys=keys, nmae=[], electrons=[], dipole=[], regions={region: [] for region in REGIONS})
+    errors = Errors(keys=keys, nmae=[], electrons=[], dipole=[], regions={r: [] for r in REGIONS}, negative=[])
+    expected: list[float] = []
     fingerprint = hashlib.sha256()
     picture: Slice | None = None
     all_on_own_grids = True
@@ -91,6 +93,8 @@ def evaluate(
             predicted = field.on(grid)
             seconds += time.perf_counter() - clock
             _add(errors, record, field, predicted, grid, records)
+            if field.expected_error is not None:
+                expected.append(field.expected_error)
             picture = picture or _slice(key, record, field, records)
             on_progress(len(errors.nmae), len(keys))
     assert picture is not None
@@ -108,7 +112,7 @@ def evaluate(
             spacing=None if all_on_own_grids else spacing,
             margin=None if all_on_own_grids else margin,
         ),
-        errors=errors,
+        errors=errors.model_copy(update={"expected": expected}) if expected else errors,
         slice=picture,
         cost=Cost(
             structures_per_s=len(keys) / seconds,
@@ -133,6 +137,7 @@ def _add(
     reference = label_on_grid(record, grid, store)
     error = density_error(predicted, reference, distances_to_atoms(structure, grid))
     errors.nmae.append(error.nmae)
+    errors.negative.append(negative_part(predicted))
     for region, share in error.regions.items():
         errors.regions[region].append(share)
     too_many = field.n_electrons - store.manifest.n_electrons(structure)

@@ -48,6 +48,10 @@ class Errors(_Part):
     electrons: list[float] = Field(description="predicted minus exact electron count")
     dipole: list[float] = Field(description="Debye")
     regions: dict[str, list[float]] = Field(description="share of each region in the NMAE, %")
+    negative: list[float] = Field(description="negative part of the predicted density, % of its electrons")
+    expected: list[float] | None = Field(
+        None, description="NMAE that the model itself expected, %; null if it does not"
+    )
 
 
 class Slice(_Part):
@@ -95,9 +99,17 @@ class Evaluation(_Part):
     versions: dict[str, str]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae [%], electrons (magnitudes), dipole [Debye] and each region [%]."""
-        parts = {"nmae": self.errors.nmae, "electrons": self.errors.electrons, "dipole": self.errors.dipole}
+        """Summaries of nmae [%], electrons (magnitudes), dipole [Debye], negative [%] and each region [%]."""
+        parts = {name: getattr(self.errors, name) for name in ("nmae", "electrons", "dipole", "negative")}
         return {name: Summary.of(values) for name, values in (parts | self.errors.regions).items()}
+
+    def rank_correlation(self) -> float | None:
+        """Spearman's, of expected and true NMAE; None where nothing is expected or structures are few."""
+        if self.errors.expected is None or len(self.errors.nmae) < 3:
+            return None
+        from scipy.stats import spearmanr
+
+        return float(spearmanr(self.errors.expected, self.errors.nmae).statistic)
 
     def write(self, path: Path) -> None:
         """Write as JSON, summaries included for other programs, whole or not at all.

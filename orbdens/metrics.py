@@ -74,6 +74,11 @@ def nmae(predicted: NDArray[np.floating], reference: NDArray[np.floating]) -> fl
     return float(100 * difference / np.abs(reference.astype(np.float64)).sum())
 
 
+def negative_part(predicted: NDArray[np.floating]) -> float:
+    """100 · Σ|min(ρ̂, 0)| / Σρ̂ in %, on a regular grid: electrons that are fewer than none."""
+    return float(-100 * np.minimum(predicted, 0).sum(dtype=np.float64) / predicted.sum(dtype=np.float64))
+
+
 def distances_to_atoms(structure: Structure, grid: Grid) -> NDArray[np.float32]:
     """Distance of every grid point to the nearest atom (periodic images included) in Å, an array of the grid's shape.
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orbdens.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from orbdens.config import BasisConfig
+    from orbdens.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,17 @@ def evaluation_table(evaluation: Evaluation) -> Table:
             ("   in the tail (r > 2 Å)", 3, summary["tail"]),
             ("|electron count error| [e]", 6, summary["electrons"]),
             ("|dipole error| [Debye]", 4, summary["dipole"]),
+            ("negative part [% of electrons]", 4, summary["negative"]),
         )
     ]
+    correlation = evaluation.rank_correlation()
+    trust = "" if correlation is None else f" Rank correlation of expected and true NMAE: {correlation:.2f}."
     grid = "their own grids" if on.spacing is None else f"a {on.spacing:g} Å grid with {on.margin:g} Å margin"
     return Table(
         title=f"{evaluation.model.name} on {on.store}, split {on.split}: {len(evaluation.errors.keys)} structures",
         columns=["error", "mean", "median", "95th", "max"],
         rows=rows,
-        notes=f"On {grid}. {cost.structures_per_s:.1f} structures/s, peak memory {cost.peak_memory_mb:.0f} MB.",
+        notes=f"On {grid}. {cost.structures_per_s:.1f} structures/s, peak memory {cost.peak_memory_mb:.0f} MB." + trust,
     )
 
 
@@ -77,3 +85,48 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
         notes="NMAE of a structure: 100 · Σ|Δρ| / Σ|ρ| over its points. Errors of electron count and dipole: mean "
         "sizes. Speed: structures predicted on the grid per second. Weights: learned numbers. Time: training.",
     )
+
+
+def fit_table(fit: Fit) -> Table:
+    """The floor of a basis: a row for each kind of error, and how to put the basis in a config."""
+    summary, model = fit.summary(), fit.model
+    kinds = [
+        ("NMAE [%]", 4, "nmae"),
+        ("   near nuclei (r < 0.5 Å)", 4, "nuclei"),
+        ("   in bonds", 4, "bonds"),
+        ("   in the tail (r > 2 Å)", 4, "tail"),
+        *((f"   nearest to {symbol}", 4, f"at {symbol}") for symbol in fit.elements),
+        *((f"NMAE of points nearest to {symbol} [%]", 4, f"within {symbol}") for symbol in fit.elements),
+        ("L2 error [%]", 4, "l2"),
+        ("|electron count error| [e]", 6, "electrons"),
+        ("coefficients per structure", 0, "coefficients"),
+    ]
+    rows = [
+        [name, *(f"{x:.{digits}f}" for x in (row.mean, row.median, row.p95, row.max))]
+        for name, digits, row in ((name, digits, summary[key]) for name, digits, key in kinds)
+    ]
+    radial = "; ".join(f"{kind} {' '.join(map(str, counts))}" for kind, counts in fit.radial_functions.items())
+    if fit.spacing is None:
+        grid = "their own grids; fitted to a sample of their points, so that the floor may lie lower"
+    else:
+        grid = f"a {fit.spacing:g} Å grid with {fit.margin:g} Å margin"
+    return Table(
+        title=f"Floor of the basis on {fit.store}, split {fit.split}: {len(fit.keys)} structures",
+        columns=["error of the fit", "mean", "median", "95th", "max"],
+        rows=rows,
+        notes=f"On {grid}. The fits are closest in L2; a network trained on them has about their NMAE at best.\n"
+        f"Radial functions of l = 0, 1, ...: {radial}.\n"
+        f"To train with this basis, write in the section `model` of a config, whose own `l_max` must not be smaller:\n"
+        f"  sites: {model.sites}\n  basis: {{{_options(model.basis, virtual=model.sites != 'atoms')}}}",
+    )
+
+
+def _options(basis: BasisConfig, virtual: bool) -> str:
+    """Options of a basis as YAML, for a line or two."""
+    own = basis.model_dump(exclude={"virtual", "table"} | ({"min_exponent"} if basis.min_exponent == 0 else set()))
+    parts = [own, basis.virtual.model_dump()] if virtual else [own]
+    lines = [
+        ", ".join(f"{name}: {value if isinstance(value, str) else f'{value:g}'}" for name, value in part.items())
+        for part in parts
+    ]
+    return ",\n    virtual: {".join(lines) + "}" * virtual + (",\n    table: as before" if basis.table else "")

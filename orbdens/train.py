@@ -37,6 +37,7 @@ from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.metrics import nmae
 from orbdens.progress import Display
+from orbdens.start import START_FILE, load_start
 from orbdens.structure import Structure
 
 RESUME_FILE = "resume.ckpt"
@@ -102,9 +103,12 @@ class _Run(lightning.LightningModule):
         return loss
 
     def validation_step(self, labels: list[_Label], index: int) -> None:
+        self.log("validation_nmae", float(np.mean(self.errors(labels))), batch_size=len(labels))
+
+    def errors(self, labels: Sequence[_Label]) -> list[float]:
+        """NMAE in % of each prediction."""
         fields = self.model.predict([label.structure for label in labels])
-        errors = [nmae(field.on(label.grid), label.values) for field, label in zip(fields, labels, strict=True)]
-        self.log("validation_nmae", float(np.mean(errors)), batch_size=len(labels))
+        return [nmae(field.on(label.grid), label.values) for field, label in zip(fields, labels, strict=True)]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)
@@ -223,11 +227,11 @@ class _Chance(Callback):
 
 
 def train(config: Config, out: Path, resume: bool = False, force: bool = False) -> Path:
-    """Train a model and write it to a run folder.
+    """Train a model, from random weights or from ``training.start_from``, and write it to a run folder.
 
     The folder gets ``model.safetensors`` (averaged weights, whole config, basis), ``config.yaml``, ``metrics.csv``,
-    TensorBoard logs and ``resume.ckpt``. Targets computed once per record are cached beside the store, or in the run
-    folder where that is not writable.
+    TensorBoard logs, ``resume.ckpt`` and ``start.safetensors`` (the model it started from, if any). Targets computed
+    once per record are cached beside the store, or in the run folder where that is not writable.
 
     Args:
         config: the whole run.
@@ -239,7 +243,8 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
         The run folder.
 
     Raises:
-        UserError: the store, the folder or an option will not do; KeyboardInterrupt after Ctrl-C, with the state saved.
+        UserError: the store, the folder, an option or the start will not do; KeyboardInterrupt after Ctrl-C, with the
+            state saved.
     """
     options = config.training
     if options.threads is not None:
@@ -247,12 +252,23 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
     store = open_store(config.data.store)
     keys, validation_keys = splits_of(store, config.data)
     store[keys[0]]  # a damaged store is told before anything is written
+    if resume:
+        _check_resumable(out, config)
+    start = None
+    if options.start_from is not None:
+        start = load_start(out / START_FILE if resume else options.start_from, config)
+        start.check(store, keys + validation_keys)
     _claim(out, config, resume, force)
+    if start is not None and not resume:
+        start.save(out)
     lightning.seed_everything(options.seed, workers=True, verbose=False)
     with Display() as display, _quiet():
-        facts = model_class(config).facts_from(config.model, store, keys)
-        model = build_model(config, facts)
-        model.prepare(store, keys, _cache_folder(store.path, out), display.count)
+        if start is None:
+            facts = model_class(config).facts_from(config.model, store, keys)
+            model = build_model(config, facts)
+        else:
+            model = start.model
+        model.prepare(store, keys, _cache_folder(store.path, out), display.count, fresh=start is None)
         labels = []
         for done, key in enumerate(validation_keys):
             labels.append(_label(store, key, options.validation_spacing))
@@ -285,12 +301,15 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
             trainer.fit(run, ckpt_path=out / RESUME_FILE if resume else None, weights_only=True)
         if course.interrupted:
             raise KeyboardInterrupt
+        structures = [label.structure for label in labels]
+        model.finish(store, keys, list(zip(structures, run.errors(labels), strict=True)))
         notes = {
             "steps": trainer.global_step,
             "minutes": course.seconds / 60,
             "structures": len(keys),
             "store": store.path.name,
             "level": store.manifest.level,
+            "start": None if start is None else start.notes,
         }
         save_model(out / MODEL_FILE, model, config, notes)
     return out
@@ -304,13 +323,11 @@ def _label(store: Store, key: str, spacing: float) -> _Label:
 
 def _claim(out: Path, config: Config, resume: bool, force: bool) -> None:
     """Make the run folder ours, or say why not."""
-    if resume:
-        _check_resumable(out, config)
     if not (resume or force) and out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} already holds something: add --resume to go on, or --force to replace it")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for old in () if resume else (MODEL_FILE, METRICS_FILE, RESUME_FILE):
+        for old in () if resume else (MODEL_FILE, METRICS_FILE, RESUME_FILE, START_FILE):
             (out / old).unlink(missing_ok=True)
         (out / CONFIG_FILE).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
@@ -327,6 +344,12 @@ def _check_resumable(out: Path, config: Config) -> None:
     if (begun.model, begun.data) != (config.model, config.data):
         raise UserError(
             f"the run in {out} has other options under model or data than this config: see {CONFIG_FILE} there"
+        )
+    before, now = begun.training, config.training
+    if (before.start_from, before.freeze) != (now.start_from, now.freeze):
+        raise UserError(
+            f"the run in {out} has another training.start_from or training.freeze than this config: see "
+            f"{CONFIG_FILE} there"
         )
 
 

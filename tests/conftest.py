@@ -100,6 +100,7 @@ def _evaluation(name: str, size: float, **measured_on: str | float) -> Evaluatio
             electrons=(1e-3 * size * chance.standard_normal(125)).tolist(),
             dipole=(0.05 * errors).tolist(),
             regions={region: (share * errors).tolist() for region, share in shares.items()},
+            negative=(0.01 * errors).tolist(),
         ),
         slice=Slice(
             key="Li2O-000",

@@ -21,7 +21,8 @@ LEVELS = [
     ["density_model"],
     ["model", "baselines"],
     ["checkpoint"],
-    ["train", "predict", "evaluate", "compare", "report", "doctor"],
+    ["start"],
+    ["fit", "train", "predict", "evaluate", "compare", "report", "doctor"],
     ["demo"],
     ["cli"],
 ]

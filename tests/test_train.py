@@ -1,8 +1,10 @@
-"""Training: resumed runs equal uninterrupted ones bit for bit, and a run folder holds what it should."""
+"""Training: resumed runs equal uninterrupted ones bit for bit, trained models are good starts, and a run folder holds
+what it should."""
 
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from orbdens.checkpoint import read_header
+from orbdens.checkpoint import build_model, load_model, model_class, read_header, save_model
 from orbdens.config import Config, parse_config
-from orbdens.data.dataset import EndlessBatches
+from orbdens.data.dataset import EndlessBatches, Examples, open_store, splits_of
+from orbdens.data.store import Store
 from orbdens.errors import UserError
 from orbdens.train import train
 
@@ -22,7 +25,15 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def _config(kind: str, steps: int) -> Config:
+SETTLED = {"orbital": ["backbone", "head.scalar.0"], "unet3d": ["network.mixing", "network.encoders.0", "network.up"]}
+"""Parts that fine-tuning holds."""
+
+GOLDEN = Path(__file__).parent / "golden" / "ethanol"
+
+
+def _config(kind: str, steps: int, **changes: Any) -> Config:
+    """Of a small run; ``changes`` to the training, and to the model and the data as mappings."""
+    model, data_changes = changes.pop("model", {}), changes.pop("data", {})
     training = {
         "steps": steps,
         "batch_size": 3,
@@ -32,9 +43,17 @@ def _config(kind: str, steps: int) -> Config:
         "warmup_steps": 3,
         "threads": 1,
         "device": "cpu",
+        **changes,
     }
-    data = {"store": "lithium-oxide", "n_train": 10, "n_validation": 2}
-    return parse_config({"data": data, "model": SMALL[kind], "training": training}, "the test")
+    data = {"store": "lithium-oxide", "n_train": 10, "n_validation": 2, **data_changes}
+    return parse_config({"data": data, "model": {**SMALL[kind], **model}, "training": training}, "the test")
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Trained models of both kinds."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {kind: train(_config(kind, 10), folder / kind) for kind in SMALL}
 
 
 @pytest.mark.parametrize("kind", sorted(SMALL))
@@ -46,16 +65,22 @@ def test_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monkeyp
     assert not (tmp_path / "parts" / "model.safetensors").exists()
     monkeypatch.undo()
     train(_config(kind, 20), tmp_path / "parts", resume=True)
-    whole, parts = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    for name in whole:
-        assert torch.equal(whole[name], parts[name]), name
-    rows = [
-        list(csv.DictReader((tmp_path / run / "metrics.csv").read_text().splitlines())) for run in ("whole", "parts")
+    _assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    """Two runs have the same weights and went the same way."""
+    weights, others = (load_file(run / "model.safetensors") for run in (one, other))
+    assert weights.keys() == others.keys()
+    for name in weights:
+        assert torch.equal(weights[name], others[name]), name
+    assert [(r["step"], r["loss"], r["validation_nmae"]) for r in _metrics(one)] == [
+        (r["step"], r["loss"], r["validation_nmae"]) for r in _metrics(other)
     ]
-    assert [(r["step"], r["loss"], r["validation_nmae"]) for r in rows[0]] == [
-        (r["step"], r["loss"], r["validation_nmae"]) for r in rows[1]
-    ]
+
+
+def _metrics(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
 
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
@@ -98,6 +123,106 @@ def test_only_the_same_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
     state.write_bytes(state.read_bytes()[:5000])
     with pytest.raises(UserError, match="damaged"):
         train(_config("orbital", 5), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_fine_tuning_starts_from_the_error_of_its_start(kind: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    free = {"orbital": {"points_per_structure": 100}, "unet3d": {"dropout": 0.0}}
+    config = _config(kind, 1, start_from=bases[kind], validate_every=1, model=free[kind])
+    out = train(config, tmp_path / "run")
+    store = open_store("lithium-oxide")
+    keys, _ = splits_of(store, config.data)
+    model = load_model(bases[kind]).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout3d):
+            module.p = 0.0
+    model.prepare(store, keys, tmp_path, lambda *_: None, fresh=False)
+    examples = Examples(model, store)
+    draws = next(iter(EndlessBatches(keys, 3, seed=0, start=0, fraction=lambda step: 0.0)))
+    loss = model.loss(model.collate([examples[draw] for draw in draws]))
+    assert float(_metrics(out)[0]["loss"]) == loss.item()
+
+
+def test_fine_tuning_that_learns_nothing_changes_nothing(bases: dict[str, Path], tmp_path: Path) -> None:
+    others = {"train_split": "test", "n_train": 5, "validation_split": "train"}
+    out = train(_config("orbital", 2, start_from=bases["orbital"], learning_rate=1e-30, data=others), tmp_path / "run")
+    before, after = (load_file(run / "model.safetensors") for run in (bases["orbital"], out))
+    for name in before:
+        if name.startswith("familiarity"):  # measured anew, on what the run learned from
+            continue
+        assert torch.allclose(before[name], after[name], rtol=0, atol=1e-20), name
+    assert read_header(out / "model.safetensors")[2]["start"] == read_header(bases["orbital"] / "model.safetensors")[2]
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_settled_parts_stay_and_resumed_fine_tuning_is_the_uninterrupted_one(
+    kind: str, bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bases[kind], tmp_path / "base")
+    config = _config(kind, 20, start_from=tmp_path / "base", freeze=SETTLED[kind])
+    train(config, tmp_path / "whole")
+    _stop_after(monkeypatch, 10)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts")
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "base")
+    with pytest.raises(UserError, match="has another training"):
+        train(_config(kind, 20, start_from=tmp_path / "base"), tmp_path / "parts", resume=True)
+    train(config, tmp_path / "parts", resume=True)
+    _assert_same(tmp_path / "whole", tmp_path / "parts")
+    before, after = (load_file(run / "model.safetensors") for run in (bases[kind], tmp_path / "whole"))
+    settled = {name for name in before for part in SETTLED[kind] if name.startswith(f"{part}.")}
+    statistics = {name for name in before if name.startswith(("head.mean", "head.factor"))}
+    assert len(settled) > 5 and len(settled) < len(before)
+    for name in settled | statistics:
+        assert torch.equal(before[name], after[name]), name
+    learned = {name for name in before.keys() - settled - statistics if not name.startswith("familiarity")}
+    assert all(not torch.equal(before[name], after[name]) for name in learned), learned
+
+
+def test_a_start_that_will_not_do_is_told(bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases["orbital"]
+    for changes, sentence in (
+        ({"start_from": tmp_path / "none"}, "there is no model at"),
+        ({"model": {"channels": 16}}, "option model.channels is 16, but 8 in"),
+        ({"model": {"basis": {"beta": 2.0, "l_max": 2}}}, "option model.basis.beta is 2.0, but 3.0 in"),
+        ({"start_from": bases["unet3d"]}, "option model.kind is orbital, but unet3d in"),
+        ({"data": {"store": str(GOLDEN), "n_train": 2, "n_validation": 1}}, "never saw C, H"),
+        ({"freeze": ["backbone", "haed"]}, "no weights are called 'haed'; the model's parts are backbone, head"),
+        ({"freeze": ["backbone.embe"]}, "no weights are called 'backbone.embe'"),
+        ({"freeze": ["backbone", "head"]}, "nothing is left to train"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train(_config("orbital", 5, **{"start_from": base, **changes}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="`freeze` needs `start_from`"):
+        _config("orbital", 5, freeze=["backbone"])
+
+
+def test_a_start_of_other_densities_is_told(bases: dict[str, Path], tmp_path: Path) -> None:
+    config, _, notes = read_header(bases["orbital"] / "model.safetensors")
+    model = load_model(bases["orbital"])
+    model.facts["valence_electrons"]["Li"] = 1
+    save_model(tmp_path / "model.safetensors", model, config, notes)
+    with pytest.raises(UserError, match=r"Li has 3 electrons in the densities of .*, but 1 in"):
+        train(_config("orbital", 5, start_from=tmp_path), tmp_path / "run")
+
+
+def test_changed_orbitals_start_training_on_points_alone(tmp_path: Path) -> None:
+    learns = {"learn_exponents": True, "points_stage": 1.0, "points_per_structure": 100}
+    base = train(_config("orbital", 1, model=learns), tmp_path / "base")
+    with pytest.raises(UserError, match="changed its orbitals"):
+        train(_config("orbital", 1, model={**learns, "points_stage": 0.5}, start_from=base), tmp_path / "mixed")
+    train(_config("orbital", 1, model=learns, start_from=base), base, force=True)  # replaces its own start
+
+
+def test_bonds_that_the_start_never_saw_are_told(tmp_path: Path) -> None:
+    store = Store(GOLDEN)
+    config = _config("orbital", 1, model={"sites": "bond-pairs", "basis": {"l_max": 1, "virtual": {"l_max": 1}}})
+    facts = model_class(config).facts_from(config.model, store, store.keys())
+    del facts["basis"]["H-O"]
+    with pytest.raises(UserError, match="no orbitals for H-O"):
+        build_model(config, facts).prepare(store, store.keys(), tmp_path, lambda *_: None, fresh=False)
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:

@@ -96,8 +96,10 @@ class UNetModel(DensityModel):
             "scale": float(np.sqrt(np.mean(squares))),
         }
 
-    def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
-        """Compute the label densities, the same in every epoch, on the network's grids."""
+    def prepare(
+        self, store: Store, keys: Sequence[str], cache: Path, progress: Progress, *, fresh: bool = True
+    ) -> None:
+        """Compute the label densities, the same in every epoch, on the network's grids; the scale is in the facts."""
         spacing, margin, multiple = self.config.spacing, self.config.margin, 2**self.config.depth
         labels = TensorCache(cache / f"grid-labels-{spacing:g}-{margin:g}-{multiple}", store.manifest.source())
         missing = [key for key in keys if key not in labels]

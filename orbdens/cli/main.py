@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
-for verb in (verbs.train, verbs.predict, verbs.evaluate, verbs.compare, verbs.demo, verbs.doctor):
+for verb in (verbs.fit, verbs.train, verbs.predict, verbs.evaluate, verbs.compare, verbs.demo, verbs.doctor):
     app.command()(verb)
 
 

@@ -13,6 +13,54 @@ Force = Annotated[bool, typer.Option("--force", help="Replace output that exists
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="model.safetensors, or the run folder that holds it.")]
 
 
+def fit(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="Folder of a store, or the word lithium-oxide.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="CONFIG.yaml", help="Take the basis of this config, but for the options given here."),
+    ] = None,
+    basis: Annotated[
+        str | None, typer.Option(help="PySCF basis that sets the ranges of exponents [default: def2-qzvppd].")
+    ] = None,
+    beta: Annotated[float | None, typer.Option(help="Ratio of neighbouring exponents of atoms [default: 1.6].")] = None,
+    l_max: Annotated[int | None, typer.Option(help="Highest angular momentum on atoms [default: 4].")] = None,
+    max_exponent: Annotated[
+        float | None, typer.Option(help="Å⁻²; sharper functions of atoms are left out [default: 72].")
+    ] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Where orbitals sit: atoms, bonds or bond-pairs [default: atoms].")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Named split of the store.")] = "train",
+    n: Annotated[int, typer.Option("--n", min=1, help="At most so many structures, evenly spaced.")] = 20,
+    json: Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures here.")] = None,
+    force: Force = False,
+) -> None:
+    """Print the floor of a basis: how far its least-squares fits are from the reference densities of a store.
+
+    NMAE in % with its shares by region and by nearest element, L2 error in %, error of the electron count in e, and
+    the numbers of coefficients and radial functions. Choose a basis with it before training: a network that predicts
+    coefficients comes near the floor at best. Exponents in Å⁻².
+
+    Example: orbdens fit ethanol.store --beta 1.8 --sites bonds --n 5
+    """
+    from orbdens.formats import check_output
+
+    if json is not None:
+        check_output(json, force)
+    from orbdens.cli.screen import show
+    from orbdens.fit import choose
+    from orbdens.fit import fit as run
+    from orbdens.progress import Display
+    from orbdens.tables import fit_table
+
+    model = choose(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=max_exponent)
+    with Display() as display:
+        floor = run(store, model, split, n, lambda done, total: display.count("fitting", done, total))
+    show(fit_table(floor))
+    if json is not None:
+        floor.write(json)
+
+
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Complete config; see the folder configs/.")],
     overrides: Annotated[

@@ -14,18 +14,22 @@ from torch_geometric.data import Batch
 
 from orbdens.config import OrbitalConfig
 from orbdens.data.batch import Graph, make_graph
-from orbdens.data.store import GridRecord, Store
+from orbdens.data.store import GridRecord, Store, evenly_spaced
 from orbdens.density import Density, DensityField
-from orbdens.density_model import DensityModel, Progress, Record
+from orbdens.density_model import BATCH_SIZE, DensityModel, Progress, Record
 from orbdens.errors import UserError
 from orbdens.model.backbone import Backbone
 from orbdens.model.basis import Basis, make_basis
+from orbdens.model.familiarity import Familiarity
 from orbdens.model.head import Head
 from orbdens.model.objective import Objective, Orbitals, OverlapObjective, PointsObjective
 from orbdens.model.projection import fit_records, representative
 from orbdens.model.shapes import OrbitalShapes
-from orbdens.sites import BOND, Sites, place_sites
+from orbdens.sites import BOND, Sites, place_sites, type_name
 from orbdens.structure import Structure
+
+FAMILIAR = 1000
+"""Training structures that set what is familiar."""
 
 
 class OrbitalModel(DensityModel):
@@ -41,7 +45,9 @@ class OrbitalModel(DensityModel):
         self.backbone = Backbone(config, virtual)
         self.head = Head(self.basis, config.channels)
         self.shapes = OrbitalShapes(self.basis, virtual, config)
+        self.familiarity = Familiarity(self.basis, config.l_max, config.channels)
         self._graphs: dict[str, Graph] = {}
+        self._fits: dict[str, Tensor] = {}
         self._objectives: dict[str, Objective] = {}
 
     @classmethod
@@ -55,20 +61,34 @@ class OrbitalModel(DensityModel):
             "basis": make_basis(types, config.basis).to_json(),
         }
 
-    def prepare(self, store: Store, keys: Sequence[str], cache: Path, progress: Progress) -> None:
+    def prepare(
+        self, store: Store, keys: Sequence[str], cache: Path, progress: Progress, *, fresh: bool = True
+    ) -> None:
         needs_fits = self.config.points_stage < 1
         if needs_fits and isinstance(store[keys[0]], GridRecord):
             raise UserError("the analytic objective needs orbital records: grid records need model.points_stage=1")
-        sample = representative(store, keys, self.basis, self.config.sites)
+        if needs_fits and not fresh:
+            kinds = {int(kind) for key in keys for kind in place_sites(store[key].structure, self.config.sites).types}
+            unknown = sorted(kinds - set(self.basis.types))
+            if unknown:
+                raise UserError(
+                    f"the model to start from has no orbitals for {', '.join(map(type_name, unknown))}, and the "
+                    "analytic objective needs them: set model.points_stage=1"
+                )
+            if any(bool(parameter.any()) for parameter in self.shapes.parameters()):
+                raise UserError(
+                    "the model to start from has changed its orbitals, which the analytic objective does not know: "
+                    "set model.points_stage=1"
+                )
+        sample = representative(store, keys, self.basis, self.config.sites) if fresh else []
         wanted = keys if needs_fits else sample
         fits = fit_records(store, wanted, self.basis, self.config.sites, cache, progress)
-        self.head.fit_statistics(
-            (
-                self.basis.index(place_sites(store[key].structure, self.config.sites).types),
-                fits.get(key)["coefficients"],
+        if fresh:
+            self.head.fit_statistics(
+                (self.basis.index(self._sites(store[key].structure).types), fits.get(key)["coefficients"])
+                for key in sample
             )
-            for key in sample
-        )
+        self._fits = {key: fits.get(key)["coefficients"] for key in sample}
         self._objectives = {
             "overlap": OverlapObjective(self.basis, fits),
             "points": PointsObjective(self.config, self.basis, store),
@@ -96,19 +116,29 @@ class OrbitalModel(DensityModel):
         return batch
 
     def forward(self, batch: Graph) -> Orbitals:
-        features = self.backbone(batch.site_type, batch.edge_index, batch.edge_vector, batch.state[batch.batch])
+        return self._orbitals(self._features(batch), batch)
+
+    def _features(self, batch: Graph) -> Tensor:
+        features: Tensor = self.backbone(batch.site_type, batch.edge_index, batch.edge_vector, batch.state[batch.batch])
+        return features.float()
+
+    def _orbitals(self, features: Tensor, batch: Graph) -> Orbitals:
+        site_type = batch.site_type
+        # The analytic objective knows the given orbitals only: it must not change them by way of their charges.
+        learning = torch.is_grad_enabled() and "fit" not in batch
         with torch.autocast(features.device.type, enabled=False):
-            features, site_type = features.float(), batch.site_type
-            scalings = self.shapes.scalings(features, site_type)
-            displacements = self.shapes.displacements(features, site_type)
-            charges = [
+            with torch.set_grad_enabled(learning):
+                scalings = self.shapes.scalings(features, site_type)
+                displacements = self.shapes.displacements(features, site_type)
+                charges = self.shapes.charges(features.device)
+            of_sites = [
                 charge.expand(int((site_type == kind).sum()), -1)
                 if scalings is None
                 # N(α) / α^{3/2} goes as α^{-3/4}.
                 else scalings[site_type == kind, None].double() ** -0.75 * charge
-                for kind, charge in enumerate(self.shapes.charges(features.device))
+                for kind, charge in enumerate(charges)
             ]
-            coefficients = self.head(features, site_type, batch.site_weight, batch.batch, batch.n_electrons, charges)
+            coefficients = self.head(features, site_type, batch.site_weight, batch.batch, batch.n_electrons, of_sites)
             return Orbitals(coefficients, displacements, scalings, self.shapes.shells(features.device, torch.float32))
 
     def loss(self, batch: Graph) -> Tensor:
@@ -116,9 +146,33 @@ class OrbitalModel(DensityModel):
         with torch.autocast(batch.positions.device.type, enabled=False):
             return self._objectives["points" if "points" in batch else "overlap"].loss(orbitals, batch)
 
+    @torch.no_grad()
+    def finish(self, store: Store, keys: Sequence[str], validation: Sequence[tuple[Structure, float]]) -> None:
+        training = self.training
+        self.eval()
+        known = [self._graph(store[key].structure) for key in evenly_spaced(keys, FAMILIAR)]
+        batches = [self.collate(known[i : i + BATCH_SIZE]).to(self.device) for i in range(0, len(known), BATCH_SIZE)]
+        residuals = []
+        for key, fit in self._fits.items():
+            batch = self.collate([self._graph(store[key].structure)]).to(self.device)
+            fitted = self.basis.per_type(fit.to(self.device), batch.site_type)
+            predicted = self(batch).coefficients
+            residuals.append((batch.site_type, [p - f for p, f in zip(predicted, fitted, strict=True)]))
+        self.familiarity.fit([(self._features(batch), batch.site_type) for batch in batches], residuals)
+        batch = self.collate([self._graph(structure) for structure, _ in validation]).to(self.device)
+        guesses, _ = self.familiarity.guess(self._features(batch), batch.site_type, batch.batch, batch.n_electrons)
+        self.familiarity.calibrate(guesses, guesses.new_tensor([error for _, error in validation]))
+        self.train(training)
+
     def encode(self, structures: Sequence[Structure]) -> list[DensityField]:
         batch = self.collate([self._graph(structure) for structure in structures]).to(self.device)
-        orbitals: Orbitals = self(batch)
+        features = self._features(batch)
+        orbitals = self._orbitals(features, batch)
+        expected: list[float | None] = [None] * len(structures)
+        strange = torch.zeros(len(batch.site_type), dtype=torch.bool)
+        if self.familiarity.scale > 0:
+            guesses, unfamiliar = self.familiarity.guess(features, batch.site_type, batch.batch, batch.n_electrons)
+            expected, strange = (guesses * self.familiarity.scale).tolist(), unfamiliar.cpu()
         doubles = [c.double() for c in orbitals.coefficients]
         scalings = None if orbitals.scalings is None else orbitals.scalings.double()
         coefficients = self.basis.primitives(doubles, batch.site_type, scalings).cpu().numpy()
@@ -142,6 +196,12 @@ class OrbitalModel(DensityModel):
                     shells=own_shells,
                     coefficients=coefficients[ends[i] : ends[i + 1]],
                     cutoff=self.config.orbital_cutoff,
+                    expected_error=expected[i],
+                    unfamiliar=tuple(
+                        f"{chemical_symbols[z]}{atom + 1}"
+                        for atom, z in enumerate(structure.numbers)
+                        if strange[ptr[i] + atom]
+                    ),
                 )
             )
         return fields

@@ -55,7 +55,7 @@ def values_of(model: UNetModel, structures: Sequence[Structure]) -> list[NDArray
 
 def training_batch(model: UNetModel, store: Store, keys: Sequence[str], cache: Path) -> Any:
     model.prepare(store, keys, cache, lambda *_: None)
-    return model.collate([model.example(key, store[key], np.random.default_rng(0)) for key in keys])
+    return model.collate([model.example(key, store[key], np.random.default_rng(0), 0.0) for key in keys])
 
 
 @pytest.mark.parametrize(("spacing", "margin", "depth"), [(0.5, 1.5, 2), (0.37, 1.1, 3), (0.41, 1.93, 1)])
