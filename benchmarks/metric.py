@@ -21,7 +21,7 @@ from benchmarks.machine import machine
 from orbdens.config import OrbitalConfig
 from orbdens.data.store import OrbitalRecord, Store
 from orbdens.kernels.metric import TabulatedMetric, metric_product
-from orbdens.model.basis import Basis, even_tempered
+from orbdens.model.basis import Basis, make_basis
 from orbdens.model.objective import OVERLAP_REACH
 from orbdens.model.orbital import OrbitalModel
 from orbdens.model.projection import fit_record
@@ -64,7 +64,7 @@ def main() -> None:
 
     molecule = alcohol(CHAIN)
     config = OrbitalConfig()
-    basis = even_tempered([1, 6, 8], config.basis)
+    basis = make_basis([1, 6, 8], config.basis)
     facts = {"valence_electrons": {"H": 1, "C": 4, "O": 6}, "basis": basis.to_json()}
     model = OrbitalModel(config, facts)
     batch = model.collate([model._graph(molecule) for _ in range(MOLECULES)])

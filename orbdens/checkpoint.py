@@ -18,6 +18,9 @@ FORMAT = 1
 
 MODEL_FILE = "model.safetensors"
 
+SHIPPED = "organics"
+"""Word that stands for the weights inside the package: molecules of H, C, N, O and F."""
+
 
 def model_class(config: Config) -> type[DensityModel]:
     """The class of a config's model; its kind decides which code is imported."""
@@ -75,19 +78,21 @@ def read_header(path: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
 
 
 def find_model(path: Path) -> Path:
-    """The model file itself, or that of a run folder.
+    """The model file itself, that of a run folder, or for the word ``organics`` the one that ships with orbdens.
 
     Raises:
-        UserError: neither exists.
+        UserError: there is none.
     """
+    if str(path) == SHIPPED and not path.exists():
+        return Path(__file__).parent / "weights" / SHIPPED / MODEL_FILE
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"there is no model at {file}; `orbdens train` writes one when it is done")
     return file
 
 
-def load_model(path: str | Path, device: str = "cpu") -> DensityModel:
-    """Load a trained model from ``model.safetensors`` or the run folder that holds it.
+def load_model(path: str | Path = SHIPPED, device: str = "cpu") -> DensityModel:
+    """Load a trained model from ``model.safetensors``, the run folder that holds it, or the weights that ship.
 
     Raises:
         UserError: no such file, not a model, another format version, or weights that do not fit.

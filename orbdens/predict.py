@@ -63,11 +63,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was written, and the observables of the density in it."""
+    """A file that was written, and what is known of the density in it: see ``DensityField``."""
 
     path: Path
     structure: Structure
     n_electrons: float
+    expected_error: float | None
+    unfamiliar: tuple[str, ...]
 
 
 def predict(model: Path, request: Request, on_written: Callable[[Written, int], None]) -> None:
@@ -106,7 +108,7 @@ def predict(model: Path, request: Request, on_written: Callable[[Written, int], 
         for path, structure, field in zip(paths[batch], structures[batch], fields, strict=True):
             place = grid or field.suited_grid(request.spacing, request.margin)
             _write(path, structure, field, request, place, points)
-            on_written(Written(path, structure, field.n_electrons), len(paths))
+            on_written(Written(path, structure, field.n_electrons, field.expected_error, field.unfamiliar), len(paths))
 
 
 def _output_paths(sources: list[Path], request: Request) -> list[Path]:

@@ -10,7 +10,10 @@ import typer
 from orbdens.errors import UserError
 
 Force = Annotated[bool, typer.Option("--force", help="Replace output that exists.")]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="model.safetensors, or the run folder that holds it.")]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="model.safetensors, the run folder that holds it, or the word organics."),
+]
 
 
 def fit(
@@ -96,8 +99,14 @@ def train(
 
 
 def predict(
-    model: Model,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Structures in any format that ASE reads.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[MODEL] FILE...",
+            help="model.safetensors or the run folder that holds it [default: organics, which ships: molecules of H, "
+            "C, N, O and F]; structures in any format that ASE reads.",
+        ),
+    ],
     grid: Annotated[
         float | None,
         typer.Option(min=0.01, max=5.0, help="Å; spacing of the grid around each structure [default: 0.2]."),
@@ -124,10 +133,16 @@ def predict(
 
     Writes NAME.cube (lengths in Bohr, density in e/Bohr³) for each structure of NAME.xyz, or NAME-1.cube, NAME-2.cube,
     ... if it holds several; with --npz NAME.npz (Å, e/Å³). Total charge and multiplicity come from `charge=` and
-    `multiplicity=` in the frame's comment (extended xyz). A periodic structure gets its whole cell as grid.
+    `multiplicity=` in the frame's comment (extended xyz). A periodic structure gets its whole cell as grid. Beside each
+    file stands the NMAE in % to expect, as the model itself judges; atoms unlike any it learned from get a warning.
 
-    Example: orbdens predict runs/ethanol molecule.xyz --grid 0.2 --out molecule.cube
+    Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     """
+    first = inputs[0]
+    names_model = first.is_dir() or first.suffix == ".safetensors" or not (first.suffix or first.is_file())
+    model, files = (first, inputs[1:]) if names_model else (Path("organics"), inputs)
+    if not files:
+        raise UserError(f"expected structure files (FILE...) after the model {model}")
     exclusive = {
         "--grid and --margin": grid is not None or margin is not None,
         "--like": like is not None,
@@ -137,7 +152,7 @@ def predict(
     given = [name for name, present in exclusive.items() if present]
     if len(given) > 1:
         raise UserError(f"{given[0]} and {given[1]} exclude each other: each says where the density is wanted")
-    from orbdens.cli.screen import stdout
+    from orbdens.cli.screen import stderr, stdout
     from orbdens.predict import Request, Written
     from orbdens.predict import predict as run
     from orbdens.progress import Display
@@ -164,7 +179,12 @@ def predict(
             run(model, request, on_written)
     finally:
         for file in done:
-            stdout.print(f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons", soft_wrap=True)
+            expected = "" if file.expected_error is None else f"   expected NMAE {file.expected_error:.2f} %"
+            line = f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}"
+            stdout.print(line, soft_wrap=True)
+            if file.unfamiliar:
+                atoms = ", ".join(file.unfamiliar)
+                stderr.print(f"warning: {file.path}: the model never saw surroundings like those of {atoms}")
 
 
 def evaluate(

@@ -1,0 +1,218 @@
+"""What training costs and what each idea in it is worth: ``python -m benchmarks.training TABLE --store STORE``.
+
+Tables: ``throughput`` (structures per second, and where the time of a step goes), ``ablations`` (one idea left out at a
+time), ``networks`` (size, depth and kind of the network), ``curve`` (number of training structures). All but the first
+train one model a line for ``--minutes`` and evaluate it on the split ``test``; a line that stands in ``--json`` already
+is not run again, so that a table may be made in parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.machine import machine
+from orbdens.checkpoint import MODEL_FILE, build_model, model_class, read_header
+from orbdens.config import load_config
+from orbdens.data.dataset import open_store, splits_of
+from orbdens.evaluate import evaluate
+from orbdens.model.head import Head
+from orbdens.model.orbital import OrbitalModel
+from orbdens.train import train
+
+CONFIG = Path("configs/ethanol.yaml")
+
+
+def _unconditioned(head: Head) -> None:
+    """The head speaks in coefficients of the L2-normalised primitives, all of them of one scale."""
+    for kind, radials in enumerate(head.basis.radials):
+        for radial in radials:
+            factor = head.get_buffer(f"factor_{kind}_{radial.l}")
+            inverse = torch.tensor(np.linalg.pinv(radial.to_primitive)[:, : factor.shape[1]], dtype=torch.float32)
+            # The same size of the density at first: only its conditioning is gone.
+            factor.copy_(inverse * factor.norm() / inverse.norm())
+
+
+def _without_mean(head: Head) -> None:
+    """Step 0 is no density at all, rather than that of averaged atoms."""
+    for kind in range(len(head.basis.radials)):
+        head.get_buffer(f"mean_{kind}").zero_()
+
+
+@contextmanager
+def _after_statistics(change: Callable[[Head], None]) -> Iterator[None]:
+    """Heads are changed after their statistics were set: what no user would want is no option of the package."""
+    whole = Head.fit_statistics
+
+    def changed(head: Head, fits: Any) -> None:
+        whole(head, fits)
+        change(head)
+
+    with patch.object(Head, "fit_statistics", changed):
+        yield
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: overrides of the config, and what else is changed."""
+
+    overrides: tuple[str, ...] = ()
+    change: Callable[[Head], None] | None = None
+
+
+TABLES: dict[str, dict[str, Line]] = {
+    "ablations": {
+        "as in the config": Line(),
+        "without conditioned head": Line(change=_unconditioned),
+        "without free-atom start": Line(change=_without_mean),
+        "points objective only": Line(("model.points_stage=1",)),
+        "overlap objective only": Line(("model.points_stage=0",)),
+        "without bond sites": Line(("model.sites=atoms",)),
+        "bond sites with a type for each pair": Line(("model.sites=bond-pairs",)),
+        "fixed exponents": Line(("model.learn_exponents=false",)),
+        "scaled and displaced orbitals": Line(("model.scaling_limit=1.5", "model.displacement_limit=0.3")),
+    },
+    "networks": {
+        "as in the config": Line(),
+        "e3nn tensor products": Line(("model.convolution=tensor-product",)),
+        "2 layers": Line(("model.layers=2",)),
+        "4 layers": Line(("model.layers=4",)),
+        "m_max 1": Line(("model.m_max=1",)),
+        "m_max 4": Line(("model.m_max=4",)),
+        "l_max 6": Line(("model.l_max=6",)),
+        "16 channels": Line(("model.channels=16",)),
+        "64 channels": Line(("model.channels=64",)),
+    },
+    "curve": {f"{n} structures": Line((f"data.n_train={n}",)) for n in (100, 300, 1000)},
+}
+
+
+def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Train and evaluate one model; figures of the test split."""
+    overrides = [
+        f"data.store={arguments.store}",
+        f"training.minutes={arguments.minutes}",
+        f"training.threads={arguments.threads}",
+        *line.overrides,
+    ]
+    with nullcontext() if line.change is None else _after_statistics(line.change):
+        train(load_config(arguments.config, overrides), folder, force=True)
+    evaluation = evaluate(folder, str(arguments.store), "test")
+    summary = evaluation.summary()
+    _, _, notes = read_header(folder / MODEL_FILE)
+    return {
+        "structures": notes["structures"],
+        "steps": notes["steps"],
+        "nmae_mean": summary["nmae"].mean,
+        "nmae_p95": summary["nmae"].p95,
+        "dipole_mean": summary["dipole"].mean,
+        "parameters": evaluation.model.n_parameters,
+    }
+
+
+def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Structures per second of a training step and of ``encode``, and the shares of a step, for l_max 4 and 6."""
+    torch.set_num_threads(arguments.threads)
+    return {
+        f"l_max {l_max}, {stage} stage": _step(arguments, l_max, fraction)
+        for l_max in (4, 6)
+        for stage, fraction in (("overlap", 0.0), ("points", 1.0))
+    }
+
+
+def _step(arguments: argparse.Namespace, l_max: int, fraction: float) -> dict[str, float]:
+    overrides = [f"data.store={arguments.store}", f"model.l_max={l_max}", f"data.n_train={3 * 16 + 20}"]
+    config = load_config(arguments.config, overrides)
+    store = open_store(config.data.store)
+    keys, _ = splits_of(store, config.data)
+    model = build_model(config, model_class(config).facts_from(config.model, store, keys))
+    assert isinstance(model, OrbitalModel)
+    model.prepare(store, keys, arguments.runs / "cache", lambda *_: None)
+    optimiser = torch.optim.Adam(model.parameters())
+    size = config.training.batch_size
+    records = [store[key] for key in keys[:size]]
+    clock: dict[str, list[float]] = {part: [] for part in ("data", "network and kernels", "optimiser")}
+
+    def timed(part: str, work: Callable[[], Any]) -> Any:
+        begun = time.perf_counter()
+        result = work()
+        clock[part].append(time.perf_counter() - begun)
+        return result
+
+    def examples() -> Any:
+        draws = zip(keys, records, strict=False)
+        return model.collate([model.example(k, r, np.random.default_rng(0), fraction) for k, r in draws])
+
+    def gradients(batch: Any) -> None:
+        optimiser.zero_grad()
+        loss: Tensor = model.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    for _ in range(arguments.repeats + 2):
+        batch = timed("data", examples)
+        timed("network and kernels", partial(gradients, batch))
+        timed("optimiser", optimiser.step)
+    seconds = {part: statistics.median(times[2:]) for part, times in clock.items()}
+    begun = time.perf_counter()
+    model.predict([record.structure for record in records])
+    whole = sum(seconds.values())
+    return {
+        "trained_per_s": size / whole,
+        "encoded_per_s": size / (time.perf_counter() - begun),
+        **{f"share of {part}": value / whole for part, value in seconds.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["throughput", *TABLES])
+    parser.add_argument("--store", type=Path, required=True, help="an orbital store with the splits train and test")
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time of a line")
+    parser.add_argument("--only", nargs="+", help="lines to run, by name")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"), help="folder for the trained models")
+    parser.add_argument("--json", type=Path, help="results; lines that stand there are kept")
+    arguments = parser.parse_args()
+    results = _read(arguments.json)
+    if arguments.table == "throughput":
+        results |= throughput(arguments)
+    else:
+        for name, line in TABLES[arguments.table].items():
+            if name in results or (arguments.only and name not in arguments.only):
+                continue
+            figures = run_line(line, arguments, arguments.runs / arguments.table / name.replace(" ", "-"))
+            results = _read(arguments.json) | {name: figures | {"minutes": arguments.minutes}}
+            _write(arguments.json, results, arguments.threads)
+    _write(arguments.json, results, arguments.threads)
+    for name, figures in results.items():
+        print(f"{name:40}", "  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    """Lines that are there already, which another process may have added meanwhile."""
+    tree: dict[str, Any] = json.loads(path.read_text())["lines"] if path and path.exists() else {}
+    return tree
+
+
+def _write(path: Path | None, lines: dict[str, Any], threads: int) -> None:
+    if path:
+        path.write_text(json.dumps({"machine": machine(threads), "lines": lines}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
