@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from orbdens.config import OrbitalConfig
 from orbdens.kernels.wigner import edge_rotations
-from orbdens.model.layers import DegreeNorm, EdgeConvolution, FeedForward, RadialBasis, frame_rows
+from orbdens.model.layers import DegreeNorm, EdgeConvolution, Edges, FeedForward, RadialBasis, frame_rows
+from orbdens.model.tensor_product import TensorProductConvolution
 
 NEIGHBOURS = 3.0
 """Sums over neighbours are divided by this, so that features keep their size in molecules."""
@@ -43,7 +44,12 @@ class Backbone(nn.Module):
         )
         self.seed = nn.Linear(hidden, (l_max + 1) * channels)
         self.norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
-        self.convolutions = nn.ModuleList(EdgeConvolution(l_max, m_max, channels, hidden) for _ in range(config.layers))
+        self.convolutions = nn.ModuleList(
+            TensorProductConvolution(l_max, channels, hidden)
+            if config.convolution == "tensor-product"
+            else EdgeConvolution(l_max, m_max, channels, hidden)
+            for _ in range(config.layers)
+        )
         self.inner_norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
         self.updates = nn.ModuleList(FeedForward(l_max, channels, 2 * channels) for _ in range(config.layers))
         self.last_norm = DegreeNorm(l_max, channels)
@@ -67,21 +73,16 @@ class Backbone(nn.Module):
         back = frames.transpose(1, 2) * (envelope / NEIGHBOURS)[:, None, None]
 
         ends = torch.cat([functions, self.embed_source(site_type[source]), self.embed_target(site_type[target])], dim=1)
-        edge = self.edge(ends)
+        edges = Edges(source, target, frames, back, self.edge(ends))
         scalars = self.embed(site_type) + self.state(state)
-        seed = self.seed(edge).reshape(-1, self.l_max + 1, self.channels)
-        x = torch.zeros(n_sites, (self.l_max + 1) ** 2, self.channels).to(scalars)
-        x = x.index_add(0, target, torch.bmm(back[:, :, : self.l_max + 1], seed).to(x))
-        x = torch.cat([x[:, :1] + scalars[:, None], x[:, 1:]], dim=1)
-        everything = (source, target, frames, back, edge)
-        between_atoms = everything
+        seed = self.seed(edges.scalars).unflatten(1, (self.l_max + 1, self.channels))
+        x = nn.functional.pad(scalars[:, None], (0, 0, 0, (self.l_max + 1) ** 2 - 1))
+        x = x + edges.sum_at_targets(torch.bmm(back[:, :, : self.l_max + 1], seed), x)
+        between_atoms = edges
         if self.virtual.any():
-            chosen = (~self.virtual[site_type[target]]).nonzero()[:, 0]
-            between_atoms = (source[chosen], target[chosen], frames[chosen], back[chosen], edge[chosen])
+            between_atoms = edges.select((~self.virtual[site_type[target]]).nonzero()[:, 0])
         for i, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
-            source, target, frames, back, edge = everything if i == len(self.norms) - 1 else between_atoms
-            message = convolution(norm(x), source, target, frames, edge)
-            x = x.index_add(0, target, torch.bmm(back, message).to(x))
+            x = x + convolution(norm(x), edges if i == len(self.norms) - 1 else between_atoms)
             x = x + self.updates[i](self.inner_norms[i](x))
         result: Tensor = self.last_norm(x)
         return result
@@ -92,4 +93,4 @@ class Backbone(nn.Module):
         dense = torch.zeros(len(edge_vector), size, size).to(edge_vector)
         for l, rotation in enumerate(edge_rotations(edge_vector, self.l_max)):
             dense[:, l * l : (l + 1) ** 2, l * l : (l + 1) ** 2] = rotation
-        return dense[:, self.rows]
+        return dense.index_select(1, self.rows)

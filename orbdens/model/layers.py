@@ -9,6 +9,7 @@ O(3), and mirror images get mirrored densities.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,9 @@ class DegreeLinear(nn.Module):
         self.register_buffer("degree", degrees(l_max), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.bmm(x.transpose(0, 1), self.weight[self.degree]).transpose(0, 1)
-        return torch.cat([y[:, :1] + self.bias, y[:, 1:]], dim=1)
+        bias = nn.functional.pad(self.bias[None, None], (0, 0, 0, 0, 0, x.shape[1] - 1))
+        weight = self.weight.index_select(0, self.degree)
+        return torch.baddbmm(bias, x.transpose(0, 1), weight).transpose(0, 1)
 
 
 class DegreeNorm(nn.Module):
@@ -70,46 +72,72 @@ class FeedForward(nn.Module):
         self.register_buffer("degree", degrees(l_max)[1:] - 1, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.up(x)
-        gates = torch.sigmoid(self.gates(x[:, 0])).reshape(len(x), self.l_max, -1)
-        return self.down(torch.cat([nn.functional.silu(y[:, :1]), y[:, 1:] * gates[:, self.degree]], dim=1))
+        scalars, higher = self.up(x).split([1, x.shape[1] - 1], dim=1)
+        gates = torch.sigmoid(self.gates(x[:, 0])).unflatten(1, (self.l_max, -1)).index_select(1, self.degree)
+        return self.down(torch.cat([nn.functional.silu(scalars), higher * gates], dim=1))
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Directed edges between sites: all that a convolution needs to know of them.
+
+    Attributes:
+        source: the site each edge starts at [n_edges].
+        target: the site it ends at [n_edges].
+        frames: rotations into its frame, rows as in ``frame_rows`` [n_edges, n_rows, (l_max + 1)²].
+        back: the way back, faded towards the cut-off and scaled for the sum [n_edges, (l_max + 1)², n_rows].
+        scalars: what is known of its length and ends [n_edges, n_scalars].
+    """
+
+    source: Tensor
+    target: Tensor
+    frames: Tensor
+    back: Tensor
+    scalars: Tensor
+
+    def select(self, chosen: Tensor) -> Edges:
+        """The edges of these indices [n_chosen]."""
+        return Edges(*(getattr(self, field.name).index_select(0, chosen) for field in fields(self)))
+
+    def sum_at_targets(self, messages: Tensor, x: Tensor) -> Tensor:
+        """Messages [n_edges, ...] to their sums at the sites of x [n_sites, ...], in x's precision."""
+        return x.new_zeros(len(x), *messages.shape[1:]).index_add(0, self.target, messages.to(x))
 
 
 class EdgeConvolution(nn.Module):
     """Messages along edges: turn both ends into the edge's frame, weigh by length and elements, mix l at equal m.
 
-    ``frames`` are rotations restricted to |m| <= m_max, rows ordered m = 0, then +1, -1, +2, -2 ... with l ascending
-    in each: ``frame_rows``.
+    In that frame are rows |m| <= m_max only, ordered m = 0, then +1, -1, +2, -2 ... with l ascending in each.
     """
 
     def __init__(self, l_max: int, m_max: int, channels: int, edge_scalars: int) -> None:
         super().__init__()
-        self.l_max, self.m_max, self.channels = l_max, m_max, channels
+        self.l_max, self.channels = l_max, channels
         self.radial = nn.Linear(edge_scalars, (l_max + 1) * 2 * channels)
         self.mix = nn.ModuleList()
         for m in range(m_max + 1):
             n = l_max + 1 - m
             gates = l_max * channels if m == 0 else 0
             self.mix.append(nn.Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
+        self.rows = [l_max + 1, *(2 * (l_max + 1 - m) for m in range(1, m_max + 1))]
 
-    def forward(self, x: Tensor, source: Tensor, target: Tensor, frames: Tensor, edge_scalars: Tensor) -> Tensor:
-        """x [n_sites, (l_max + 1)², channels], frames [n_edges, n_rows, (l_max + 1)²]; [n_edges, n_rows, channels]."""
-        n_edges, channels = len(source), self.channels
-        weights = self.radial(edge_scalars).reshape(n_edges, self.l_max + 1, 2 * channels)
-        ends = torch.bmm(frames, torch.cat([x[source], x[target]], dim=2))
-        n = self.l_max + 1
-        zero = self.mix[0]((ends[:, :n] * weights).flatten(1))
-        gates = torch.sigmoid(zero[:, n * channels :]).reshape(n_edges, self.l_max, channels)
-        zero = zero[:, : n * channels].reshape(n_edges, n, channels)
-        outputs = [nn.functional.silu(zero[:, :1]), zero[:, 1:] * gates]
-        start = n
-        for m in range(1, self.m_max + 1):
-            n = self.l_max + 1 - m
-            both = ends[:, start : start + 2 * n].reshape(n_edges, 2, n, 2 * channels) * weights[:, None, m:]
-            mixed = self.mix[m](both.flatten(2)).reshape(n_edges, 2, n, channels) * gates[:, None, m - 1 :]
-            outputs.append(mixed.flatten(1, 2))
-            start += 2 * n
-        return torch.cat(outputs, dim=1)
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        """What each site hears, [n_sites, (l_max + 1)², channels] as x."""
+        n_edges, channels, higher = len(edges.source), self.channels, self.l_max * self.channels
+        weights = self.radial(edges.scalars).reshape(n_edges, self.l_max + 1, 2 * channels)
+        sites = x.flatten(1)  # gradients of rows gathered from a matrix are contiguous, and summed several times faster
+        ends = [sites.index_select(0, end).unflatten(1, x.shape[1:]) for end in (edges.source, edges.target)]
+        turned = torch.cat([torch.bmm(edges.frames, end) for end in ends], dim=2)
+        zero, *pairs = turned.split(self.rows, dim=1)
+        scalars, zero, gates = self.mix[0]((zero * weights).flatten(1)).split([channels, higher, higher], dim=1)
+        gates = torch.sigmoid(gates)
+        outputs = [nn.functional.silu(scalars), zero * gates]
+        for m, pair in enumerate(pairs, start=1):
+            both = pair.unflatten(1, (2, -1)) * weights[:, None, m:]
+            mixed = self.mix[m](both.flatten(2)) * gates[:, None, (m - 1) * channels :]
+            outputs.append(mixed.flatten(1))
+        message = torch.cat(outputs, dim=1).unflatten(1, (-1, channels))
+        return edges.sum_at_targets(torch.bmm(edges.back, message), x)
 
 
 def frame_rows(l_max: int, m_max: int) -> Tensor:

@@ -107,6 +107,34 @@ def test_messages_fade_at_the_cut_off(tmp_path: Path) -> None:
     assert abs((values[2] - values[1]) - (values[1] - values[0])) < 1e-4 * abs(values[1])
 
 
+def test_density_is_smooth_while_a_bond_forms(tmp_path: Path) -> None:
+    """The midpoint of O-H fades between 1.16 and 1.36 Å; values and electrons change without a jump or a kink."""
+    bonded = _prepared(tmp_path, Store(GOLDEN), sites="bonds").eval()
+    lengths = np.arange(1.10, 1.42, 0.004)
+    points = np.array([[0.2, 0.1, 0.5], [0.0, 0.3, 1.0], [0.4, 0.0, -0.3]])
+    values = []
+    for length in lengths:
+        structure = Structure(np.array([8, 1]), np.array([[0, 0, 0], [0, 0, length]]), charge=1)
+        (field,) = bonded.predict([structure])
+        assert abs(field.n_electrons - 6) < 1e-5
+        values.append(field.at(points))
+    first = np.diff(values, axis=0)
+    assert np.abs(first).max() < 0.05 * np.abs(values).max()
+    assert np.abs(np.diff(first, axis=0)).max() < 0.01 * np.abs(values).max()
+
+
+def test_the_analytic_objective_leaves_the_orbitals_as_they_are(tmp_path: Path) -> None:
+    """Exponents and scalings enter the electron count; only the points objective may change them for it."""
+    store = Store(GOLDEN)
+    options = {"learn_exponents": True, "scaling_limit": 1.5, "points_stage": 0.5, "points_per_structure": 200}
+    model = _prepared(tmp_path, store, **options)
+    for fraction, learns in ((0.0, False), (0.6, True)):
+        model.zero_grad()
+        key = store.keys()[0]
+        model.loss(model.collate([model.example(key, store[key], np.random.default_rng(0), fraction)])).backward()
+        assert all((parameter.grad is not None) == learns for parameter in model.shapes.parameters())
+
+
 def test_fit_is_the_best_density_of_the_basis(tmp_path: Path) -> None:
     """The loss of the fit itself is zero, and its density is near the label's."""
     store = Store(GOLDEN)

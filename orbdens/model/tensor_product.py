@@ -1,0 +1,60 @@
+"""Messages as tensor products with the harmonics of the edge: what the convolution in its frame is measured against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from orbdens.model.layers import Edges, degrees
+
+
+class TensorProductConvolution(nn.Module):
+    """Messages along edges as in NequIP (Batzner et al., Nat. Commun. 2022): e3nn's tensor product, channel by channel.
+
+    Each path takes l of the source and l' of the edge's harmonics to l'', weighed by length and elements. The paths to
+    l'' are then mixed, after the sum over edges, which is the same and cheaper. The target's features do not enter.
+    Parity is natural, so l + l' + l'' is even.
+    """
+
+    scale: Tensor
+
+    def __init__(self, l_max: int, channels: int, edge_scalars: int) -> None:
+        from e3nn import o3
+
+        super().__init__()
+        self.l_max, self.channels = l_max, channels
+        irreps = [(channels, (l, (-1) ** l)) for l in range(l_max + 1)]
+        paths = [
+            (first, second, third)
+            for third in range(l_max + 1)
+            for first in range(l_max + 1)
+            for second in range(abs(first - third), min(first + third, l_max) + 1, 2)
+        ]
+        self.product = o3.TensorProduct(
+            irreps,
+            [(1, ir) for _, ir in irreps],
+            [irreps[third] for *_, third in paths],
+            [(first, second, i, "uvu", True) for i, (first, second, _) in enumerate(paths)],
+            shared_weights=False,
+        )
+        self.radial = nn.Linear(edge_scalars, self.product.weight_numel)
+        n_paths = [sum(third == l for *_, third in paths) for l in range(l_max + 1)]
+        self.mix = nn.ModuleList(nn.Linear(n * channels, channels, bias=False) for n in n_paths)
+        self.rows = [2 * l + 1 for l in range(l_max + 1)]
+        # e3nn takes harmonics of norm sqrt(2l + 1).
+        self.register_buffer("scale", (2.0 * degrees(l_max) + 1).sqrt(), persistent=False)
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        """What each site hears, [n_sites, (l_max + 1)², channels] as x."""
+        # The harmonics of a direction are what m = 0 along it turns into, here faded and scaled as every message.
+        harmonics = edges.back[:, :, : self.l_max + 1].sum(dim=2) * self.scale
+        # e3nn's axes are (y, z, x), which leaves components in order, but it wants [channels, 2l + 1] of each l.
+        sites = torch.cat([part.transpose(1, 2).flatten(1) for part in x.split(self.rows, dim=1)], dim=1)
+        messages = self.product(sites.index_select(0, edges.source), harmonics, self.radial(edges.scalars))
+        sums = edges.sum_at_targets(messages, x)
+        sizes = [mix.in_features * rows for mix, rows in zip(self.mix, self.rows, strict=True)]
+        parts = [
+            mix(part.unflatten(1, (mix.in_features, rows)).transpose(1, 2))
+            for mix, rows, part in zip(self.mix, self.rows, sums.split(sizes, dim=1), strict=True)
+        ]
+        return torch.cat(parts, dim=1)
