@@ -71,6 +71,10 @@ class OrbitalConfig(_Options):
     layers: int = Field(3, ge=1, description="message-passing layers")
     l_max: int = Field(4, ge=1, le=6, description="highest angular momentum of the features")
     m_max: int = Field(2, ge=0, le=6, description="highest order m mixed in the frame of an edge")
+    convolution: Literal["so2", "tensor-product"] = Field(
+        "so2",
+        description="messages in the frame of each edge (eSCN), or full tensor products with its harmonics (NequIP)",
+    )
     cutoff: float = Field(6.0, gt=0.5, description="Å; sites nearer than this exchange messages")
     radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
     radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")

@@ -40,7 +40,7 @@ def test_parts_add_up_to_the_nmae(floor: Fit) -> None:
 def test_counts_follow_the_formula(floor: Fit) -> None:
     size = {kind: sum((2 * l + 1) * n for l, n in enumerate(ns)) for kind, ns in floor.radial_functions.items()}
     assert set(floor.coefficients) == {6 * size["H"] + 2 * size["C"] + size["O"]}
-    assert max(map(abs, floor.electrons)) < 0.05
+    assert max(map(abs, floor.electrons)) < 0.2
 
 
 def test_larger_bases_are_closer(floor: Fit) -> None:

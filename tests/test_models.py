@@ -34,6 +34,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "scaling_limit": 1.5,
         "displacement_limit": 0.2,
     },
+    "orbital with tensor products": {
+        "kind": "orbital",
+        "convolution": "tensor-product",
+        "channels": 8,
+        "layers": 2,
+        "l_max": 3,
+        "basis": {"beta": 2.5, "l_max": 3},
+    },
     "unet3d": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0},
 }
 

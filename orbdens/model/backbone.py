@@ -65,7 +65,6 @@ class Backbone(nn.Module):
             state: total charge and multiplicity - 1 of each site's structure [n_sites, 2].
         """
         source, target = edge_index
-        n_sites = len(site_type)
         with torch.autocast(edge_vector.device.type, enabled=False):  # rotations stay rotations in mixed precision
             functions, envelope = self.radial(edge_vector.norm(dim=1))
             frames = self._frames(edge_vector)
@@ -75,7 +74,7 @@ class Backbone(nn.Module):
         ends = torch.cat([functions, self.embed_source(site_type[source]), self.embed_target(site_type[target])], dim=1)
         edges = Edges(source, target, frames, back, self.edge(ends))
         scalars = self.embed(site_type) + self.state(state)
-        seed = self.seed(edges.scalars).unflatten(1, (self.l_max + 1, self.channels))
+        seed = self.seed(edges.scalars).reshape(-1, self.l_max + 1, self.channels)
         x = nn.functional.pad(scalars[:, None], (0, 0, 0, (self.l_max + 1) ** 2 - 1))
         x = x + edges.sum_at_targets(torch.bmm(back[:, :, : self.l_max + 1], seed), x)
         between_atoms = edges

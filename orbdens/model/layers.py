@@ -72,8 +72,8 @@ class FeedForward(nn.Module):
         self.register_buffer("degree", degrees(l_max)[1:] - 1, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        scalars, higher = self.up(x).split([1, x.shape[1] - 1], dim=1)
-        gates = torch.sigmoid(self.gates(x[:, 0])).unflatten(1, (self.l_max, -1)).index_select(1, self.degree)
+        scalars, higher = torch.split(self.up(x), [1, x.shape[1] - 1], dim=1)
+        gates = torch.sigmoid(self.gates(x[:, 0])).reshape(len(x), self.l_max, -1).index_select(1, self.degree)
         return self.down(torch.cat([nn.functional.silu(scalars), higher * gates], dim=1))
 
 
@@ -123,20 +123,21 @@ class EdgeConvolution(nn.Module):
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """What each site hears, [n_sites, (l_max + 1)², channels] as x."""
-        n_edges, channels, higher = len(edges.source), self.channels, self.l_max * self.channels
-        weights = self.radial(edges.scalars).reshape(n_edges, self.l_max + 1, 2 * channels)
+        n_edges, n, channels = len(edges.source), self.l_max + 1, self.channels
+        weights = self.radial(edges.scalars).reshape(n_edges, n, 2 * channels)
         sites = x.flatten(1)  # gradients of rows gathered from a matrix are contiguous, and summed several times faster
-        ends = [sites.index_select(0, end).unflatten(1, x.shape[1:]) for end in (edges.source, edges.target)]
+        ends = [sites.index_select(0, end).reshape(n_edges, *x.shape[1:]) for end in (edges.source, edges.target)]
         turned = torch.cat([torch.bmm(edges.frames, end) for end in ends], dim=2)
-        zero, *pairs = turned.split(self.rows, dim=1)
-        scalars, zero, gates = self.mix[0]((zero * weights).flatten(1)).split([channels, higher, higher], dim=1)
+        zero, *pairs = torch.split(turned, self.rows, dim=1)
+        sizes = [channels, self.l_max * channels, self.l_max * channels]
+        scalars, zero, gates = torch.split(self.mix[0]((zero * weights).flatten(1)), sizes, dim=1)
         gates = torch.sigmoid(gates)
         outputs = [nn.functional.silu(scalars), zero * gates]
         for m, pair in enumerate(pairs, start=1):
-            both = pair.unflatten(1, (2, -1)) * weights[:, None, m:]
+            both = pair.reshape(n_edges, 2, n - m, 2 * channels) * weights[:, None, m:]
             mixed = self.mix[m](both.flatten(2)) * gates[:, None, (m - 1) * channels :]
             outputs.append(mixed.flatten(1))
-        message = torch.cat(outputs, dim=1).unflatten(1, (-1, channels))
+        message = torch.cat(outputs, dim=1).reshape(n_edges, sum(self.rows), channels)
         return edges.sum_at_targets(torch.bmm(edges.back, message), x)
 
 

@@ -60,10 +60,26 @@ class OverlapObjective(Objective):
 
     def __init__(self, basis: Basis, fits: TensorCache) -> None:
         self.basis, self.fits = basis, fits
+        # Types with the same orbitals (bond midpoints) share tables, which grow with the square of their number.
+        names = list(map(str, basis.to_json().values()))
+        self._distinct = [names.index(name) for name in dict.fromkeys(names)]
+        self._group_of_type = torch.tensor([list(dict.fromkeys(names)).index(name) for name in names])
 
     @cached_property
     def _metric(self) -> TabulatedMetric:
-        return TabulatedMetric(self.basis.radial_functions, OVERLAP_REACH)
+        return TabulatedMetric([self.basis.radial_functions[kind] for kind in self._distinct], OVERLAP_REACH)
+
+    def _grouped(self, per_type: list[Tensor], site_type: Tensor, group: Tensor) -> list[Tensor]:
+        """Coefficients of each type [n_sites_of_type, n] as those of each group of types, sites in order."""
+        row_in_group = torch.empty_like(site_type)
+        for g in range(len(self._distinct)):
+            row_in_group[group == g] = torch.arange(int((group == g).sum()), device=site_type.device)
+        grouped = []
+        for g in range(len(self._distinct)):
+            kinds = [kind for kind, own in enumerate(self._group_of_type.tolist()) if own == g]
+            rows = torch.cat([row_in_group[site_type == kind] for kind in kinds])
+            grouped.append(torch.cat([per_type[kind] for kind in kinds])[rows.argsort()])
+        return grouped
 
     def add_targets(self, graph: Graph, key: str, record: Record, rng: np.random.Generator) -> Graph:
         graph = copy(graph)
@@ -77,8 +93,14 @@ class OverlapObjective(Objective):
     def loss(self, orbitals: Orbitals, batch: Graph) -> Tensor:
         fits = self.basis.per_type(batch.fit, batch.site_type)
         errors = [predicted - fit for predicted, fit in zip(orbitals.coefficients, fits, strict=True)]
+        group = self._group_of_type.to(batch.site_type.device)[batch.site_type]
         squares = self._metric.to(batch.fit.device).square(
-            errors, batch.site_type, batch.pair_index, batch.pair_vector, batch.batch, batch.num_graphs
+            self._grouped(errors, batch.site_type, group),
+            group,
+            batch.pair_index,
+            batch.pair_vector,
+            batch.batch,
+            batch.num_graphs,
         )
         # A squared norm can round below zero; its root has no slope at zero.
         return ((squares.clamp(min=0) + 1e-12).sqrt() / batch.norm).mean()

@@ -22,7 +22,7 @@ class TensorProductConvolution(nn.Module):
         from e3nn import o3
 
         super().__init__()
-        self.l_max, self.channels = l_max, channels
+        self.l_max = l_max
         irreps = [(channels, (l, (-1) ** l)) for l in range(l_max + 1)]
         paths = [
             (first, second, third)
@@ -38,8 +38,8 @@ class TensorProductConvolution(nn.Module):
             shared_weights=False,
         )
         self.radial = nn.Linear(edge_scalars, self.product.weight_numel)
-        n_paths = [sum(third == l for *_, third in paths) for l in range(l_max + 1)]
-        self.mix = nn.ModuleList(nn.Linear(n * channels, channels, bias=False) for n in n_paths)
+        self.widths = [sum(third == l for *_, third in paths) * channels for l in range(l_max + 1)]
+        self.mix = nn.ModuleList(nn.Linear(width, channels, bias=False) for width in self.widths)
         self.rows = [2 * l + 1 for l in range(l_max + 1)]
         # e3nn takes harmonics of norm sqrt(2l + 1).
         self.register_buffer("scale", (2.0 * degrees(l_max) + 1).sqrt(), persistent=False)
@@ -49,12 +49,9 @@ class TensorProductConvolution(nn.Module):
         # The harmonics of a direction are what m = 0 along it turns into, here faded and scaled as every message.
         harmonics = edges.back[:, :, : self.l_max + 1].sum(dim=2) * self.scale
         # e3nn's axes are (y, z, x), which leaves components in order, but it wants [channels, 2l + 1] of each l.
-        sites = torch.cat([part.transpose(1, 2).flatten(1) for part in x.split(self.rows, dim=1)], dim=1)
+        sites = torch.cat([part.transpose(1, 2).flatten(1) for part in torch.split(x, self.rows, dim=1)], dim=1)
         messages = self.product(sites.index_select(0, edges.source), harmonics, self.radial(edges.scalars))
-        sums = edges.sum_at_targets(messages, x)
-        sizes = [mix.in_features * rows for mix, rows in zip(self.mix, self.rows, strict=True)]
-        parts = [
-            mix(part.unflatten(1, (mix.in_features, rows)).transpose(1, 2))
-            for mix, rows, part in zip(self.mix, self.rows, sums.split(sizes, dim=1), strict=True)
-        ]
-        return torch.cat(parts, dim=1)
+        sizes = [width * rows for width, rows in zip(self.widths, self.rows, strict=True)]
+        sums = torch.split(edges.sum_at_targets(messages, x), sizes, dim=1)
+        shaped = [part.reshape(len(x), -1, rows) for rows, part in zip(self.rows, sums, strict=True)]
+        return torch.cat([mix(part.transpose(1, 2)) for mix, part in zip(self.mix, shaped, strict=True)], dim=1)
