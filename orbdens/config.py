@@ -35,9 +35,9 @@ class VirtualBasisConfig(_Options):
 
     like: str = Field("O", description="element whose functions in the source basis set the range of exponents")
     beta: float = Field(2.0, gt=1.05, le=4.0, description="ratio of neighbouring exponents")
-    l_max: int = Field(3, ge=0, le=6, description="highest angular momentum")
-    min_exponent: float = Field(0.0, ge=0, description="Å⁻²; more diffuse functions are left out")
-    max_exponent: float = Field(15.0, gt=0, description="Å⁻²; sharper functions are left out")
+    l_max: int = Field(2, ge=0, le=6, description="highest angular momentum")
+    min_exponent: float = Field(1.0, ge=0, description="Å⁻²; more diffuse functions are left out")
+    max_exponent: float = Field(10.0, gt=0, description="Å⁻²; sharper functions are left out")
 
 
 class BasisConfig(_Options):

@@ -23,8 +23,9 @@ from orbdens.model.basis import Basis, make_basis
 from orbdens.model.familiarity import Familiarity
 from orbdens.model.head import Head
 from orbdens.model.objective import Objective, Orbitals, OverlapObjective, PointsObjective
-from orbdens.model.projection import fit_records, representative
+from orbdens.model.projection import fit_records
 from orbdens.model.shapes import OrbitalShapes
+from orbdens.model.statistics import representative, settled
 from orbdens.sites import BOND, Sites, place_sites, type_name
 from orbdens.structure import Structure
 
@@ -84,9 +85,9 @@ class OrbitalModel(DensityModel):
         wanted = keys if needs_fits else sample
         fits = fit_records(store, wanted, self.basis, self.config.sites, cache, progress)
         if fresh:
+            alike = settled(store, fits, sample, self.basis, self.config.sites, cache, progress)
             self.head.fit_statistics(
-                (self.basis.index(self._sites(store[key].structure).types), fits.get(key)["coefficients"])
-                for key in sample
+                (self.basis.index(self._sites(store[key].structure).types), flat) for key, flat in alike.items()
             )
         self._fits = {key: fits.get(key)["coefficients"] for key in sample}
         self._objectives = {

@@ -25,23 +25,17 @@ from numpy.typing import NDArray
 
 from orbdens.data.cache import TensorCache
 from orbdens.data.sampling import draw_voxels
-from orbdens.data.store import GridRecord, LabelBasis, OrbitalRecord, Store, evenly_spaced
+from orbdens.data.store import GridRecord, LabelBasis, OrbitalRecord, Store
 from orbdens.density_model import Progress
 from orbdens.kernels import normalisation, orbital_fields
 from orbdens.model.basis import DROP, Basis
-from orbdens.sites import place_sites
+from orbdens.sites import Sites, place_sites
 from orbdens.units import BOHR
 
 CHUNK = 16
 """Fits written to the cache at once."""
 
 POINTS_PER_COEFFICIENT = 8
-
-STATISTICS = 200
-"""Training records whose fits set the scales of the head."""
-
-RARE = 20
-"""Records of each site type among them, if there are as many."""
 
 GRID_RIDGE = 1e-5
 """Ridge of fits on sampled points, whose noise must not be fitted."""
@@ -62,19 +56,25 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
     structure = record.structure
     placed = place_sites(structure, sites)
     labels, scale = _label_molecule(structure.numbers, structure.positions, label_basis)
-    fitting = _molecule(
-        placed.positions,
-        [[(r.l, [(e, 1.0)]) for r in basis.radials[kind] for e in r.exponents] for kind in basis.index(placed.types)],
-    )
+    fitting = _fitting_molecule(placed, basis)
     orbitals = (record.orbitals.astype(np.float64) * scale[:, None])[_our_row(labels)]
     density_matrix = (orbitals * record.occupations) @ orbitals.T
     lower = np.tril_indices(len(orbitals))
     weights = np.where(lower[0] == lower[1], 1.0, 2.0) * density_matrix[lower]
     theirs = _our_row(fitting).argsort()
     b = (weights @ df.incore.aux_e2(labels, fitting, "int3c1e_sph", aosym="s2ij"))[theirs] * BOHR**-1.5
-    overlap = fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)]
     transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
-    return _solve(transform.T @ overlap @ transform, transform.T @ b, weights, RIDGE)
+    return _solve(overlap_matrix(placed, basis), transform.T @ b, weights, RIDGE)
+
+
+def overlap_matrix(placed: Sites, basis: Basis) -> NDArray[np.float64]:
+    """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites [n, n]."""
+    fitting = _fitting_molecule(placed, basis)
+    theirs = _our_row(fitting).argsort()
+    overlap = fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)]
+    transform, _ = _transform(basis, basis.index(placed.types), placed.weights)
+    result: NDArray[np.float64] = transform.T @ overlap @ transform
+    return result
 
 
 def _solve(
@@ -127,6 +127,13 @@ def _transform(
         for r in basis.radials[kind]
     ]
     return sparse.block_diag(blocks, format="csr"), np.repeat(site_weights, np.array(basis.sizes)[site_type])
+
+
+def _fitting_molecule(placed: Sites, basis: Basis) -> Any:
+    kinds = basis.index(placed.types)
+    return _molecule(
+        placed.positions, [[(r.l, [(e, 1.0)]) for r in basis.radials[kind] for e in r.exponents] for kind in kinds]
+    )
 
 
 def _molecule(positions: NDArray[np.float64], shells: list[list[tuple[int, list[tuple[float, float]]]]]) -> Any:
@@ -195,7 +202,7 @@ def fit_records(
     fits = TensorCache(cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = [key for key in keys if key not in fits]
     fit = partial(_fit_key, store, basis, sites)
-    with _processes(len(missing)) as run:
+    with processes(len(missing)) as run:
         results = run(fit, missing)
         for start in range(0, len(missing), CHUNK):
             fits.put_many({key: next(results) for key in missing[start : start + CHUNK]})
@@ -204,24 +211,8 @@ def fit_records(
     return fits
 
 
-def representative(store: Store, keys: Sequence[str], basis: Basis, sites: str) -> list[str]:
-    """Keys whose fits tell the scales of coefficients: evenly spaced, and more with site types rare among those."""
-    spaced = evenly_spaced(keys, STATISTICS)
-    taken = set(spaced)
-    order = spaced + [key for key in keys if key not in taken]
-    chosen, seen = [], np.zeros(len(basis.types), dtype=int)
-    for place, key in enumerate(order):
-        kinds = np.unique(basis.index(place_sites(store[key].structure, sites).types))
-        if place < len(spaced) or (seen[kinds] < RARE).any():
-            chosen.append(key)
-            seen[kinds] += 1
-        elif (seen >= RARE).all():
-            break
-    return chosen
-
-
 @contextmanager
-def _processes(n_tasks: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def processes(n_tasks: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """A ``map`` over one single-threaded process per core, or the plain one where starting them would take longer."""
     if n_tasks < 4 * CHUNK:
         yield map

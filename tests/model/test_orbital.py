@@ -18,7 +18,7 @@ from orbdens.metrics import nmae
 from orbdens.model.basis import Basis
 from orbdens.model.objective import OverlapObjective
 from orbdens.model.orbital import OrbitalModel
-from orbdens.model.projection import RARE, STATISTICS, representative
+from orbdens.model.statistics import RARE, SAMPLE, representative
 from orbdens.structure import Structure
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ethanol"
@@ -225,7 +225,7 @@ def test_a_rare_element_has_statistics_too(tmp_path: Path) -> None:
     basis = Basis.from_json({"H": [[1.0]], "O": [[1.0]]})
     chosen = representative(Records(), keys, basis, "atoms")  # type: ignore[arg-type]
     assert "3" in chosen
-    assert STATISTICS <= len(chosen) <= STATISTICS + RARE
+    assert SAMPLE <= len(chosen) <= SAMPLE + RARE
 
 
 def _as_grids(store: Store, path: Path) -> Store:
