@@ -116,7 +116,7 @@ def _means(
     sites: str,
     otherwise: list[NDArray[np.float64]] | None = None,
 ) -> list[NDArray[np.float64]]:
-    """Mean coefficients of each type: only l = 0 has one, as a molecule may be turned. ``otherwise`` if it is absent."""
+    """Mean coefficients of each type, only of l = 0, as a molecule may be turned; ``otherwise`` for absent types."""
     per_type: list[list[Tensor]] = [[] for _ in basis.types]
     for key, flat in fits.items():
         kinds = torch.as_tensor(basis.index(place_sites(store[key].structure, sites).types))
