@@ -35,10 +35,11 @@ from orbdens.units import BOHR
 CHUNK = 16
 """Fits written to the cache at once."""
 
-POINTS_PER_COEFFICIENT = 8
+DRAWS, POINTS_PER_COEFFICIENT = 4, 8
+"""Grid points are drawn so often, so many each time; with a quarter of them fits had more than twice the error."""
 
-GRID_RIDGE = 1e-5
-"""Ridge of fits on sampled points, whose noise must not be fitted."""
+GRID_RIDGE = 1e-7
+"""Ridge of fits on sampled points."""
 
 RIDGE = 1e-8
 """Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
@@ -90,28 +91,32 @@ def _solve(
 
 
 def fit_grid_record(record: GridRecord, basis: Basis, sites: str, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """As ``fit_record``, from a weighted least-squares fit on ``POINTS_PER_COEFFICIENT`` times as many grid points."""
+    """As ``fit_record``, from a weighted least-squares fit on a sample of the grid's points."""
     structure = record.structure
     placed = place_sites(structure, sites)
     kinds = basis.index(placed.types)
     sparse_transform, site_weights = _transform(basis, kinds, placed.weights)
     transform = sparse_transform.toarray()
     n = transform.shape[1]
-    points, weights, labels = draw_voxels(record, POINTS_PER_COEFFICIENT * n, rng)
     cell = None if structure.cell is None else torch.as_tensor(structure.cell)[None]
-    orbitals = orbital_fields(
-        torch.as_tensor(points),
-        torch.tensor([0, len(points)]),
-        torch.as_tensor(placed.positions),
-        torch.as_tensor(kinds),
-        torch.tensor([0, len(kinds)]),
-        basis.shells,
-        torch.as_tensor(transform),
-        cells=cell,
-        pbc=None if cell is None else torch.tensor([structure.pbc]),
-    ).numpy()
-    weighted = orbitals * weights[:, None]
-    return _solve(weighted.T @ orbitals, weighted.T @ labels, site_weights, GRID_RIDGE)
+    metric, b = np.zeros((n, n)), np.zeros(n)
+    for _ in range(DRAWS):
+        points, weights, labels = draw_voxels(record, POINTS_PER_COEFFICIENT * n, rng)
+        orbitals = orbital_fields(
+            torch.as_tensor(points),
+            torch.tensor([0, len(points)]),
+            torch.as_tensor(placed.positions),
+            torch.as_tensor(kinds),
+            torch.tensor([0, len(kinds)]),
+            basis.shells,
+            torch.as_tensor(transform),
+            cells=cell,
+            pbc=None if cell is None else torch.tensor([structure.pbc]),
+        ).numpy()
+        weighted = orbitals * (weights[:, None] / DRAWS)
+        metric += weighted.T @ orbitals
+        b += weighted.T @ labels
+    return _solve(metric, b, site_weights, GRID_RIDGE)
 
 
 def _transform(
