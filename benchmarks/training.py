@@ -76,12 +76,13 @@ class Line:
 TABLES: dict[str, dict[str, Line]] = {
     "ablations": {
         "as in the config": Line(),
+        "another seed": Line(("training.seed=1",)),
         "without conditioned head": Line(change=_unconditioned),
         "without free-atom start": Line(change=_without_mean),
         "points objective only": Line(("model.points_stage=1",)),
         "overlap objective only": Line(("model.points_stage=0",)),
         "without bond sites": Line(("model.sites=atoms",)),
-        "bond sites with a type for each pair": Line(("model.sites=bond-pairs",)),
+        "bond sites all of one type": Line(("model.sites=bonds",)),
         "fixed exponents": Line(("model.learn_exponents=false",)),
         "scaled and displaced orbitals": Line(("model.scaling_limit=1.5", "model.displacement_limit=0.3")),
     },

@@ -19,8 +19,8 @@ NEIGHBOURS = 3.0
 class Backbone(nn.Module):
     """Features [n_sites, (l_max + 1)², channels] from site types, edges, charge and multiplicity.
 
-    Messages start at atoms. Virtual sites hear in the last layer only, when atoms know their surroundings: what they
-    would hear before costs as much as all else and was measured to bring nothing.
+    Messages start at atoms. Virtual sites hear in the last layer only, when atoms know their surroundings:
+    in every layer they would double the number of edges.
 
     Args:
         virtual: which site types are virtual sites.
