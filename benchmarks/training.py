@@ -111,7 +111,7 @@ def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[st
     ]
     with nullcontext() if line.change is None else _after_statistics(line.change):
         train(load_config(arguments.config, overrides), folder, force=True)
-    evaluation = evaluate(folder, str(arguments.store), "test")
+    evaluation = evaluate(folder, str(arguments.store), "test", n=arguments.n_test)
     summary = evaluation.summary()
     _, _, notes = read_header(folder / MODEL_FILE)
     return {
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="an orbital store with the splits train and test")
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--minutes", type=float, default=10.0, help="training time of a line")
+    parser.add_argument("--n-test", type=int, default=100, help="test structures, evenly spaced")
     parser.add_argument("--only", nargs="+", help="lines to run, by name")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)

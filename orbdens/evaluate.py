@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import orbdens
 from orbdens.checkpoint import find_model, load_model, read_header
 from orbdens.data.dataset import label_at, label_on_grid, native_grid, open_store
-from orbdens.data.store import GridRecord, OrbitalRecord, Store
+from orbdens.data.store import GridRecord, OrbitalRecord, Store, evenly_spaced
 from orbdens.density import DensityField, GridDensity
 from orbdens.errors import UserError
 from orbdens.evaluation import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
@@ -48,6 +48,7 @@ def evaluate(
     spacing: float = 0.2,
     margin: float = 4.0,
     name: str | None = None,
+    n: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Compare a model with every structure of a split.
@@ -59,6 +60,7 @@ def evaluate(
         spacing: Å; uniform grid on which orbital records are compared (grid records: on their own grids).
         margin: Å; of that grid around the atoms.
         name: what tables call the model; None takes the name of its folder.
+        n: at most so many structures, evenly spaced over the split; None takes all.
         on_progress: called with the number of structures done and their total.
 
     Raises:
@@ -71,6 +73,8 @@ def evaluate(
     keys = records.keys(split)
     if not keys:
         raise UserError(f"split '{split}' of {store} is empty")
+    if n is not None:
+        keys = evenly_spaced(keys, n)
     errors = Errors(keys=keys, nmae=[], electrons=[], dipole=[], regions={r: [] for r in REGIONS}, negative=[])
     expected: list[float] = []
     fingerprint = hashlib.sha256()

@@ -197,6 +197,9 @@ def evaluate(
     spacing: Annotated[float, typer.Option(min=0.02, max=2.0, help="Å; spacing of the grid of comparison.")] = 0.2,
     margin: Annotated[float, typer.Option(min=0.0, max=20.0, help="Å; from the outermost atoms to its edge.")] = 4.0,
     name: Annotated[str | None, typer.Option(help="What tables call the model. Default: its folder's name.")] = None,
+    n: Annotated[
+        int | None, typer.Option(min=1, help="Only so many structures, evenly spaced over the split. Default: all.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
@@ -217,7 +220,7 @@ def evaluate(
 
     with Display() as display:
         evaluation = run(
-            model, store, split, spacing, margin, name, lambda done, total: display.count("evaluating", done, total)
+            model, store, split, spacing, margin, name, n, lambda done, total: display.count("evaluating", done, total)
         )
     show(evaluation_table(evaluation))
     if json is not None:
