@@ -86,6 +86,12 @@ class OrbitalConfig(_Options):
         "before it, the analytic L2 error of orbital records",
     )
     points_per_structure: int = Field(4000, ge=16, description="points a step of that stage draws per structure")
+    dipole_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight in the loss of the dipole's error in e·Å beside the relative error of the density (records "
+        "with a dipole)",
+    )
     learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
     scaling_limit: float = Field(
         1.0, ge=1, le=3, description="the network may scale a site's exponents by up to this factor; 1 turns it off"

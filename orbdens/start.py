@@ -16,7 +16,7 @@ from orbdens.errors import UserError
 START_FILE = "start.safetensors"
 """The model a run started from, kept in its folder: a resumed run must not depend on the original."""
 
-FREE = ("points_stage", "points_per_structure", "dropout")
+FREE = ("points_stage", "points_per_structure", "dipole_weight", "dropout")
 """Options under ``model`` that neither weights nor basis depend on; a new run may choose them anew."""
 
 

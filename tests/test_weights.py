@@ -58,7 +58,7 @@ def test_it_warns_of_strange_surroundings_and_refuses_strange_elements(orbdens: 
     crushed.write(tmp_path / "crushed.xyz")
     done = orbdens("predict", "crushed.xyz", cwd=tmp_path)
     assert done.returncode == 0
-    assert "never saw surroundings like those of C1" in done.stderr
+    assert "never saw surroundings like those of" in done.stderr and "H4" in done.stderr
     build("SiH4").write(tmp_path / "silane.xyz")
     done = orbdens("predict", "silane.xyz", cwd=tmp_path)
     assert done.returncode == 2

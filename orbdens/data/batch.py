@@ -37,6 +37,7 @@ class Graph(Data):  # type: ignore[misc]
         points: [n_points, 3], Å, the same number for each structure.
         labels: density at the points [n_points], e/Å³.
         weights: volume each point stands for [n_points], Å³.
+        dipole: reference −∫ρ r dr [n_structures, 3], e·Å.
         cell: lattice vectors, zero for molecules [n_structures, 3, 3], Å.
         pbc: [n_structures, 3].
     """

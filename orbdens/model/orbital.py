@@ -18,6 +18,7 @@ from orbdens.data.store import GridRecord, Store, evenly_spaced
 from orbdens.density import Density, DensityField
 from orbdens.density_model import BATCH_SIZE, DensityModel, Progress, Record
 from orbdens.errors import UserError
+from orbdens.metrics import nuclear_charges
 from orbdens.model.backbone import Backbone
 from orbdens.model.basis import Basis, make_basis
 from orbdens.model.familiarity import Familiarity
@@ -110,7 +111,11 @@ class OrbitalModel(DensityModel):
         if key not in self._graphs:
             self._graphs[key] = self._graph(record.structure)
         objective = "overlap" if fraction < 1 - self.config.points_stage else "points"
-        return self._objectives[objective].add_targets(self._graphs[key], key, record, rng)
+        graph = self._objectives[objective].add_targets(self._graphs[key], key, record, rng)
+        if self.config.dipole_weight > 0 and record.dipole is not None and not record.structure.periodic:
+            charges = nuclear_charges(record.structure, self.facts["valence_electrons"])
+            graph.dipole = torch.as_tensor(record.dipole - charges @ record.structure.positions)[None]
+        return graph
 
     def collate(self, examples: list[Graph]) -> Graph:
         batch: Graph = Batch.from_data_list(examples)
@@ -145,7 +150,36 @@ class OrbitalModel(DensityModel):
     def loss(self, batch: Graph) -> Tensor:
         orbitals = self(batch)
         with torch.autocast(batch.positions.device.type, enabled=False):
-            return self._objectives["points" if "points" in batch else "overlap"].loss(orbitals, batch)
+            loss = self._objectives["points" if "points" in batch else "overlap"].loss(orbitals, batch)
+            if "dipole" in batch:
+                error = (self._dipoles(orbitals, batch) - batch.dipole).norm(dim=1).mean()
+                loss = loss + self.config.dipole_weight * error.to(loss.dtype)
+            return loss
+
+    def _dipoles(self, orbitals: Orbitals, batch: Graph) -> Tensor:
+        """−∫ρ̂ r dr of each structure, e·Å [n_structures, 3], float64."""
+        device, site_type = batch.positions.device, batch.site_type
+        learning = torch.is_grad_enabled() and "fit" not in batch
+        with torch.set_grad_enabled(learning):
+            charges, moments = self.shapes.charges(device), self.shapes.moments(device)
+        positions = batch.positions.double()
+        if orbitals.displacements is not None:
+            positions = positions + orbitals.displacements.double()
+        result = torch.zeros(batch.num_graphs, 3, dtype=torch.float64, device=device)
+        for kind, coefficients in enumerate(orbitals.coefficients):
+            sites = (site_type == kind).nonzero()[:, 0]
+            scale = torch.ones_like(sites, dtype=torch.float64)
+            if orbitals.scalings is not None:
+                scale = orbitals.scalings[sites].double()
+            blocks = self.basis.blocks(kind, coefficients.double())
+            charge = (blocks[0][:, :, 0] @ charges[kind]) * scale**-0.75
+            moment = charge[:, None] * positions[sites]
+            if len(blocks) > 1:
+                # m = -1, 0, 1 are y, z, x; N(α) / α^{5/2} goes as α^{-5/4}.
+                inner = torch.einsum("nrm,r->nm", blocks[1], moments[kind])[:, [2, 0, 1]]
+                moment = moment + inner * scale[:, None] ** -1.25
+            result = result.index_add(0, batch.batch[sites], -moment)
+        return result
 
     @torch.no_grad()
     def finish(self, store: Store, keys: Sequence[str], validation: Sequence[tuple[Structure, float]]) -> None:

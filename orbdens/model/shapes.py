@@ -6,6 +6,7 @@ All of it starts at the given basis, where the conditioning of the head and the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +50,25 @@ class OrbitalShapes(nn.Module):
 
         A normalised primitive holds √(4π) from the harmonic times N √π / (4 α^{3/2}) from r² e^{-αr²}.
         """
+        return self._integrals(device, 0, lambda alpha: math.pi / (2 * alpha**1.5))
+
+    def moments(self, device: torch.device) -> list[Tensor]:
+        """For each type ∫ χ_m r_m of its l = 1 functions [n_radial], float64; r_m is y, z, x for m = -1, 0, 1.
+
+        Of a normalised primitive it is √(4π/3) from the harmonic times 3 N √π / (8 α^{5/2}) from r⁴ e^{-αr²}.
+        """
+        return self._integrals(device, 1, lambda alpha: math.sqrt(3) * math.pi / (4 * alpha**2.5))
+
+    def _integrals(self, device: torch.device, l: int, of_primitive: Callable[[Tensor], Tensor]) -> list[Tensor]:
         shells = self.shells(device, torch.float64)
         result = []
         for kind, functions in enumerate(self.basis.radial_functions):
-            start = int(shells.shell_ptr[kind])
-            alpha, weight = (x[start : start + len(functions[0][0])] for x in (shells.exponents, shells.weights))
-            result.append((weight * math.pi / (2 * alpha**1.5)) @ functions[0][1].to(device))
+            if l >= len(functions):
+                result.append(torch.zeros(0, dtype=torch.float64, device=device))
+                continue
+            start = int(shells.shell_ptr[kind]) + sum(len(exponents) for exponents, _ in functions[:l])
+            alpha, weight = (x[start : start + len(functions[l][0])] for x in (shells.exponents, shells.weights))
+            result.append((weight * of_primitive(alpha)) @ functions[l][1].to(device))
         return result
 
     def scalings(self, features: Tensor, site_type: Tensor) -> Tensor | None:

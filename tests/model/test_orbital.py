@@ -248,3 +248,25 @@ def _as_grids(store: Store, path: Path) -> Store:
             writer.put(key, GridRecord(record.structure, grid.origin, grid.steps, values))
         writer.finish({"train": store.keys()[:2]})
     return Store(path)
+
+
+def test_the_loss_knows_dipoles(tmp_path: Path) -> None:
+    """The dipole in the loss is that of the predicted density, with every option on, and its error enters."""
+    store = Store(GOLDEN)
+    options = {"sites": "bonds", "learn_exponents": True, "scaling_limit": 1.5, "displacement_limit": 0.3}
+    model = _prepared(tmp_path, store, **options, points_stage=0.5, points_per_structure=200, dipole_weight=2.0)
+    with torch.no_grad():
+        for parameter in model.shapes.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    keys = store.keys()[:2]
+    records = [store[key] for key in keys]
+    batch = model.collate(
+        [model.example(k, r, np.random.default_rng(0), 1.0) for k, r in zip(keys, records, strict=True)]
+    )
+    dipoles = model._dipoles(model(batch), batch).detach().numpy()
+    fields = model.predict([record.structure for record in records])
+    np.testing.assert_allclose(dipoles, [field.dipole for field in fields], atol=2e-5)
+    whole = float(model.loss(batch).detach())
+    error = float(np.linalg.norm(dipoles - batch.dipole.numpy(), axis=1).mean())
+    del batch["dipole"]
+    assert whole - float(model.loss(batch).detach()) == pytest.approx(2 * error, rel=1e-3)
