@@ -6,7 +6,8 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from data_tools.importing import Item, Source, import_source
 from data_tools.pyscf_bridge import ao_order, electron_count, named_basis, shell_l
-from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, StoreWriter, evenly_spaced
+from data_tools.reading import Reading
+from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, evenly_spaced
 from orbdens.errors import UserError
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
@@ -41,19 +44,17 @@ CHECKED = 20
 """Electron counts are checked for this many records, spread over the file."""
 
 
-def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Make a store of a file; its records are named ``<file>-00000`` and so on, in the file's order.
-
-    Args:
-        source: the ``.npz`` file.
-        target: folder of the store; nothing is written there if the file is broken.
-        resume: go on with an unfinished store of the same file.
-        overwrite: replace the store at ``target``.
+def open_source(paths: Sequence[Path], reading: Reading) -> Source:
+    """The records of a file, checked; named ``<file>-00000`` and so on, in the file's order.
 
     Raises:
-        UserError: the file is missing, broken or of another layout, PySCF lacks its basis, or a density does not
-            integrate to the number of electrons.
+        UserError: it is missing, broken or of another layout, PySCF lacks its basis, or a density does not integrate to
+            the number of electrons; or the user states what the file itself tells.
     """
+    if len(paths) > 1:
+        raise UserError(f"expected one .npz file, but got {len(paths)}")
+    source = paths[0]
+    reading.only_splits(source)
     arrays = read_npz(source)
     level = _level(source, arrays)
     symbols = {chemical_symbols[z] for z in np.unique(arrays["numbers"])}
@@ -66,20 +67,36 @@ def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool
     }
     manifest = Manifest(level, level["density"], valence, basis, provenance)
     n = len(arrays["split"])
-    keys = [f"{source.stem}-{i:05d}" for i in range(n)]
     records = [_record(source, arrays, i, basis) for i in range(n)]
     for i in evenly_spaced(range(n), CHECKED):
         count, expected = electron_count(records[i], basis), manifest.n_electrons(records[i].structure)
         if abs(count - expected) > 1e-3:
             raise UserError(f"structure {i} of {source} integrates to {count:.4f} electrons, expected {expected}")
-    with StoreWriter(target, manifest, resume=resume, overwrite=overwrite) as writer:
-        if writer.manifest.provenance.get("sha256") != provenance["sha256"]:
-            raise UserError(f"{target} cannot be resumed: it was made from another file than {source}")
-        for key, record in zip(keys, records, strict=True):
-            if key not in writer:
-                writer.put(key, record)
-        named = {name: [keys[i] for i in np.flatnonzero(arrays["split"] == k)] for k, name in enumerate(SPLITS)}
-        writer.finish({name: members for name, members in named.items() if members})
+    items = [
+        Item(f"{source.stem}-{i:05d}", f"structure {i} of {source}", partial(_same, record), SPLITS[arrays["split"][i]])
+        for i, record in enumerate(records)
+    ]
+    splits = reading.named_splits()
+    return Source(str(source), manifest, items, count=n, splits=splits, identity=("sha256",))
+
+
+def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Make a store of a file.
+
+    Args:
+        source: the ``.npz`` file.
+        target: folder of the store; nothing is written there if the file is broken.
+        resume: go on with an unfinished store of the same file.
+        overwrite: replace the store at ``target``.
+
+    Raises:
+        UserError: as ``open_source`` and ``import_source`` do.
+    """
+    import_source(open_source([source], Reading()), target, resume=resume, overwrite=overwrite)
+
+
+def _same(record: OrbitalRecord) -> OrbitalRecord:
+    return record
 
 
 def read_npz(source: Path) -> dict[str, NDArray[Any]]:

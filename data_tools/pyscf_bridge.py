@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,25 +98,68 @@ def orbital_record(mf: Any, structure: Structure) -> OrbitalRecord:
         mf: the calculation.
         structure: what it was made of, stored as it is: PySCF's coordinates went through Bohr and back.
     """
-    coefficients, occupations = np.asarray(mf.mo_coeff), np.asarray(mf.mo_occ)
-    if coefficients.ndim == 3:
-        coefficients, occupations = np.concatenate(list(coefficients), axis=1), np.concatenate(list(occupations))
-    occupied = coefficients[ao_order(shell_l(label_basis(mf.mol), structure.numbers))][:, occupations > 0]
-    largest = occupied[np.argmax(np.abs(occupied), axis=0), np.arange(occupied.shape[1])]
+    coefficients, occupations, spins = side_by_side(np.asarray(mf.mo_coeff), np.asarray(mf.mo_occ))
     return OrbitalRecord(
         structure=structure,
-        orbitals=(occupied * np.sign(largest)).astype(np.float32),
-        occupations=occupations[occupations > 0].astype(np.float32),
+        orbitals=with_fixed_signs(coefficients[ao_order(shell_l(label_basis(mf.mol), structure.numbers))]),
+        occupations=occupations.astype(np.float32),
         energy=float(mf.e_tot),
         dipole=mf.dip_moment(unit="AU", verbose=0) * BOHR,
+        spins=spins,
     )
+
+
+def side_by_side(
+    coefficients: NDArray[np.float64], occupations: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int8] | None]:
+    """The occupied orbitals of both spins beside each other, spin up first, as a record holds them.
+
+    Args:
+        coefficients: [n_ao, n_mo], or [2, n_ao, n_mo] of spin up and down.
+        occupations: [n_mo] or [2, n_mo]; of a restricted open shell 2, 1 and 0.
+
+    Returns:
+        Coefficients [n_ao, n_occupied], occupations [n_occupied], and spins [n_occupied] or None for a closed shell.
+    """
+    if coefficients.ndim == 2:
+        if not ((occupations == 1).any() and np.isin(occupations, (0, 1, 2)).all()):
+            return coefficients[:, occupations > 0], occupations[occupations > 0], None
+        coefficients = np.stack([coefficients, coefficients])
+        occupations = np.stack([occupations > 0, occupations > 1]).astype(np.float64)
+    return both_spins(list(coefficients), list(occupations))
+
+
+def both_spins(
+    coefficients: Sequence[NDArray[np.float64]], occupations: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int8]]:
+    """``side_by_side`` for orbitals [n_ao, n_mo] and occupations [n_mo] of spin up, and others of spin down."""
+    occupied = [c[:, n > 0] for c, n in zip(coefficients, occupations, strict=True)]
+    spins = np.repeat(np.array([1, -1], dtype=np.int8), [c.shape[1] for c in occupied])
+    return np.concatenate(occupied, axis=1), np.concatenate([n[n > 0] for n in occupations]), spins
+
+
+def with_fixed_signs(orbitals: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Orbitals [n_ao, n_occupied] in float32, the largest coefficient of each positive."""
+    largest = orbitals[np.argmax(np.abs(orbitals), axis=0), np.arange(orbitals.shape[1])]
+    return (orbitals * np.sign(largest)).astype(np.float32)
 
 
 def electron_count(record: OrbitalRecord, basis: LabelBasis) -> float:
     """The analytic integral of an orbital record's density, Σ_i n_i C_iᵀ S C_i."""
+    return float(record.occupations @ _norms(record, basis))
+
+
+def unpaired_electrons(record: OrbitalRecord, basis: LabelBasis) -> float:
+    """The analytic integral of an orbital record's spin density: electrons of spin up minus those of spin down."""
+    return 0.0 if record.spins is None else float((record.spins * record.occupations) @ _norms(record, basis))
+
+
+def _norms(record: OrbitalRecord, basis: LabelBasis) -> NDArray[np.float64]:
+    """The integral of each occupied orbital's square [n_occupied]."""
     orbitals = record.orbitals.astype(np.float64)
     overlap = _integrals("int1e_ovlp_sph", record.structure, basis)
-    return float(np.einsum("mi,i,mn,ni->", orbitals, record.occupations, overlap, orbitals, optimize=True))
+    norms: NDArray[np.float64] = (orbitals * (overlap @ orbitals)).sum(axis=0)
+    return norms
 
 
 def dipole(record: OrbitalRecord, manifest: Manifest) -> NDArray[np.float64]:

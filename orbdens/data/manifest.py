@@ -14,7 +14,8 @@ from orbdens.data.records import LabelBasis
 from orbdens.errors import UserError
 from orbdens.structure import Structure
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
 UNITS = {
     "length": "angstrom",
     "density": "e/angstrom^3",
@@ -39,6 +40,7 @@ class Manifest:
         count: number of records when the store was finished.
         shards: number of LMDB files that the records are spread over.
         finished: False while a writer is at work or after it was killed.
+        format_version: of the files, 1 or 2; writers make 2.
     """
 
     level: Mapping[str, Any]
@@ -50,6 +52,7 @@ class Manifest:
     count: int = 0
     shards: int = 1
     finished: bool = False
+    format_version: int = FORMAT_VERSION
 
     def source(self) -> dict[str, Any]:
         """What targets computed from the records depend on beside their keys: caches of such targets carry it."""
@@ -63,7 +66,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The tree of ``manifest.json``."""
-        tree = {"format": "orbdens store", "format_version": FORMAT_VERSION, "units": UNITS, **asdict(self)}
+        tree = {"format": "orbdens store", "format_version": self.format_version, "units": UNITS, **asdict(self)}
         tree["label_basis"] = self.label_basis.to_json() if self.label_basis else None
         return tree
 
@@ -72,7 +75,7 @@ class Manifest:
         """The manifest of a store.
 
         Raises:
-            UserError: there is no store of this format version at ``store``.
+            UserError: there is no store of a format version known here at ``store``.
         """
         path = store / "manifest.json"
         if not store.exists():
@@ -84,10 +87,9 @@ class Manifest:
             raise UserError(f"{store} is not a store: it has no manifest.json{foreign}")
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
-            if tree["format_version"] != FORMAT_VERSION:
-                raise UserError(
-                    f"{path} has format version {tree['format_version']}; this orbdens reads version {FORMAT_VERSION}"
-                )
+            if tree["format_version"] not in READABLE:
+                known = " and ".join(map(str, READABLE))
+                raise UserError(f"{path} has format version {tree['format_version']}; this orbdens reads {known}")
             if tree["density"] not in DENSITIES:
                 raise ValueError(f"density is {tree['density']!r}, expected one of {', '.join(DENSITIES)}")
             return cls(
@@ -100,6 +102,7 @@ class Manifest:
                 count=int(tree["count"]),
                 shards=int(tree["shards"]),
                 finished=bool(tree["finished"]),
+                format_version=int(tree["format_version"]),
             )
         except KeyError as error:
             raise UserError(f"{path} is not the manifest of a store: it has no {error}") from None
@@ -112,14 +115,9 @@ class Manifest:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(self.to_json(), file, indent=1)
             file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.replace(store / "manifest.json")
-        folder = os.open(store, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(store)
 
     def folders(self, store: Path) -> list[Path]:
         """The LMDB folders of a store."""
@@ -128,3 +126,12 @@ class Manifest:
     def shard_of(self, key: str) -> int:
         """Which shard holds a key."""
         return zlib.crc32(key.encode()) % self.shards
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

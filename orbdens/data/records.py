@@ -24,6 +24,7 @@ DTYPES: dict[str, type[np.generic]] = {
     "F16": np.float16,
     "F32": np.float32,
     "F64": np.float64,
+    "I8": np.int8,
     "I32": np.int32,
     "I64": np.int64,
     "U8": np.uint8,
@@ -141,6 +142,8 @@ class OrbitalRecord:
         occupations: electrons per orbital, float32 [n_occupied].
         energy: Hartree.
         dipole: of the whole molecule, nuclei (or cores) included, e·Å [3].
+        spins: of an unrestricted calculation, +1 for an orbital of spin up and -1 for one of spin down, int8
+            [n_occupied]; with them as factors the sum above is the spin density. None: both spins share each orbital.
     """
 
     structure: Structure
@@ -148,6 +151,7 @@ class OrbitalRecord:
     occupations: NDArray[np.float32]
     energy: float | None = None
     dipole: NDArray[np.float64] | None = None
+    spins: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +181,15 @@ Record = OrbitalRecord | GridRecord
 
 
 def encode_tensors(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """Safetensors bytes with a checksum of names, contents and metadata in the metadata."""
+    """Safetensors bytes with a checksum of names, contents and metadata in the metadata; the same each time."""
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    return bytes(safetensors.numpy.save(arrays, metadata={**metadata, "crc32": _checksum(arrays, metadata)}))
+    data = safetensors.numpy.save(arrays, metadata={**metadata, "crc32": _checksum(arrays, metadata)})
+    # the library writes metadata in an order of chance
+    start = 8 + int.from_bytes(data[:8], "little")
+    tree = json.loads(data[8:start])
+    header = json.dumps({"__metadata__": dict(sorted(tree.pop("__metadata__").items())), **tree}, separators=(",", ":"))
+    text = header.encode() + b" " * (-len(header.encode()) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def decode_tensors(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -225,6 +235,8 @@ def encode_record(record: Record) -> bytes:
         metadata["kind"] = "orbital"
         tensors["orbitals"] = np.asarray(record.orbitals, dtype=np.float32)
         tensors["occupations"] = np.asarray(record.occupations, dtype=np.float32)
+        if record.spins is not None:
+            tensors["spins"] = np.asarray(record.spins, dtype=np.int8)
     else:
         metadata["kind"] = "grid"
         tensors["origin"] = np.asarray(record.origin, dtype=np.float64)
@@ -255,7 +267,8 @@ def decode_record(data: bytes) -> Record:
         energy = float(tensors["energy"]) if "energy" in tensors else None
         dipole = tensors.get("dipole")
         if metadata["kind"] == "orbital":
-            return OrbitalRecord(structure, tensors["orbitals"], tensors["occupations"], energy, dipole)
+            orbitals, occupations = tensors["orbitals"], tensors["occupations"]
+            return OrbitalRecord(structure, orbitals, occupations, energy, dipole, tensors.get("spins"))
         return GridRecord(
             structure,
             tensors["origin"],

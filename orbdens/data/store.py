@@ -1,9 +1,14 @@
-"""Stores: an LMDB (or a folder of shards) of safetensors records beside a JSON manifest. No pickle anywhere."""
+"""Stores: an LMDB (or a folder of shards) of safetensors records beside a JSON manifest. No pickle anywhere.
+
+Format version 1 has a value per record; version 2 packs records and puts many in one value (``packing``, ``blocks``).
+Both are read, the second is written, also when a store of version 1 is resumed.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +20,11 @@ from weakref import WeakValueDictionary
 
 import lmdb
 import numpy as np
-from numpy.typing import ArrayLike
 
-from orbdens.data.manifest import Manifest
+from orbdens.data.blocks import FIRST_KEY, append_records, count_blocks, free_share, read_record
+from orbdens.data.checks import check_record, check_splits
+from orbdens.data.manifest import FORMAT_VERSION, Manifest, sync
+from orbdens.data.packing import pack, unpack
 from orbdens.data.pages import damaged_page
 from orbdens.data.records import (
     GridRecord,
@@ -43,8 +50,14 @@ __all__ = [
     "StoreWriter",
 ]
 
+COPY = "without-free-pages"
+"""Folder, within that of an LMDB, of a copy that a writer is making."""
+
 COMMIT_INTERVAL = 0.25
 """Seconds of ``put`` that may share one commit, which waits for the disk."""
+
+FREE_SHARE = 0.005
+"""A finished file with a larger share of free pages is copied without them."""
 
 
 class Reader:
@@ -70,24 +83,25 @@ class Reader:
             raise UserError(f"{path} is truncated: it has {size} bytes of {expected}")
 
     def __len__(self) -> int:
-        return int(self.environment.stat()["entries"])
+        with self._begin() as transaction:
+            return int(transaction.stat()["entries"]) - count_blocks(transaction)
 
     def get(self, key: str) -> bytes | None:
-        """The value of a key; UserError if the file is damaged."""
+        """The stored bytes of a key; UserError if the file is damaged."""
         try:
             with self._begin() as transaction:
-                value = transaction.get(key.encode()) if key else None
-                return None if value is None else bytes(value)
+                return read_record(transaction, key.encode()) if key else None
         except lmdb.BadValsizeError:
             return None
-        except lmdb.Error as error:
-            raise UserError(f"{self.environment.path()} is damaged: {error}") from None
+        except (lmdb.Error, ValueError) as error:
+            raise UserError(f"'{key}' of {self.environment.path()} is damaged: {error}") from None
 
     def keys(self) -> Iterator[str]:
         """All keys in byte order."""
         with self._begin() as transaction, transaction.cursor() as cursor:
-            for key in cursor.iternext(keys=True, values=False):
-                yield bytes(key).decode("utf-8", "replace")
+            if cursor.set_range(FIRST_KEY):
+                for key in cursor.iternext(keys=True, values=False):
+                    yield bytes(key).decode("utf-8", "replace")
 
     def check_pages(self) -> None:
         """Check the file's pages, once per process; UserError if one is damaged. Not while a writer is at work."""
@@ -100,10 +114,10 @@ class Reader:
 
     def _begin(self) -> lmdb.Transaction:
         try:
-            return self.environment.begin()
+            return self.environment.begin(buffers=True)
         except lmdb.MapResizedError:
             self.environment.set_mapsize(0)  # another process wrote more; 0 takes over its size
-            return self.environment.begin()
+            return self.environment.begin(buffers=True)
 
     def close(self) -> None:
         """Close the file; whoever still holds this reader sees a foreign pid and opens a new one."""
@@ -200,8 +214,8 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return self._readers()[self.manifest.shard_of(key)].get(key) is not None
 
-    def value(self, key: str) -> bytes:
-        """The safetensors bytes of a record.
+    def stored(self, key: str) -> bytes:
+        """The bytes of a record as they lie in the file.
 
         Raises:
             UserError: there is no such record.
@@ -212,9 +226,9 @@ class Store:
         return value
 
     def __getitem__(self, key: str) -> Record:
-        value = self.value(key)
+        value = self.stored(key)
         try:
-            record = decode_record(value)
+            record = decode_record(unpack(value))
             check_record(record, self.manifest.label_basis)
         except (ValueError, UserError) as error:
             raise UserError(f"record '{key}' of {self.path} cannot be read: {error}") from None
@@ -226,7 +240,7 @@ class StoreWriter:
 
     Args:
         path: the store's folder, made if missing.
-        manifest: without ``splits``, ``count`` and ``finished``, which ``finish`` sets.
+        manifest: its ``splits``, ``count`` and ``finished`` do not count; ``finish`` sets them.
         resume: go on with an unfinished or finished store; ``key in writer`` tells what to skip.
         overwrite: delete the store at ``path`` first.
 
@@ -237,7 +251,7 @@ class StoreWriter:
 
     def __init__(self, path: str | Path, manifest: Manifest, resume: bool = False, overwrite: bool = False) -> None:
         self.path = Path(path)
-        self.manifest = manifest
+        self.manifest = replace(manifest, splits={}, count=0, finished=False, format_version=FORMAT_VERSION)
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             self._take_over(resume, overwrite)
         try:
@@ -261,16 +275,20 @@ class StoreWriter:
             for folder in known.folders(self.path):
                 for name in ("data.mdb", "lock.mdb"):
                     (folder / name).unlink(missing_ok=True)
+                shutil.rmtree(folder / COPY, ignore_errors=True)
                 if folder != self.path and folder.exists():
                     folder.rmdir()
             return
         for name in ("level", "density", "label_basis"):
             if known.to_json()[name] != json.loads(json.dumps(self.manifest.to_json()[name])):
                 raise UserError(f"{self.path} cannot be resumed: its {name.replace('_', ' ')} is another one")
-        self.manifest = known
+        self.manifest = replace(known, format_version=FORMAT_VERSION)
+        if known.format_version != FORMAT_VERSION:
+            self.manifest.write(self.path)  # first, so that no reader of the old version meets a block
 
     def _open_environment(self, folder: Path) -> lmdb.Environment:
         close_reader(folder)
+        shutil.rmtree(folder / COPY, ignore_errors=True)
         try:
             return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
         except lmdb.Error as error:
@@ -293,13 +311,17 @@ class StoreWriter:
 
     def __len__(self) -> int:
         self.flush()
-        return sum(int(environment.stat()["entries"]) for environment in self._environments)
+        total = 0
+        for environment in self._environments:
+            with environment.begin() as transaction:
+                total += int(transaction.stat()["entries"]) - count_blocks(transaction)
+        return total
 
     def put(self, key: str, record: Record) -> None:
         """Add a record. At most ``COMMIT_INTERVAL`` seconds of records wait in memory for a common commit.
 
         Args:
-            key: new, 1 to 500 bytes in UTF-8.
+            key: new, 1 to 500 bytes in UTF-8, the first of them not zero.
             record: an orbital record must be in the manifest's label basis.
 
         Raises:
@@ -308,13 +330,15 @@ class StoreWriter:
         """
         if not 0 < len(key.encode()) <= 500:
             raise UserError(f"a key of a store has 1 to 500 bytes, '{key[:40]}' has {len(key.encode())}")
+        if key.startswith("\0"):
+            raise UserError(f"the key {key!r} begins with a zero byte, which no key of a store may")
         if key in self:
             raise UserError(f"{self.path} has a record '{key}' already")
         try:
             check_record(record, self.manifest.label_basis)
         except UserError as error:
             raise UserError(f"record '{key}': {error}") from None
-        self._pending[key] = encode_record(record)
+        self._pending[key] = pack(encode_record(record))
         if time.monotonic() - self._committed >= COMMIT_INTERVAL:
             self.flush()
 
@@ -327,11 +351,8 @@ class StoreWriter:
             items = sorted((k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard)
             while items:
                 try:
-                    with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
-                        # appending fills pages to the end, where LMDB would otherwise split them in halves
-                        append = not cursor.last() or bytes(cursor.key()) < items[0][0]
-                        for key, value in items:
-                            transaction.put(key, value, append=append)
+                    with environment.begin(write=True, buffers=True) as transaction:
+                        append_records(transaction, items)
                     break
                 except lmdb.MapFullError:
                     environment.set_mapsize(2 * environment.info()["map_size"])
@@ -347,20 +368,31 @@ class StoreWriter:
             UserError: a split names a record that is not there, or two splits share one.
         """
         self.flush()
-        seen: dict[str, str] = {}
-        for split, keys in splits.items():
-            for key in keys:
-                if key not in self:
-                    raise UserError(f"split '{split}' names a record '{key}' that {self.path} does not have")
-                if key in seen:
-                    raise UserError(f"record '{key}' is in split '{seen[key]}' and again in split '{split}'")
-                seen[key] = split
+        check_splits(splits, self.__contains__, self.path)
         splits = {name: list(keys) for name, keys in splits.items()}
         self.manifest = replace(self.manifest, splits=splits, count=len(self), finished=True)
+        for folder, environment in zip(self.manifest.folders(self.path), self._environments, strict=True):
+            self._drop_free_pages(folder, environment)
         self.manifest.write(self.path)
         self.close()
         for folder in self.manifest.folders(self.path):
             (folder / "lock.mdb").unlink(missing_ok=True)  # of use to writers alone
+
+    def _drop_free_pages(self, folder: Path, environment: lmdb.Environment) -> None:
+        """Close an LMDB; if many of its pages are free and the disk has room, a copy without them takes its place."""
+        copied = free_share(environment) > FREE_SHARE
+        if copied:
+            try:
+                (folder / COPY).mkdir()
+                environment.copy(str(folder / COPY), compact=True)
+                sync(folder / COPY / "data.mdb")
+            except (OSError, lmdb.Error):
+                copied = False
+        environment.close()
+        if copied:
+            (folder / COPY / "data.mdb").replace(folder / "data.mdb")
+        shutil.rmtree(folder / COPY, ignore_errors=True)
+        sync(folder)
 
     def close(self) -> None:
         """Commit and close without the finished marker; the store can be read and resumed."""
@@ -374,34 +406,3 @@ class StoreWriter:
 def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
     """At most ``count`` items in their order, first and last among them: a sample without chance."""
     return [items[int(i)] for i in np.unique(np.linspace(0, len(items) - 1, min(len(items), count)).round())]
-
-
-def check_record(record: Record, label_basis: LabelBasis | None) -> None:
-    """Check shapes and finiteness.
-
-    Raises:
-        UserError: with the reason, the record not named.
-    """
-    structure = record.structure
-    arrays: dict[str, ArrayLike | None] = {
-        "positions": structure.positions,
-        "dipole": record.dipole,
-        "energy": record.energy,
-    }
-    if isinstance(record, OrbitalRecord):
-        if label_basis is None:
-            raise UserError("it has orbitals, but the store has no label basis")
-        expected = (label_basis.n_ao(structure.numbers), *record.occupations.shape)
-        if record.orbitals.shape != expected:
-            raise UserError(f"orbitals have shape {record.orbitals.shape}, expected {expected}")
-        arrays |= {"orbitals": record.orbitals, "occupations": record.occupations}
-    else:
-        shapes = (record.origin.shape, record.steps.shape, record.values.ndim)
-        if shapes != ((3,), (3, 3), 3):
-            raise UserError("a grid record needs origin [3], steps [3, 3] and values [nx, ny, nz]")
-        if record.spin_values is not None and record.spin_values.shape != record.values.shape:
-            raise UserError(f"spin_values have shape {record.spin_values.shape}, values {record.values.shape}")
-        arrays |= {"values": record.values, "spin_values": record.spin_values, "steps": record.steps}
-    for name, array in arrays.items():
-        if array is not None and not np.isfinite(array).all():
-            raise UserError(f"{name} holds numbers that are not finite")

@@ -7,6 +7,7 @@ import multiprocessing
 import operator
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import lmdb
 import numpy as np
 import pytest
 
+from orbdens.data.blocks import block_key, open_place
+from orbdens.data.packing import unpack
 from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -94,7 +97,7 @@ def test_float32_positions_take_half_the_room(tmp_path: Path, manifest: Manifest
         writer.put("double", record)
         writer.put("single", exact)
     store = Store(tmp_path / "s")
-    assert len(store.value("double")) - len(store.value("single")) >= 32
+    assert len(unpack(store.stored("double"))) - len(unpack(store.stored("single"))) >= 32
     assert_same(store["single"], exact)
 
 
@@ -108,10 +111,13 @@ def test_large_records_grow_the_map(tmp_path: Path, manifest: Manifest, grid_rec
     assert record.values.shape == (300, 300, 380)
 
 
-def test_golden_stores() -> None:
-    """Stores of this format version stay readable."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_golden_stores(version: int) -> None:
+    """Stores of both format versions stay readable."""
     expected = json.loads((GOLDEN / "ethanol_expected.json").read_text())["records"]
-    store = Store(GOLDEN / "ethanol")
+    suffix = "" if version == 1 else f"_v{version}"
+    store = Store(GOLDEN / f"ethanol{suffix}")
+    assert store.manifest.format_version == version
     assert {name: len(keys) for name, keys in store.manifest.splits.items()} == {"train": 4, "test": 2}
     assert sorted(expected) == store.keys()
     for key, values in expected.items():
@@ -120,9 +126,51 @@ def test_golden_stores() -> None:
         assert record.energy == values["energy"]
         assert store.manifest.n_electrons(record.structure) == values["n_electrons"]
         assert record.orbitals.shape == (69, 10)
-    grid = Store(GOLDEN / "grid")["h2"]
+    grid = Store(GOLDEN / f"grid{suffix}")["h2"]
     assert isinstance(grid, GridRecord)
     assert grid.values.sum(dtype=np.float64) * np.linalg.det(grid.steps) == pytest.approx(2, abs=1e-5)
+
+
+def test_both_versions_hold_the_same() -> None:
+    for name in ("ethanol", "grid"):
+        old, new = Store(GOLDEN / name), Store(GOLDEN / f"{name}_v2")
+        assert old.keys() == new.keys()
+        for key in old.keys():  # noqa: SIM118
+            assert_same(old[key], new[key])
+
+
+def test_resuming_a_store_of_version_1(tmp_path: Path, grid_record: GridRecord) -> None:
+    """Old records stay as they are, new ones are packed, and readers of version 1 are warned off by the manifest."""
+    shutil.copytree(GOLDEN / "grid", tmp_path / "s")
+    old = Store(tmp_path / "s")["h2"]
+    with StoreWriter(tmp_path / "s", Manifest.read(tmp_path / "s"), resume=True) as writer:
+        assert Manifest.read(tmp_path / "s").format_version == 2
+        assert len(writer) == 1
+        assert "h2" in writer
+        writer.put("a", grid_record)
+        writer.finish({"test": ["a", "h2"]})
+    store = Store(tmp_path / "s")
+    assert store.keys() == ["a", "h2"]
+    assert_same(store["h2"], old)
+    assert_same(store["a"], grid_record)
+
+
+def test_orbitals_take_less_than_raw_on_disk(tmp_path: Path) -> None:
+    """Pages, index and header included, whatever the commits were."""
+    golden = Store(GOLDEN / "ethanol_v2")
+    records = [golden[key] for key in golden.keys()]  # noqa: SIM118
+    raw = 0
+    with StoreWriter(tmp_path / "s", golden.manifest) as writer:
+        for i in range(300):
+            record = records[i % 6]
+            assert isinstance(record, OrbitalRecord)
+            writer.put(f"ethanol-{i:05d}", record)
+            raw += record.orbitals.nbytes + 4 * record.occupations.size + 13 * record.structure.n_atoms + 16
+            if i % 3 == 0:
+                writer.flush()
+        writer.finish({})
+    assert (tmp_path / "s" / "data.mdb").stat().st_size < 1.01 * raw
+    assert [path.name for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
 
 
 def test_pickles_to_little_and_reads_again(store: Path) -> None:
@@ -282,8 +330,25 @@ def _pickled_database(path: Path) -> None:
 
 
 def _change_value(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Put another value for the key w3: into its block if it is as long, else in place of its entry."""
     with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
-        transaction.put(b"w3", change(bytes(transaction.get(b"w3") or b"")))
+        number, start, size = open_place(b"w3", bytes(transaction.get(b"w3") or b""))
+        block = bytes(transaction.get(block_key(number)) or b"")
+        changed = change(block[start : start + size])
+        if len(changed) == size:
+            transaction.put(block_key(number), block[:start] + changed + block[start + size :])
+        else:
+            transaction.put(b"w3", changed)
+
+
+def _no_block(path: Path) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(block_key(0), b"")
+
+
+def _another_entry(path: Path) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"w3", bytes(transaction.get(b"w4") or b""))
 
 
 def _flipped_bit(path: Path) -> None:
@@ -313,15 +378,17 @@ def _lost_record(path: Path) -> None:
         (_binary_manifest, "not the manifest"),
         (_cut_manifest, "not the manifest"),
         (_incomplete_manifest, "it has no 'level'"),
-        (_other_version, "format version 7; this orbdens reads version 1"),
+        (_other_version, "format version 7; this orbdens reads 1 and 2"),
         (_no_database, "has no data.mdb"),
         (_empty_database, "damaged or not an LMDB"),
         (_truncated, "is truncated: it has"),
         (_zeroed_page, "is damaged: page"),
         (_pickled_database, "damaged or not an LMDB"),
-        (_flipped_bit, "record 'w3' of .*checksum"),
+        (_flipped_bit, "record 'w3' of .*(checksum|packed bytes are damaged)"),
         (_pickled_record, "record 'w3' of .*pickles are never opened"),
-        (_cut_record, "record 'w3' of .*not a safetensors record"),
+        (_cut_record, "record 'w3' of .*packed bytes are damaged"),
+        (_no_block, "'w3' of .* is damaged: the block it is in is missing or cut off"),
+        (_another_entry, "'w3' of .* is damaged: its entry is not what was written"),
         (_lost_record, "holds 9 records of 10"),
     ],
 )
@@ -389,6 +456,8 @@ def test_refused_records(
             writer.put("a", replace(grid_record, spin_values=grid_record.values[1:]))
         with pytest.raises(UserError, match="1 to 500 bytes"):
             writer.put("", record)
+        with pytest.raises(UserError, match="begins with a zero byte"):
+            writer.put("\0abc", record)
         writer.put("a", record)
         with pytest.raises(UserError, match="a record 'a' already"):
             writer.put("a", record)

@@ -1,0 +1,217 @@
+"""What is in a store as one self-contained HTML page with pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+import orbdens
+from data_tools.inspect import Summary, facts
+from orbdens.data.dataset import label_at, native_grid
+from orbdens.data.store import OrbitalRecord, Record, Store, evenly_spaced
+from orbdens.density import GridDensity
+from orbdens.evaluate import _plane
+from orbdens.evaluation import Slice
+from orbdens.formats import written_whole
+from orbdens.grid import Grid
+from orbdens.report import (
+    COLOURS,
+    DENSITY_RANGE,
+    INK,
+    LINE,
+    PAGE,
+    STYLE,
+    WIDTH,
+    _density_panel,
+    _new_figure,
+    _png,
+    _share_of_width,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+N_SLICES = 4
+STEP, MARGIN = 0.06, 1.8
+"""Å; of the cuts through densities."""
+
+WIDEST = 16.0
+"""Å; a larger molecule or cell is cut off in its picture."""
+
+CAPTIONS = {
+    "contents": "How many structures have an element, how many have so many atoms, and how far the integrals of the "
+    "densities of {checked} of them are from the number of electrons.",
+    "slices": "Cuts through densities, from the smallest structure to the largest, each on a plane with many of its "
+    "heavy atoms. Crosses mark nuclei, faint ones those off the plane.",
+}
+
+TABLE_STYLE = (
+    "<style>.facts td {text-align: left; vertical-align: top; font-weight: 400} "
+    ".facts td:first-child {color: #64707d; width: 11rem}</style>"
+)
+
+
+def write_page(path: Path, store: Store, summary: Summary) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: replaced if it exists.
+        store: to look into.
+        summary: of the store; it gives the histograms.
+
+    Raises:
+        UserError: a record is damaged, or the file cannot be written.
+    """
+    pictures = draw(store, summary) if summary.n_read else {}
+    figures = ""
+    for name, png in pictures.items():
+        caption = escape(CAPTIONS[name].format(checked=len(summary.electron_errors)))
+        figures += (
+            f'<figure><img alt="{caption}" style="width: {_share_of_width(png):.0f}%" '
+            f'src="data:image/png;base64,{base64.b64encode(png).decode()}"><figcaption>{caption}</figcaption></figure>\n'
+        )
+    about, found = facts(store, summary)
+    found = found[1:] if summary.n_read == summary.count else found
+    rows = "\n".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(value.replace(chr(10), ' · '))}</td></tr>"
+        for name, value in about + found
+    )
+    kinds = " and ".join(sorted(summary.kinds)) + (" record" if summary.count == 1 else " records")
+    page = PAGE.format(
+        title=escape(f"Electron densities in {store.path.resolve().name}"),
+        lead=escape(f"{summary.count} {kinds}, {summary.disk_bytes / 1e6:.2f} MB on disk."),
+        table=f'{TABLE_STYLE}<table class="facts"><tbody>{rows}</tbody></table>',
+        notes="",
+        figures=figures,
+        foot=escape(f"orbdens {orbdens.__version__}, orbdens data inspect"),
+    )
+    with written_whole(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def draw(store: Store, summary: Summary) -> dict[str, bytes]:
+    """Pictures as PNG, by name: contents, slices."""
+    with matplotlib.rc_context(STYLE):
+        return {"contents": _png(_contents(summary)), "slices": _png(_slices(store))}
+
+
+def _contents(summary: Summary) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _new_figure(WIDTH, 2.7)
+    elements, atoms, errors = figure.subplots(1, 3)
+    _bars(elements, list(summary.elements), list(summary.elements.values()), COLOURS[0])
+    elements.set_title("elements")
+    elements.set_ylabel("structures")
+    counts = Counter(summary.atom_counts)
+    sizes = range(min(counts), max(counts) + 1)
+    if len(sizes) <= 12:
+        _bars(atoms, [str(n) for n in sizes], [counts[n] for n in sizes], COLOURS[2])
+    else:
+        width = max(1, len(sizes) // 25)
+        atoms.hist(
+            summary.atom_counts, bins=np.arange(min(counts), max(counts) + width + 1, width) - 0.5, color=COLOURS[2]
+        )
+    atoms.set_title("atoms of a structure")
+    magnitudes = np.maximum(np.abs(summary.electron_errors), 1e-9)
+    low, high = np.floor(np.log10(magnitudes.min())), np.ceil(np.log10(magnitudes.max()) + 1e-9)
+    errors.hist(magnitudes, bins=np.logspace(low, max(high, low + 1), 25), color=COLOURS[1])
+    errors.set_xscale("log")
+    errors.set_title("electron count: error [e]")
+    for axes in (elements, atoms, errors):
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.04)
+    return figure
+
+
+def _bars(axes: Axes, names: list[str], counts: list[int], colour: str) -> None:
+    bars = axes.bar(range(len(names)), counts, color=colour, width=0.7)
+    axes.set_xticks(range(len(names)), names)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, 1.14 * max(counts))
+    if len(names) == 1:
+        axes.set_xlim(-1.5, 1.5)
+    if len(names) <= 8:
+        axes.bar_label(bars, [str(n) if n else "" for n in counts], fontsize=8.5, color=INK, padding=1)
+
+
+def _slices(store: Store) -> Figure:
+    from matplotlib.colors import LogNorm
+
+    sample = evenly_spaced(store.keys(), 200)
+    records = {key: store[key] for key in sorted(sample, key=lambda key: store[key].structure.n_atoms)}
+    chosen = {key: records[key] for key in evenly_spaced(list(records), N_SLICES)}
+    frames = {key: _plane(record.structure) for key, record in chosen.items()}
+    reach = np.array([1.0, 1.0])
+    for key, (centre, axes) in frames.items():
+        local = (chosen[key].structure.positions - centre) @ axes[:2].T
+        reach = np.maximum(reach, np.abs(local).max(axis=0))
+    reach = np.minimum(reach + MARGIN, WIDEST / 2)
+    # of a panel; the sums are what titles, labels and the scale of colours take
+    width = min((WIDTH - 1.5) / len(chosen), 3.0)
+    figure = _new_figure((width + 0.1) * len(chosen) + 1.3, width * reach[1] / reach[0] + 0.9)
+    panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
+    for axes, (key, record) in zip(panels, chosen.items(), strict=True):
+        cut, density = _cut(key, record, store, *frames[key], reach)
+        image = _density_panel(axes, cut, density, LogNorm(*DENSITY_RANGE, clip=True))
+        axes.set_title(f"{cut.formula}\n{_short(key)}", fontsize=9, fontweight="normal")
+        axes.set_xlabel("Å")
+    panels[0].set_ylabel("Å")
+    figure.colorbar(image, ax=panels.tolist(), label="density [e/Å³]", extend="both", aspect=18, pad=0.01)
+    return figure
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= 24 else f"{key[:11]}…{key[-11:]}"
+
+
+def _cut(
+    key: str,
+    record: Record,
+    store: Store,
+    centre: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    reach: NDArray[np.float64],
+) -> tuple[Slice, NDArray[np.float64]]:
+    """Density of a record on a plane: what it is, and e/Å³ [rows from bottom to top, columns from left to right].
+
+    Args:
+        key, record, store: what is shown.
+        centre, axes: a point of the plane, and its axes and normal [3, 3].
+        reach: how far the picture goes from the centre along both axes, Å [2].
+    """
+    structure = record.structure
+    local = (structure.positions - centre) @ axes.T
+    n_x, n_y = (int(n) for n in np.ceil(2 * reach / STEP))
+    points = Grid(centre - reach @ axes[:2], STEP * axes, (n_x, n_y, 1)).points()
+    if isinstance(record, OrbitalRecord):
+        values = label_at(record, points, store)
+    else:
+        grid = native_grid(record)
+        assert grid is not None
+        values = GridDensity(structure, grid, record.values.astype(np.float32)).at(points)
+    image = values.astype(np.float64).reshape(n_x, n_y)
+    cut = Slice(
+        key=key,
+        formula=structure.formula,
+        step=STEP,
+        corner=[float(-x) for x in reach],
+        atoms=[
+            (chemical_symbols[z], float(x), float(y), float(height))
+            for z, (x, y, height) in zip(structure.numbers, local, strict=True)
+        ],
+        reference=image.tolist(),
+        predicted=[],
+    )
+    return cut, image.T

@@ -1,0 +1,217 @@
+"""Many calculations at once: in processes of this machine, or on a cluster of dask.distributed."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from data_tools.scf import Failure, Settings, outcome
+from orbdens.data.records import Record
+from orbdens.errors import UserError
+from orbdens.structure import Structure
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Task = tuple[str, Structure]
+Result = tuple[str, Record | Failure]
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+DEATHS = 2
+"""A structure that has ended so many processes is given up."""
+
+ROUND_TRIP = 5.0
+"""Seconds between two looks at how many workers a cluster has."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_processes(tasks: Sequence[Task], settings: Settings, processes: int) -> Iterator[Result]:
+    """Calculate in so many processes of one thread each; results come as they are ready.
+
+    A process that ends on its own (killed, out of memory) is replaced, and its structure tried once more. All
+    processes end with this one, however it ends.
+    """
+    waiting = deque(tasks)
+    deaths: Counter[str] = Counter()
+    workers = [_Worker(settings) for _ in range(min(processes, len(tasks)))]
+    busy: dict[Any, tuple[_Worker, Task]] = {}
+
+    def occupy(worker: _Worker) -> None:
+        if waiting:
+            task = waiting.popleft()
+            worker.give(task[1])
+            busy[worker.connection] = worker, task
+
+    try:
+        for worker in workers:
+            occupy(worker)
+        while busy:
+            for connection in wait(list(busy)):
+                worker, (key, structure) = busy.pop(connection)
+                result: Record | Failure
+                try:
+                    result = worker.connection.recv()
+                except (EOFError, OSError):
+                    ending = worker.restart()
+                    deaths[key] += 1
+                    if deaths[key] < DEATHS:
+                        waiting.appendleft((key, structure))
+                        occupy(worker)
+                        continue
+                    result = Failure(f"it ended its process {DEATHS} times ({ending})")
+                # the process gets its next structure before the caller does anything with this one
+                occupy(worker)
+                yield key, result
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A process that calculates one structure at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._start()
+
+    def _start(self) -> None:
+        # spawned: a fork would inherit the threads and locks of whatever this process has loaded
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, self.settings), daemon=True)
+        with _one_thread():
+            self.process.start()
+        theirs.close()
+
+    def give(self, structure: Structure) -> None:
+        with suppress(OSError):  # the process is gone; reading from it will say so
+            self.connection.send(structure)
+
+    def restart(self) -> str:
+        """Replace a process that is gone; returns how it ended."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        self.connection.close()
+        self._start()
+        return f"signal {-code}" if code < 0 else f"status {code}"
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started in the block compute with one thread: libraries read these variables when they load."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection, settings: Settings) -> None:
+    """What a worker process does: structures in, outcomes out, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            structure = connection.recv()
+        except EOFError:
+            return
+        connection.send(outcome(structure, settings))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Iterator[Result]:
+    """Calculate on the workers of a running dask.distributed scheduler; results come as they are ready.
+
+    Dask gives the structures of a worker that is lost to others; one that loses several workers is given up.
+
+    Args:
+        tasks: keys and structures.
+        settings: the same for all.
+        address: of the scheduler, e.g. ``tcp://node7:8786``.
+
+    Raises:
+        UserError: the package distributed is missing, no scheduler answers or its connection is lost, or a worker has
+            several threads.
+    """
+    try:
+        from distributed import CancelledError, KilledWorker, as_completed
+    except ImportError:
+        raise UserError("a cluster needs the package distributed: pip install 'orbdens[cluster]'") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # tracebacks of what is one sentence here
+    waiting = deque(tasks)
+    keys: dict[Any, str] = {}
+    with _client(address) as client:
+        completed = as_completed(loop=client.loop)
+        looked, room = -ROUND_TRIP, 0
+        while waiting or keys:
+            if time.monotonic() - looked > ROUND_TRIP:
+                looked, room = time.monotonic(), 2 * _count_workers(client) + 2
+            # few structures are under way at a time, so that a million of them never sit in the scheduler
+            while waiting and len(keys) < room:
+                key, structure = waiting.popleft()
+                future = client.submit(outcome, structure, settings, pure=False, retries=DEATHS)
+                keys[future] = key
+                completed.add(future)
+            future = next(completed)
+            key = keys.pop(future)
+            try:
+                result = future.result()
+            except KilledWorker:
+                result = Failure("it ended its dask workers several times")
+            except (CancelledError, OSError):
+                raise UserError(f"the dask scheduler at {address} is gone; --resume goes on") from None
+            except (ImportError, AttributeError) as error:
+                raise UserError(f"the dask workers have another orbdens or lack something: {error}") from error
+            yield key, result
+
+
+def _client(address: str) -> Client:
+    from distributed import Client
+    from distributed.comm import get_address_host
+
+    try:
+        get_address_host(address)  # first, as a client of no address at all is slow to go away
+        return Client(address, timeout=10, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"no dask scheduler answers at {address}: {reason}") from None
+
+
+def _count_workers(client: Client) -> int:
+    threads = client.nthreads()
+    crowded = [name for name, n in threads.items() if n > 1]
+    if crowded:
+        raise UserError(
+            f"the dask worker {crowded[0]} has {threads[crowded[0]]} threads, and PySCF needs one each: start it "
+            "with --nthreads 1"
+        )
+    return len(threads)
