@@ -142,7 +142,8 @@ def test_data_import(orbdens: CommandLine, tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-def test_doctor_says_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_says_what_works(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # tests of the kernels set it, and interpreting takes minutes
     assert run(["doctor"], debug=False) == 0
     printed = capsys.readouterr().out
     for word in ("torch", "numba", "reference", "cpu", "gpu", "works"):
