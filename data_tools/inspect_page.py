@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 import orbdens
 from data_tools.inspect import Summary, facts
-from orbdens.data.dataset import label_at, native_grid
-from orbdens.data.store import OrbitalRecord, Record, Store, evenly_spaced
-from orbdens.density import GridDensity
+from orbdens.data.dataset import label_at
+from orbdens.data.store import Record, Store, evenly_spaced
 from orbdens.evaluate import _plane
 from orbdens.evaluation import Slice
 from orbdens.formats import written_whole
@@ -195,12 +194,7 @@ def _cut(
     local = (structure.positions - centre) @ axes.T
     n_x, n_y = (int(n) for n in np.ceil(2 * reach / STEP))
     points = Grid(centre - reach @ axes[:2], STEP * axes, (n_x, n_y, 1)).points()
-    if isinstance(record, OrbitalRecord):
-        values = label_at(record, points, store)
-    else:
-        grid = native_grid(record)
-        assert grid is not None
-        values = GridDensity(structure, grid, record.values.astype(np.float32)).at(points)
+    values = label_at(record, points, store)
     image = values.astype(np.float64).reshape(n_x, n_y)
     cut = Slice(
         key=key,

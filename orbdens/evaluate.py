@@ -21,7 +21,7 @@ import orbdens
 from orbdens.checkpoint import find_model, load_model, read_header
 from orbdens.data.dataset import label_at, label_on_grid, native_grid, open_store
 from orbdens.data.store import GridRecord, OrbitalRecord, Store, evenly_spaced
-from orbdens.density import DensityField, GridDensity
+from orbdens.density import DensityField
 from orbdens.errors import UserError
 from orbdens.evaluation import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
 from orbdens.grid import Grid
@@ -166,12 +166,7 @@ def _slice(key: str, record: OrbitalRecord | GridRecord, field: DensityField, st
     low = local[:, :2].min(axis=0) - SLICE_MARGIN
     n_x, n_y = (int(n) + 1 for n in np.ceil((local[:, :2].max(axis=0) + SLICE_MARGIN - low) / SLICE_STEP))
     points = Grid(centre + low @ axes[:2], SLICE_STEP * axes, (n_x, n_y, 1)).points()
-    if isinstance(record, OrbitalRecord):
-        reference = label_at(record, points, store)
-    else:
-        own = native_grid(record)
-        assert own is not None
-        reference = GridDensity(structure, own, record.values.astype(np.float32)).at(points)
+    reference = label_at(record, points, store)
     return Slice(
         key=key,
         formula=structure.formula,

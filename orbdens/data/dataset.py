@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from orbdens.config import DataConfig
 from orbdens.data.store import GridRecord, OrbitalRecord, Store, evenly_spaced
+from orbdens.density import GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.kernels import density_from_orbitals
@@ -57,8 +58,12 @@ def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
     return train, validation
 
 
-def label_at(record: OrbitalRecord, points: NDArray[np.float64], store: Store) -> NDArray[np.float32]:
-    """Label density of an orbital record in e/Å³ [n_points] at points in Å [n_points, 3]."""
+def label_at(record: OrbitalRecord | GridRecord, points: NDArray[np.float64], store: Store) -> NDArray[np.float32]:
+    """Label density in e/Å³ [n_points] at points in Å [n_points, 3]; a grid record's is interpolated."""
+    if isinstance(record, GridRecord):
+        grid = native_grid(record)
+        assert grid is not None
+        return GridDensity(record.structure, grid, record.values.astype(np.float32)).at(points)
     basis = store.manifest.label_basis
     assert basis is not None
     structure = record.structure

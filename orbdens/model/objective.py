@@ -32,12 +32,14 @@ class Orbitals:
 
     Attributes:
         coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
+        charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial], float64.
         displacements: from each site's place to where its orbitals sit, Å [n_sites, 3], or None.
         scalings: factors on the exponents of each site [n_sites], or None.
         shells: primitives of every type.
     """
 
     coefficients: list[Tensor]
+    charges: list[Tensor]
     displacements: Tensor | None
     scalings: Tensor | None
     shells: Shells
@@ -61,9 +63,10 @@ class OverlapObjective(Objective):
     def __init__(self, basis: Basis, fits: TensorCache) -> None:
         self.basis, self.fits = basis, fits
         # Types with the same orbitals (bond midpoints) share tables, which grow with the square of their number.
-        names = list(map(str, basis.to_json().values()))
-        self._distinct = [names.index(name) for name in dict.fromkeys(names)]
-        self._group_of_type = torch.tensor([list(dict.fromkeys(names)).index(name) for name in names])
+        exponents = list(basis.to_json().values())
+        first_alike = [exponents.index(own) for own in exponents]
+        self._distinct = sorted(set(first_alike))
+        self._group_of_type = torch.tensor([self._distinct.index(kind) for kind in first_alike])
 
     @cached_property
     def _metric(self) -> TabulatedMetric:

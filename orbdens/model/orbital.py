@@ -130,10 +130,8 @@ class OrbitalModel(DensityModel):
 
     def _orbitals(self, features: Tensor, batch: Graph) -> Orbitals:
         site_type = batch.site_type
-        # The analytic objective knows the given orbitals only: it must not change them by way of their charges.
-        learning = torch.is_grad_enabled() and "fit" not in batch
         with torch.autocast(features.device.type, enabled=False):
-            with torch.set_grad_enabled(learning):
+            with self._shapes_may_learn(batch):
                 scalings = self.shapes.scalings(features, site_type)
                 displacements = self.shapes.displacements(features, site_type)
                 charges = self.shapes.charges(features.device)
@@ -145,7 +143,13 @@ class OrbitalModel(DensityModel):
                 for kind, charge in enumerate(charges)
             ]
             coefficients = self.head(features, site_type, batch.site_weight, batch.batch, batch.n_electrons, of_sites)
-            return Orbitals(coefficients, displacements, scalings, self.shapes.shells(features.device, torch.float32))
+            shells = self.shapes.shells(features.device, torch.float32)
+            return Orbitals(coefficients, of_sites, displacements, scalings, shells)
+
+    @staticmethod
+    def _shapes_may_learn(batch: Graph) -> torch.set_grad_enabled:
+        """The analytic objective knows the given orbitals only: it must not change them by way of their integrals."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and "fit" not in batch)
 
     def loss(self, batch: Graph) -> Tensor:
         orbitals = self(batch)
@@ -158,27 +162,22 @@ class OrbitalModel(DensityModel):
 
     def _dipoles(self, orbitals: Orbitals, batch: Graph) -> Tensor:
         """−∫ρ̂ r dr of each structure, e·Å [n_structures, 3], float64."""
-        device, site_type = batch.positions.device, batch.site_type
-        learning = torch.is_grad_enabled() and "fit" not in batch
-        with torch.set_grad_enabled(learning):
-            charges, moments = self.shapes.charges(device), self.shapes.moments(device)
+        with self._shapes_may_learn(batch):
+            moments = self.shapes.moments(batch.positions.device)
         positions = batch.positions.double()
         if orbitals.displacements is not None:
             positions = positions + orbitals.displacements.double()
-        result = torch.zeros(batch.num_graphs, 3, dtype=torch.float64, device=device)
-        for kind, coefficients in enumerate(orbitals.coefficients):
-            sites = (site_type == kind).nonzero()[:, 0]
-            scale = torch.ones_like(sites, dtype=torch.float64)
-            if orbitals.scalings is not None:
-                scale = orbitals.scalings[sites].double()
+        result = positions.new_zeros(batch.num_graphs, 3)
+        for kind, (coefficients, charges) in enumerate(zip(orbitals.coefficients, orbitals.charges, strict=True)):
+            sites = (batch.site_type == kind).nonzero()[:, 0]
             blocks = self.basis.blocks(kind, coefficients.double())
-            charge = (blocks[0][:, :, 0] @ charges[kind]) * scale**-0.75
-            moment = charge[:, None] * positions[sites]
+            part = (blocks[0][:, :, 0] * charges).sum(dim=1)[:, None] * positions[sites]
             if len(blocks) > 1:
                 # m = -1, 0, 1 are y, z, x; N(α) / α^{5/2} goes as α^{-5/4}.
                 inner = torch.einsum("nrm,r->nm", blocks[1], moments[kind])[:, [2, 0, 1]]
-                moment = moment + inner * scale[:, None] ** -1.25
-            result = result.index_add(0, batch.batch[sites], -moment)
+                scale = 1.0 if orbitals.scalings is None else orbitals.scalings[sites, None].double() ** -1.25
+                part = part + inner * scale
+            result = result.index_add(0, batch.batch[sites], -part)
         return result
 
     @torch.no_grad()

@@ -65,16 +65,18 @@ def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sit
     theirs = _our_row(fitting).argsort()
     b = (weights @ df.incore.aux_e2(labels, fitting, "int3c1e_sph", aosym="s2ij"))[theirs] * BOHR**-1.5
     transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
-    return _solve(overlap_matrix(placed, basis), transform.T @ b, weights, RIDGE)
+    return _solve(_overlap(fitting, theirs, transform), transform.T @ b, weights, RIDGE)
 
 
 def overlap_matrix(placed: Sites, basis: Basis) -> NDArray[np.float64]:
     """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites [n, n]."""
     fitting = _fitting_molecule(placed, basis)
-    theirs = _our_row(fitting).argsort()
-    overlap = fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)]
     transform, _ = _transform(basis, basis.index(placed.types), placed.weights)
-    result: NDArray[np.float64] = transform.T @ overlap @ transform
+    return _overlap(fitting, _our_row(fitting).argsort(), transform)
+
+
+def _overlap(fitting: Any, theirs: NDArray[np.int64], transform: Any) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = transform.T @ fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)] @ transform
     return result
 
 
@@ -186,7 +188,8 @@ def _our_row(molecule: Any) -> NDArray[np.int64]:
     return np.array(rows)
 
 
-def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torch.Tensor]:
+def fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torch.Tensor]:
+    """Fit a record of either kind: ``fit_record`` or ``fit_grid_record``."""
     record = store[key]
     if isinstance(record, GridRecord):
         return fit_grid_record(record, basis, sites, np.random.default_rng(0))
@@ -206,7 +209,7 @@ def fit_records(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = [key for key in keys if key not in fits]
-    fit = partial(_fit_key, store, basis, sites)
+    fit = partial(fit_key, store, basis, sites)
     with processes(len(missing)) as run:
         results = run(fit, missing)
         for start in range(0, len(missing), CHUNK):
