@@ -217,18 +217,40 @@ def _whole_frames(part: Path, n_atoms: int, name: str) -> tuple[int, int, Atoms 
     return len("".join(lines).encode()), done, last
 
 
-def _relaxed(start: Structure, sampling: Sampling, on_progress: Progress) -> Atoms:
-    """The minimum next to a molecule."""
+def find_minimum(
+    start: Structure,
+    program: str,
+    settings: Settings,
+    largest_force: float = 0.05,
+    on_progress: Progress = lambda name, done, total: None,
+) -> Atoms:
+    """The minimum next to a molecule.
+
+    Args:
+        start: the molecule.
+        program: of the forces, ``pyscf`` or ``tblite``.
+        settings: of PySCF.
+        largest_force: eV/Å; left on an atom.
+        on_progress: told of the work.
+
+    Raises:
+        UserError: forces cannot be calculated, or the molecule does not relax.
+    """
     atoms = Atoms(start.numbers, start.positions)
     if len(atoms) == 1:
         return atoms
-    atoms.calc = calculator(sampling.forces, start, sampling.settings)
+    atoms.calc = calculator(program, start, settings)
     search = BFGS(atoms, logfile=None)
-    for step, converged in enumerate(search.irun(fmax=LARGEST_FORCE[sampling.method], steps=MOST_STEPS)):
+    for step, converged in enumerate(search.irun(fmax=largest_force, steps=MOST_STEPS)):
         on_progress("relaxing", step, MOST_STEPS)
         if converged:
             return atoms
-    raise UserError(f"{start.formula} does not relax within {MOST_STEPS} steps of forces from {sampling.forces}")
+    raise UserError(f"{start.formula} does not relax within {MOST_STEPS} steps of forces from {program}")
+
+
+def _relaxed(start: Structure, sampling: Sampling, on_progress: Progress) -> Atoms:
+    force = LARGEST_FORCE[sampling.method]
+    return find_minimum(start, sampling.forces, sampling.settings, force, on_progress)
 
 
 def _dynamics(

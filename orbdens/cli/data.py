@@ -278,3 +278,101 @@ def geometries(
         stderr.print(f"frames so far are in {out}.part: the same command with --resume goes on", soft_wrap=True)
         raise
     stdout.print(f"wrote {out}   next: orbdens data generate {out} {out.with_suffix('.store')}", soft_wrap=True)
+
+
+@app.command()
+def molecules(
+    smiles: Annotated[Path, typer.Argument(metavar="FILE.smi", help="A SMILES at the start of every line.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.xyz", help="Extended xyz file to write.")],
+    variants: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Make so many molecules that differ from these by a change of one atom or bond or a few instead.",
+        ),
+    ] = None,
+    largest: Annotated[int, typer.Option(min=1, help="Heavy atoms of a variant.")] = 7,
+    exclude: Annotated[
+        Path | None, typer.Option(metavar="FILE.smi", help="Molecules that no variant may be, e.g. those of the test.")
+    ] = None,
+    forces: Annotated[
+        str, typer.Option(help="pyscf, or tblite (GFN2-xTB) where it is installed: a hundred times faster.")
+    ] = "tblite",
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Relax many molecules, as orbdens data generate takes them: one minimum each, in Å, with its SMILES.
+
+    With --variants, new neutral closed-shell molecules of C, N, O, F and H, to widen a training set with: take those of
+    them that a model knows least by orbdens data select.
+
+    Example: orbdens data molecules known.smi new.xyz --variants 1000 --exclude test.smi
+    """
+    from itertools import islice
+
+    from data_tools.molecules import canonical, read_smiles, write_minima
+    from data_tools.molecules import variants as vary
+    from data_tools.scf import Settings
+    from orbdens.cli.screen import stderr, stdout
+    from orbdens.errors import UserError
+    from orbdens.progress import Display
+
+    chosen = read_smiles(smiles)
+    if variants is not None:
+        hidden = set() if exclude is None else {canonical(one) for one in read_smiles(exclude)}
+        chosen = list(islice((one for one in vary(chosen, largest, seed) if one not in hidden), variants))
+    elif exclude is not None:
+        raise UserError("--exclude goes with --variants")
+    settings = Settings(density_fit=True, auxbasis="def2-universal-jfit", grid_level=1)
+    with Display() as display:
+        skipped = write_minima(
+            chosen,
+            out,
+            forces,
+            settings,
+            seed=seed,
+            overwrite=force,
+            on_progress=lambda done: display.count("molecules", done, len(chosen)),
+        )
+    if skipped:
+        stderr.print(f"{len(skipped)} left out; {next(iter(skipped.values()))}", soft_wrap=True)
+    stdout.print(
+        f"wrote {out}, {len(chosen) - len(skipped)} molecules   next: orbdens data generate {out} "
+        f"{out.with_suffix('.store')}",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def select(
+    structures: Annotated[
+        list[Path], typer.Argument(metavar="STRUCTURES...", help="Files that ASE reads, of many frames each.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.xyz", help="Extended xyz file to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many.")],
+    model: Annotated[
+        Path, typer.Option(help="model.safetensors, the run folder that holds it, or the word organics.")
+    ] = Path("organics"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Choose the structures that a model knows least: those whose densities are worth calculating next.
+
+    They have the largest expected NMAE, in %, which stands in every frame. Positions in Å.
+
+    Example: orbdens data select frames.xyz next.xyz --n 100 --model runs/ethanol
+    """
+    from data_tools.selecting import select as run
+    from orbdens.cli.screen import stdout
+    from orbdens.formats import check_output
+    from orbdens.progress import Display
+
+    check_output(out, force)
+    with Display() as display:
+        least, median = run(
+            model, structures, out, n, on_progress=lambda done, total: display.count("structures", done, total)
+        )
+    stdout.print(
+        f"wrote {out}, {n} structures of expected NMAE from {least:.3g} % (median of all {median:.3g} %)   next: "
+        f"orbdens data generate {out} {out.with_suffix('.store')}",
+        soft_wrap=True,
+    )

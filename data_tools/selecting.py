@@ -1,0 +1,60 @@
+"""Which structures a model knows least: those whose densities are worth calculating next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase.io.extxyz import write_xyz
+
+from orbdens.checkpoint import find_model, load_model
+from orbdens.density_model import BATCH_SIZE
+from orbdens.errors import UserError
+from orbdens.formats import read_structures, written_whole
+
+
+def select(
+    model: Path,
+    files: Sequence[Path],
+    out: Path,
+    n: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[float, float]:
+    """Write the structures of largest expected error, in the order of the files, to an extended xyz file (Å).
+
+    Every frame holds its charge, its multiplicity and ``expected_nmae`` in %.
+
+    Args:
+        model: model.safetensors, the run folder that holds it, or a model that ships.
+        files: structure files that ASE reads.
+        out: replaced if it exists.
+        n: how many.
+        on_progress: called with structures done and in all.
+
+    Returns:
+        The smallest expected NMAE in % of those taken, and the median of all.
+
+    Raises:
+        UserError: a file cannot be read, holds an element that the model never saw, or the model has no errors to
+            expect; ``n`` is more than there are.
+    """
+    structures = [structure for file in files for structure in read_structures(file)]
+    if n > len(structures):
+        raise UserError(f"{n} structures cannot be chosen from {len(structures)}")
+    network = load_model(find_model(model))
+    expected: list[float] = []
+    for start in range(0, len(structures), BATCH_SIZE):
+        for field in network.predict(structures[start : start + BATCH_SIZE]):
+            if field.expected_error is None:
+                raise UserError(f"{model} was trained without what it takes to expect an error")
+            expected.append(field.expected_error)
+        on_progress(len(expected), len(structures))
+    errors = np.array(expected)
+    chosen = np.sort(np.argsort(-errors, kind="stable")[:n])
+    with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for i in chosen:
+            frame = structures[i].to_ase()
+            frame.info["expected_nmae"] = round(errors[i], 4)
+            write_xyz(file, [frame], columns=["symbols", "positions"])
+    return float(errors[chosen].min()), float(np.median(errors))
