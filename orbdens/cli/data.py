@@ -65,10 +65,10 @@ def import_(
 
     Example: orbdens data import qm9/*.tar qm9.store --splits datasplits.json --dtype float16
     """
-    from data_tools.importing import import_source
-    from data_tools.reading import Reading, stated_level
-    from data_tools.sources import open_source
-    from data_tools.valence import stated_elements, stated_valence
+    from data_tools.sources.importing import import_source
+    from data_tools.sources.kinds import open_source
+    from data_tools.sources.reading import Reading, stated_level
+    from data_tools.sources.valence import stated_elements, stated_valence
     from orbdens.cli.screen import stderr, stdout
     from orbdens.errors import UserError
 
@@ -166,9 +166,9 @@ def generate(
 
     Example: orbdens data generate frames.xyz frames.store --split train=0.8,test=0.2
     """
-    from data_tools.generate import Source, parse_splits
-    from data_tools.generate import generate as run
-    from data_tools.scf import Settings, pseudo_for
+    from data_tools.generation.generate import Source, parse_splits
+    from data_tools.generation.generate import generate as run
+    from data_tools.generation.scf import Settings, pseudo_for
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
 
@@ -247,8 +247,8 @@ def geometries(
 
     Example: orbdens data geometries CCO frames.xyz --forces tblite
     """
-    from data_tools.geometries import Sampling, find_molecule, write_geometries
-    from data_tools.scf import Settings, pseudo_for
+    from data_tools.generation.geometries import Sampling, find_molecule, write_geometries
+    from data_tools.generation.scf import Settings, pseudo_for
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
 
@@ -310,9 +310,9 @@ def molecules(
     """
     from itertools import islice
 
-    from data_tools.molecules import canonical, read_smiles, write_minima
-    from data_tools.molecules import variants as vary
-    from data_tools.scf import Settings
+    from data_tools.generation.molecules import canonical, read_smiles, write_minima
+    from data_tools.generation.molecules import variants as vary
+    from data_tools.generation.scf import Settings
     from orbdens.cli.screen import stderr, stdout
     from orbdens.errors import UserError
     from orbdens.progress import Display
@@ -361,7 +361,7 @@ def select(
 
     Example: orbdens data select frames.xyz next.xyz --n 100 --model runs/ethanol
     """
-    from data_tools.selecting import select as run
+    from data_tools.generation.selecting import select as run
     from orbdens.cli.screen import stdout
     from orbdens.formats import check_output
     from orbdens.progress import Display

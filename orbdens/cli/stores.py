@@ -36,13 +36,13 @@ def inspect(
 
     if html is not None:
         check_output(html, force)
-    from data_tools.inspect import ELECTRONS_CHECKED, ELECTRONS_OF_PAGE, print_summary, summarise
+    from data_tools.stores.inspect import ELECTRONS_CHECKED, ELECTRONS_OF_PAGE, print_summary, summarise
 
     with _open(store) as opened:
         summary = summarise(opened, ELECTRONS_CHECKED if html is None else ELECTRONS_OF_PAGE)
         print_summary(opened, summary)
         if html is not None:
-            from data_tools.inspect_page import write_page
+            from data_tools.stores.inspect_page import write_page
             from orbdens.cli.screen import stdout
 
             write_page(html, opened, summary)
@@ -73,7 +73,7 @@ def split(
 
     Example: orbdens data split ethanol.store --train 0.9 --test 0.1 --by size
     """
-    from data_tools.splitting import read_splits, split_store, write_splits
+    from data_tools.stores.splitting import read_splits, split_store, write_splits
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
 
@@ -117,7 +117,7 @@ def subset(
 
     Example: orbdens data subset ethanol.store small.store --split train --n 100
     """
-    from data_tools.merging import subset as run
+    from data_tools.stores.merging import subset as run
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
 
@@ -149,7 +149,7 @@ def merge(
     """
     if len(stores) < 3:
         raise UserError("merge needs two stores or more and, last, the folder to make")
-    from data_tools.merging import merge as run
+    from data_tools.stores.merging import merge as run
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
 
@@ -183,7 +183,7 @@ def convert(
 
     Example: orbdens data convert lithium-oxide cubes --to cube --split test --n 5
     """
-    from data_tools.converting import convert as run
+    from data_tools.stores.converting import convert as run
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
 
@@ -219,8 +219,8 @@ def verify(
 
     Example: orbdens data verify ethanol.store
     """
-    from data_tools.verifying import repair as run
-    from data_tools.verifying import verify as check
+    from data_tools.stores.verifying import repair as run
+    from data_tools.stores.verifying import verify as check
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
 

@@ -20,9 +20,9 @@ from ase.calculators.vasp import VaspChargeDensity
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data_tools.chgcar import TAIL, TAIL_OF_ATOM, read_chgcar
-from data_tools.streams import chunks
-from data_tools.text import Text, text_of
+from data_tools.sources.chgcar import TAIL, TAIL_OF_ATOM, read_chgcar
+from data_tools.sources.streams import chunks
+from data_tools.sources.text import Text, text_of
 from orbdens.data.store import GridRecord
 from orbdens.errors import UserError
 

@@ -10,8 +10,8 @@ import pytest
 from ase.calculators.vasp import VaspChargeDensity
 from ase.io.cube import read_cube as ase_read_cube
 
-from data_tools.converting import SUFFIXES, convert, file_names
-from data_tools.write_chgcar import write_chgcar
+from data_tools.stores.converting import SUFFIXES, convert, file_names
+from data_tools.stores.write_chgcar import write_chgcar
 from orbdens.cli.main import run
 from orbdens.data import lithium_oxide_path
 from orbdens.data.dataset import label_at, label_on_grid

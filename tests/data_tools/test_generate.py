@@ -21,10 +21,10 @@ from pyscf.pbc import dft as pbc_dft
 from pyscf.pbc import gto as pbc_gto
 
 import data_tools
-from data_tools.generate import Source, generate, parse_splits, random_splits
+from data_tools.generation.generate import Source, generate, parse_splits, random_splits
+from data_tools.generation.scf import Failure, Settings, converge, mean_field, molecule, outcome
+from data_tools.generation.workers import in_processes, on_cluster
 from data_tools.pyscf_bridge import electron_count, named_basis, unpaired_electrons
-from data_tools.scf import Failure, Settings, converge, mean_field, molecule, outcome
-from data_tools.workers import in_processes, on_cluster
 from orbdens.cli.main import run
 from orbdens.data.checks import check_record
 from orbdens.data.store import GridRecord, OrbitalRecord, Record, Store
@@ -159,7 +159,7 @@ def test_failures_are_left_out_with_their_reason(tmp_path: Path) -> None:
 
 
 def test_hopeless_settings_end_the_run(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_tools.generate.HOPELESS", 3)
+    monkeypatch.setattr("data_tools.generation.generate.HOPELESS", 3)
     settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=1)
     with pytest.raises(UserError, match=r"none of the first 3 structures could be calculated; 0000.*: not"):
         generate(Source.read([frames]), tmp_path / "store", settings, processes=1)

@@ -13,10 +13,10 @@ import pytest
 from ase import units
 from ase.calculators.morse import MorsePotential
 
-from data_tools.forces import PySCFForces
-from data_tools.generate import Source
-from data_tools.geometries import SOFTEST, Sampling, find_molecule, normal_mode_spread, write_geometries
-from data_tools.scf import Settings
+from data_tools.generation.forces import PySCFForces
+from data_tools.generation.generate import Source
+from data_tools.generation.geometries import SOFTEST, Sampling, find_molecule, normal_mode_spread, write_geometries
+from data_tools.generation.scf import Settings
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.structure import Structure

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.import_npz import import_npz
 from data_tools.pyscf_bridge import ao_order, dipole, electron_count, shell_l
+from data_tools.sources.npz import import_npz
 from orbdens.data.store import OrbitalRecord, Store
 from orbdens.errors import UserError
 from orbdens.structure import Structure

@@ -25,12 +25,12 @@ import numpy as np
 import pytest
 
 import orbdens
-from data_tools.importing import Imported, Item, Source, import_source
-from data_tools.reading import Reading
-from data_tools.rounding import JOURNAL
-from data_tools.source_files import key_of
-from data_tools.sources import kind_of, open_source
-from data_tools.valence import stated_elements, stated_valence
+from data_tools.sources.files import key_of
+from data_tools.sources.importing import Imported, Item, Source, import_source
+from data_tools.sources.kinds import kind_of, open_source
+from data_tools.sources.reading import Reading
+from data_tools.sources.valence import stated_elements, stated_valence
+from data_tools.stores.rounding import JOURNAL
 from orbdens.cli.main import run
 from orbdens.data.store import GridRecord, Manifest, Store
 from orbdens.errors import UserError
@@ -153,8 +153,8 @@ KILLED = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from data_tools.importing import Item, Source, import_source
-from data_tools.rounding import JOURNAL
+from data_tools.sources.importing import Item, Source, import_source
+from data_tools.stores.rounding import JOURNAL
 import numpy as np
 from orbdens.data.store import GridRecord, Manifest
 from orbdens.structure import Structure

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data_tools.inspect import inspect_store, summarise
-from data_tools.inspect_page import write_page
+from data_tools.stores.inspect import inspect_store, summarise
+from data_tools.stores.inspect_page import write_page
 from orbdens.cli.main import run
 from orbdens.data.store import Manifest, Store, StoreWriter
 from orbdens.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_tools.generate_lithium_oxide import ANGLES, N_ELECTRONS, calculate, geometries, splits
+from data_tools.generation.lithium_oxide import ANGLES, N_ELECTRONS, calculate, geometries, splits
 from data_tools.pyscf_bridge import dipole, electron_count
 from orbdens.data import lithium_oxide_path
 from orbdens.data.store import OrbitalRecord, Store

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_tools.merging import first_difference, merge, subset
 from data_tools.pyscf_bridge import named_basis
+from data_tools.stores.merging import first_difference, merge, subset
 from orbdens.cli.main import run
 from orbdens.data import lithium_oxide_path
 from orbdens.data.records import encode_record

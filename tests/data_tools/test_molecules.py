@@ -9,7 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from data_tools.selecting import select
+from data_tools.generation.selecting import select
 from orbdens.checkpoint import find_model, load_model
 from orbdens.cli.main import run
 from orbdens.errors import UserError
@@ -22,7 +22,7 @@ def test_variants_are_new_closed_shell_molecules() -> None:
     pytest.importorskip("rdkit")
     from rdkit import Chem
 
-    from data_tools.molecules import canonical, variants
+    from data_tools.generation.molecules import canonical, variants
 
     found = list(islice(variants(KNOWN, 6, seed=1), 300))
     assert len(found) == len(set(found)) == 300
@@ -39,7 +39,7 @@ def test_variants_are_new_closed_shell_molecules() -> None:
 
 def test_variants_end() -> None:
     pytest.importorskip("rdkit")
-    from data_tools.molecules import variants
+    from data_tools.generation.molecules import variants
 
     assert set(variants(["C"], 1)) == {"N", "O", "F"}
 

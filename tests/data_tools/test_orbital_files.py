@@ -14,10 +14,10 @@ import torch
 from pyscf import dft, gto
 from pyscf.tools import molden
 
-from data_tools.importing import import_source
-from data_tools.orbital_files import OrbitalFile, orbital_source, read_orbital_file
 from data_tools.pyscf_bridge import electron_count, unpaired_electrons
-from data_tools.reading import Reading
+from data_tools.sources.importing import import_source
+from data_tools.sources.orbital_files import OrbitalFile, orbital_source, read_orbital_file
+from data_tools.sources.reading import Reading
 from orbdens.data.store import OrbitalRecord, Store
 from orbdens.errors import UserError
 from orbdens.kernels import density_from_orbitals

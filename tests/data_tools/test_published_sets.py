@@ -15,10 +15,10 @@ import pytest
 from ase import Atoms
 from ase.io.cube import read_cube_data, write_cube
 
-from data_tools.importing import import_source
-from data_tools.md_sets import MOLECULES, N_AXIS, decoded, molecule_and_split
-from data_tools.reading import Reading
-from data_tools.sources import kind_of, open_source
+from data_tools.sources.importing import import_source
+from data_tools.sources.kinds import kind_of, open_source
+from data_tools.sources.md_sets import MOLECULES, N_AXIS, decoded, molecule_and_split
+from data_tools.sources.reading import Reading
 from orbdens import formats
 from orbdens.data.store import GridRecord, Store
 from orbdens.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.splitting import read_splits, split_store, write_splits
+from data_tools.stores.splitting import read_splits, split_store, write_splits
 from orbdens.cli.main import run
 from orbdens.data.store import GridRecord, Manifest, Store, StoreWriter
 from orbdens.errors import UserError

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import data_tools.verifying as verifying
-from data_tools.verifying import repair, verify
+import data_tools.stores.verifying as verifying
+from data_tools.stores.verifying import repair, verify
 from orbdens.cli.main import run
 from orbdens.data import lithium_oxide_path
 from orbdens.data.blocks import block_key, open_place
@@ -217,7 +217,7 @@ import os, random, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from data_tools.verifying import Findings, repair, verify
+from data_tools.stores.verifying import Findings, repair, verify
 from orbdens.data.records import encode_record
 from orbdens.data.store import LabelBasis, LabelShell, Manifest, OrbitalRecord, Store, StoreWriter, close_reader
 from orbdens.structure import Structure

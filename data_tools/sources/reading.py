@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_tools.importing import Item, Source, Splits
-from data_tools.source_files import Files, Member
-from data_tools.streams import chunks
-from data_tools.valence import valence_electrons
+from data_tools.sources.files import Files, Member
+from data_tools.sources.importing import Item, Source, Splits
+from data_tools.sources.streams import chunks
+from data_tools.sources.valence import valence_electrons
 from orbdens.data.manifest import Manifest
 from orbdens.data.records import Record
 from orbdens.errors import UserError

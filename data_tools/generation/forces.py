@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.units import Bohr, Hartree
 
-from data_tools.scf import CalculationError, Settings, converge, mean_field, molecule
+from data_tools.generation.scf import CalculationError, Settings, converge, mean_field, molecule
 from orbdens.errors import UserError
 from orbdens.structure import Structure
 

@@ -9,9 +9,9 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from data_tools.importing import Source
-from data_tools.reading import Reading, file_source
-from data_tools.text import Text, shown
+from data_tools.sources.importing import Source
+from data_tools.sources.reading import Reading, file_source
+from data_tools.sources.text import Text, shown
 from orbdens.data.records import GridRecord
 from orbdens.structure import Structure
 

@@ -18,8 +18,8 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.optimize import BFGS
 from numpy.typing import NDArray
 
-from data_tools.forces import calculator
-from data_tools.scf import Settings
+from data_tools.generation.forces import calculator
+from data_tools.generation.scf import Settings
 from orbdens.errors import UserError
 from orbdens.formats import check_output, read_structures
 from orbdens.structure import Structure

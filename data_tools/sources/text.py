@@ -9,8 +9,8 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from data_tools.decimals import BAD, read_numbers
-from data_tools.streams import chunks
+from data_tools.sources.decimals import BAD, read_numbers
+from data_tools.sources.streams import chunks
 from orbdens.errors import UserError
 
 LONGEST_LINE = 1 << 16

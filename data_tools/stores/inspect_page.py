@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 import orbdens
-from data_tools.inspect import Summary, facts
+from data_tools.stores.inspect import Summary, facts
 from orbdens.data.dataset import label_at
 from orbdens.data.store import Record, Store, evenly_spaced
 from orbdens.evaluate import _plane

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.streams import SUFFIXES, Forward, chunks, compression
-from data_tools.text import Text
+from data_tools.sources.streams import SUFFIXES, Forward, chunks, compression
+from data_tools.sources.text import Text
 from orbdens.errors import UserError
 
 BLOCK = 512

@@ -1,6 +1,6 @@
 """625 configurations of Li-O-Li with PySCF: the store that ships with the package.
 
-    python -m data_tools.generate_lithium_oxide OUT
+    python -m data_tools.generation.lithium_oxide OUT
 
 25 x 25 pairs of Li-O distances from 1.45 to 2.05 Å, a bond angle per configuration drawn from 100 to 180 degrees.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_tools.generation.scf import CalculationError, Failure, Settings
+from data_tools.generation.scf import calculate as calculate_molecule
+from data_tools.generation.workers import available_cores, in_processes
 from data_tools.pyscf_bridge import named_basis
-from data_tools.scf import CalculationError, Failure, Settings
-from data_tools.scf import calculate as calculate_molecule
-from data_tools.workers import available_cores, in_processes
 from orbdens.data.store import Manifest, OrbitalRecord, StoreWriter
 from orbdens.errors import UserError
 from orbdens.progress import Display
@@ -92,7 +92,7 @@ def generate(out: Path, resume: bool = False) -> None:
         UserError: ``out`` exists, or a configuration fails.
     """
     basis, valence = named_basis(["Li", "O"], SETTINGS.basis, SETTINGS.pseudo)
-    provenance = {"command": "python -m data_tools.generate_lithium_oxide OUT", "seed": SEED}
+    provenance = {"command": "python -m data_tools.generation.lithium_oxide OUT", "seed": SEED}
     tasks = [(f"li2o-{i:03d}", structure_at(positions)) for i, positions in enumerate(geometries())]
     manifest = Manifest(LEVEL, "valence", valence, basis, provenance)
     with StoreWriter(out, manifest, resume=resume) as writer, Display() as display:

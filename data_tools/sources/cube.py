@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.importing import Source
-from data_tools.reading import Reading, file_source
-from data_tools.text import Text, shown
+from data_tools.sources.importing import Source
+from data_tools.sources.reading import Reading, file_source
+from data_tools.sources.text import Text, shown
 from orbdens.data.records import GridRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR

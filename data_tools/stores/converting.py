@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.write_chgcar import write_chgcar
+from data_tools.stores.write_chgcar import write_chgcar
 from orbdens.data.dataset import label_on_grid, native_grid
 from orbdens.data.store import GridRecord, OrbitalRecord, Record, Store, evenly_spaced
 from orbdens.errors import UserError

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.importing import Item, Source
-from data_tools.reading import Reading, source_name
-from data_tools.source_files import Files, folders_like, load_array, single
-from data_tools.text import MOST_POINTS, table, text_of, xyz_frame
+from data_tools.sources.files import Files, folders_like, load_array, single
+from data_tools.sources.importing import Item, Source
+from data_tools.sources.reading import Reading, source_name
+from data_tools.sources.text import MOST_POINTS, table, text_of, xyz_frame
 from orbdens.data.records import GridRecord
 from orbdens.errors import UserError
 from orbdens.structure import Structure

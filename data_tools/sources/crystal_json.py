@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from data_tools.importing import Source
-from data_tools.reading import Reading, file_source
-from data_tools.source_files import Member, single
-from data_tools.text import MOST_POINTS, shown
+from data_tools.sources.files import Member, single
+from data_tools.sources.importing import Source
+from data_tools.sources.reading import Reading, file_source
+from data_tools.sources.text import MOST_POINTS, shown
 from orbdens.data.records import GridRecord
 from orbdens.errors import UserError
 from orbdens.structure import Structure

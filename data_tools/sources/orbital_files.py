@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pyscf import gto
 from scipy.special import gamma
 
-from data_tools.importing import Item, Source
 from data_tools.pyscf_bridge import (
     ao_order,
     both_spins,
@@ -29,8 +28,9 @@ from data_tools.pyscf_bridge import (
     side_by_side,
     with_fixed_signs,
 )
-from data_tools.reading import Reading, source_name
-from data_tools.source_files import Files, Member
+from data_tools.sources.files import Files, Member
+from data_tools.sources.importing import Item, Source
+from data_tools.sources.reading import Reading, source_name
 from orbdens.data.records import LabelBasis, LabelShell, OrbitalRecord
 from orbdens.data.store import Manifest
 from orbdens.errors import UserError

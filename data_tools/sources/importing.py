@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
-from data_tools.rounding import Rounding
+from data_tools.stores.rounding import Rounding
 from orbdens.data.checks import check_record
 from orbdens.data.store import GridRecord, Manifest, Record, StoreWriter
 from orbdens.errors import UserError

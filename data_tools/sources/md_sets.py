@@ -11,10 +11,10 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from data_tools.importing import Item, Source
-from data_tools.reading import Reading, source_name
-from data_tools.source_files import Files, folders_like, load_array, single
-from data_tools.text import Text, shown, text_of, xyz_frame
+from data_tools.sources.files import Files, folders_like, load_array, single
+from data_tools.sources.importing import Item, Source
+from data_tools.sources.reading import Reading, source_name
+from data_tools.sources.text import Text, shown, text_of, xyz_frame
 from orbdens.data.records import GridRecord
 from orbdens.errors import UserError
 from orbdens.structure import Structure

@@ -107,7 +107,7 @@ def outcome(structure: Structure, settings: Settings) -> Record | Failure:
         return Failure(f"the worker has {here}, the store needs {settings.code}")
     try:
         if structure.periodic:
-            from data_tools.scf_periodic import calculate_cell
+            from data_tools.generation.scf_periodic import calculate_cell
 
             return calculate_cell(structure, settings)
         return calculate(structure, settings)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from data_tools.scf import Failure, Settings, outcome
+from data_tools.generation.scf import Failure, Settings, outcome
 from orbdens.data.records import Record
 from orbdens.errors import UserError
 from orbdens.structure import Structure

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from data_tools.rounding import Rounding
-from data_tools.splitting import check_finished
+from data_tools.stores.rounding import Rounding
+from data_tools.stores.splitting import check_finished
 from orbdens.data.store import LabelBasis, Manifest, Store, StoreWriter, evenly_spaced
 from orbdens.errors import UserError
 

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from data_tools.importing import Source
-from data_tools.reading import Reading
-from data_tools.source_files import Files, bare_name, is_archive_name
-from data_tools.streams import chunks
+from data_tools.sources.files import Files, bare_name, is_archive_name
+from data_tools.sources.importing import Source
+from data_tools.sources.reading import Reading
+from data_tools.sources.streams import chunks
 from orbdens.errors import UserError
 
 FORMATS = {
-    "npz": "data_tools.import_npz",
-    "orbitals": "data_tools.orbital_files",
-    "chgcar": "data_tools.chgcar",
-    "cube": "data_tools.cube",
-    "md": "data_tools.md_sets",
-    "residual-cnn": "data_tools.residual_cnn",
-    "crystal-json": "data_tools.crystal_json",
+    "npz": "data_tools.sources.npz",
+    "orbitals": "data_tools.sources.orbital_files",
+    "chgcar": "data_tools.sources.chgcar",
+    "cube": "data_tools.sources.cube",
+    "md": "data_tools.sources.md_sets",
+    "residual-cnn": "data_tools.sources.residual_cnn",
+    "crystal-json": "data_tools.sources.crystal_json",
 }
 """Modules by the kind of source they import."""
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from data_tools.generation.scf import Failure, Settings
+from data_tools.generation.workers import Result, Task, available_cores, in_processes, on_cluster
 from data_tools.pyscf_bridge import named_basis
-from data_tools.scf import Failure, Settings
-from data_tools.workers import Result, Task, available_cores, in_processes, on_cluster
 from orbdens.data.store import Manifest, StoreWriter
 from orbdens.errors import UserError
 from orbdens.formats import read_structures

@@ -15,9 +15,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from data_tools.importing import Item, Source, import_source
 from data_tools.pyscf_bridge import ao_order, electron_count, named_basis, shell_l
-from data_tools.reading import Reading
+from data_tools.sources.importing import Item, Source, import_source
+from data_tools.sources.reading import Reading
 from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, evenly_spaced
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -60,7 +60,7 @@ def open_source(paths: Sequence[Path], reading: Reading) -> Source:
     symbols = {chemical_symbols[z] for z in np.unique(arrays["numbers"])}
     basis, valence = named_basis(symbols, level["basis"], level["pseudo"])
     provenance = {
-        "importer": "data_tools.import_npz",
+        "importer": "data_tools.sources.npz",
         "file": source.name,
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "smiles": arrays["smiles"].tolist(),

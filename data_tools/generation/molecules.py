@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from ase.io.extxyz import write_xyz
 
-from data_tools.geometries import find_minimum, from_smiles
-from data_tools.scf import Settings
+from data_tools.generation.geometries import find_minimum, from_smiles
+from data_tools.generation.scf import Settings
 from orbdens.errors import UserError
 from orbdens.formats import check_output, written_whole
 

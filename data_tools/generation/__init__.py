@@ -1,0 +1,1 @@
+"""Structures to calculate, and their densities from PySCF."""

@@ -1,0 +1,1 @@
+"""What is done with stores that exist: look, check, split, join, convert."""
