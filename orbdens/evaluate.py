@@ -161,7 +161,7 @@ def _add(
 def _slice(key: str, record: OrbitalRecord | GridRecord, field: DensityField, store: Store) -> Slice:
     """Both densities on the plane that holds as many atoms as possible."""
     structure = record.structure
-    centre, axes = _plane(structure)
+    centre, axes = cutting_plane(structure)
     local = (structure.positions - centre) @ axes.T
     low = local[:, :2].min(axis=0) - SLICE_MARGIN
     n_x, n_y = (int(n) + 1 for n in np.ceil((local[:, :2].max(axis=0) + SLICE_MARGIN - low) / SLICE_STEP))
@@ -186,7 +186,7 @@ def _rounded(values: NDArray[np.float32], n_x: int, n_y: int) -> list[list[float
     return rows
 
 
-def _plane(structure: Structure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def cutting_plane(structure: Structure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A point of the plane through three atoms that has most (heavy) atoms near it, and a frame of it [3, 3].
 
     The first axis of the frame is the longest of the molecule in the plane, the third the normal.

@@ -110,7 +110,7 @@ def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.
         raise ValueError(f"values of shape {values.shape} on a grid of shape {grid.shape}")
     row = "".join("%13.5E" + ("\n" if k % 6 == 5 else "") for k in range(grid.shape[2])).rstrip("\n") + "\n"
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"Electron density of {structure.formula} predicted by orbdens\n")
+        file.write(f"Electron density of {structure.formula} written by orbdens\n")
         file.write("Lengths in Bohr, density in e/Bohr^3, z fastest\n")
         _write_row(file, structure.n_atoms, grid.origin / BOHR)
         for n, step in zip(grid.shape, grid.steps / BOHR, strict=True):

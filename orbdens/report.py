@@ -90,7 +90,7 @@ def write_report(path: Path, evaluations: Sequence[Evaluation], pictures: Mappin
     table, on, machine = comparison_table(evaluations), evaluations[0].measured_on, evaluations[0].machine
     n_models, n_structures = len(evaluations), len(evaluations[0].errors.keys)
     figures = "\n".join(
-        f'<figure><img alt="{escape(CAPTIONS[name])}" style="width: {_share_of_width(png):.0f}%" '
+        f'<figure><img alt="{escape(CAPTIONS[name])}" style="width: {share_of_width(png):.0f}%" '
         f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"
         for name, png in pictures.items()
@@ -120,25 +120,25 @@ def draw(evaluations: Sequence[Evaluation]) -> dict[str, bytes]:
     ordered = sorted(evaluations, key=lambda e: e.summary()["nmae"].mean)
     with matplotlib.rc_context(STYLE):
         return {
-            "errors": _png(_errors(ordered)),
-            "regions": _png(_regions(ordered)),
-            "slices": _png(_slices(ordered)),
+            "errors": to_png(_errors(ordered)),
+            "regions": to_png(_regions(ordered)),
+            "slices": to_png(_slices(ordered)),
         }
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.08)
     return buffer.getvalue()
 
 
-def _share_of_width(png: bytes) -> float:
+def share_of_width(png: bytes) -> float:
     """Width of a picture in % of the page, so that all have letters of one size."""
     pixels = int.from_bytes(png[16:20], "big")
     return min(100.0, 100 * pixels / (WIDTH * STYLE["savefig.dpi"]))
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -161,7 +161,7 @@ def _percent_axis(axes: Axes, label: str) -> None:
 
 
 def _errors(evaluations: Sequence[Evaluation]) -> Figure:
-    figure = _new_figure(WIDTH, 1.0 + 0.95 * len(evaluations))
+    figure = new_figure(WIDTH, 1.0 + 0.95 * len(evaluations))
     axes = figure.add_subplot()
     chance = np.random.default_rng(0)
     for row, (evaluation, colour) in enumerate(zip(evaluations, COLOURS * 9, strict=False)):
@@ -187,7 +187,7 @@ def _errors(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def _regions(evaluations: Sequence[Evaluation]) -> Figure:
-    figure = _new_figure(WIDTH, 2.5)
+    figure = new_figure(WIDTH, 2.5)
     axes = figure.add_subplot()
     for row, region in enumerate(REGIONS):
         values = [evaluation.summary()[region].mean for evaluation in evaluations]
@@ -221,13 +221,13 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
     n = len(evaluations) + 1
     width = WIDTH / max(n, 3)
     height = width * (top - bottom) / (right - left)
-    figure = _new_figure(0.9 + width * n, 0.9 + 2 * height)
+    figure = new_figure(0.9 + width * n, 0.9 + 2 * height)
     panels = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
     density_norm = LogNorm(*DENSITY_RANGE, clip=True)
     differences = [predicted - shown for shown, predicted in (evaluation.slice.images() for evaluation in evaluations)]
     largest = max(1e-5, *(float(np.abs(difference).max()) for difference in differences))
     error_norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
-    image = _density_panel(panels[0, 0], first, reference, density_norm)
+    image = density_panel(panels[0, 0], first, reference, density_norm)
     panels[0, 0].set_title(f"reference ({first.formula})")
     panels[1, 0].axis("off")
     panels[1, 0].text(
@@ -241,7 +241,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
         transform=panels[1, 0].transAxes,
     )
     for column, (evaluation, difference) in enumerate(zip(evaluations, differences, strict=True), start=1):
-        _density_panel(panels[0, column], evaluation.slice, evaluation.slice.images()[1], density_norm)
+        density_panel(panels[0, column], evaluation.slice, evaluation.slice.images()[1], density_norm)
         panels[0, column].set_title(evaluation.model.name)
         error = panels[1, column].imshow(
             difference, origin="lower", extent=first.extent, cmap="RdBu_r", norm=error_norm, interpolation="bilinear"
@@ -262,7 +262,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
     return figure
 
 
-def _density_panel(axes: Axes, cut: Slice, density: NDArray[np.float64], norm: LogNorm) -> AxesImage:
+def density_panel(axes: Axes, cut: Slice, density: NDArray[np.float64], norm: LogNorm) -> AxesImage:
     shown = np.clip(density, DENSITY_RANGE[0] / 10, None)
     image = axes.imshow(
         shown, origin="lower", extent=cut.extent, cmap="YlGnBu", norm=norm, interpolation="bilinear", aspect="equal"

@@ -95,5 +95,7 @@ def type_from_name(name: str) -> int:
     """The inverse of ``type_name``; KeyError for other names."""
     if name == "bond":
         return BOND
-    numbers = [int(atomic_numbers[symbol]) for symbol in name.split("-")]
+    numbers = sorted(int(atomic_numbers[symbol]) for symbol in name.split("-"))
+    if len(numbers) > 2:
+        raise KeyError(name)
     return numbers[0] if len(numbers) == 1 else 1000 * numbers[0] + numbers[1]

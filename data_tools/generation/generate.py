@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ase.data import chemical_symbols
 from data_tools.generation.scf import Failure, Settings
 from data_tools.generation.workers import Result, Task, available_cores, in_processes, on_cluster
 from data_tools.pyscf_bridge import named_basis
+from data_tools.stores.splitting import random_splits
 from orbdens.data.store import Manifest, StoreWriter
 from orbdens.errors import UserError
 from orbdens.formats import read_structures
@@ -281,11 +281,3 @@ def parse_splits(text: str) -> dict[str, float]:
     if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise UserError(f"the shares of the splits '{text}' add up to {sum(shares.values()):g} instead of 1")
     return shares
-
-
-def random_splits(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
-    """Splits of given shares drawn at random, each in the order of the keys."""
-    order = np.random.default_rng(seed).permutation(len(keys))
-    cuts = np.round(np.cumsum([0.0, *shares.values()]) * len(keys)).astype(int)
-    parts = [sorted(order[a:b]) for a, b in pairwise(cuts)]
-    return {name: [keys[i] for i in part] for name, part in zip(shares, parts, strict=True)}

@@ -27,7 +27,6 @@ SEED = 625
 DISTANCES = np.linspace(1.45, 2.05, 25)
 ANGLES = (100.0, 180.0)
 N_TRAIN = 500
-N_ELECTRONS = 12
 SETTINGS = Settings(xc="PBE", basis="gth-dzvp-molopt-sr", pseudo="gth-pbe", grid_level=1, conv_tol=1e-9)
 """No density fitting: at 25 AOs it is slower than the exact integrals, and it shifts the energy by 7 mHartree."""
 

@@ -17,7 +17,7 @@ import orbdens
 from data_tools.stores.inspect import Summary, facts
 from orbdens.data.dataset import label_at
 from orbdens.data.store import Record, Store, evenly_spaced
-from orbdens.evaluate import _plane
+from orbdens.evaluate import cutting_plane
 from orbdens.evaluation import Slice
 from orbdens.formats import written_whole
 from orbdens.grid import Grid
@@ -29,10 +29,10 @@ from orbdens.report import (
     PAGE,
     STYLE,
     WIDTH,
-    _density_panel,
-    _new_figure,
-    _png,
-    _share_of_width,
+    density_panel,
+    new_figure,
+    share_of_width,
+    to_png,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write_page(path: Path, store: Store, summary: Summary) -> None:
     for name, png in pictures.items():
         caption = escape(CAPTIONS[name].format(checked=len(summary.electron_errors)))
         figures += (
-            f'<figure><img alt="{caption}" style="width: {_share_of_width(png):.0f}%" '
+            f'<figure><img alt="{caption}" style="width: {share_of_width(png):.0f}%" '
             f'src="data:image/png;base64,{base64.b64encode(png).decode()}"><figcaption>{caption}</figcaption></figure>\n'
         )
     about, found = facts(store, summary)
@@ -100,13 +100,13 @@ def write_page(path: Path, store: Store, summary: Summary) -> None:
 def draw(store: Store, summary: Summary) -> dict[str, bytes]:
     """Pictures as PNG, by name: contents, slices."""
     with matplotlib.rc_context(STYLE):
-        return {"contents": _png(_contents(summary)), "slices": _png(_slices(store))}
+        return {"contents": to_png(_contents(summary)), "slices": to_png(_slices(store))}
 
 
 def _contents(summary: Summary) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    figure = _new_figure(WIDTH, 2.7)
+    figure = new_figure(WIDTH, 2.7)
     elements, atoms, errors = figure.subplots(1, 3)
     _bars(elements, list(summary.elements), list(summary.elements.values()), COLOURS[0])
     elements.set_title("elements")
@@ -151,7 +151,7 @@ def _slices(store: Store) -> Figure:
     sample = evenly_spaced(store.keys(), 200)
     records = {key: store[key] for key in sorted(sample, key=lambda key: store[key].structure.n_atoms)}
     chosen = {key: records[key] for key in evenly_spaced(list(records), N_SLICES)}
-    frames = {key: _plane(record.structure) for key, record in chosen.items()}
+    frames = {key: cutting_plane(record.structure) for key, record in chosen.items()}
     reach = np.array([1.0, 1.0])
     for key, (centre, axes) in frames.items():
         local = (chosen[key].structure.positions - centre) @ axes[:2].T
@@ -159,11 +159,11 @@ def _slices(store: Store) -> Figure:
     reach = np.minimum(reach + MARGIN, WIDEST / 2)
     # of a panel; the sums are what titles, labels and the scale of colours take
     width = min((WIDTH - 1.5) / len(chosen), 3.0)
-    figure = _new_figure((width + 0.1) * len(chosen) + 1.3, width * reach[1] / reach[0] + 0.9)
+    figure = new_figure((width + 0.1) * len(chosen) + 1.3, width * reach[1] / reach[0] + 0.9)
     panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
     for axes, (key, record) in zip(panels, chosen.items(), strict=True):
         cut, density = _cut(key, record, store, *frames[key], reach)
-        image = _density_panel(axes, cut, density, LogNorm(*DENSITY_RANGE, clip=True))
+        image = density_panel(axes, cut, density, LogNorm(*DENSITY_RANGE, clip=True))
         axes.set_title(f"{cut.formula}\n{_short(key)}", fontsize=9, fontweight="normal")
         axes.set_xlabel("Å")
     panels[0].set_ylabel("Å")

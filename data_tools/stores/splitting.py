@@ -68,8 +68,7 @@ def split_store(
                 n_test = round(shares["test"] * len(keys))
                 order = np.concatenate([order[len(order) - n_test :], rng.permutation(order[: len(order) - n_test])])
                 names = ["test", *(name for name in names if name != "test")]
-        cuts = np.round(np.cumsum([0.0, *(shares[name] for name in names)]) * len(keys) - 1e-9).astype(int)
-        parts = {name: order[a:b].tolist() for name, (a, b) in zip(names, pairwise(cuts), strict=True)}
+        parts = _cut(order, {name: shares[name] for name in names})
     for name, share in shares.items():
         if not parts[name]:
             raise UserError(
@@ -77,6 +76,17 @@ def split_store(
                 f"split by {by}"
             )
     return {name: [keys[i] for i in sorted(parts[name])] for name in shares}
+
+
+def random_splits(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> Splits:
+    """Splits of given shares drawn at random, each in the order of the keys; any may be empty."""
+    parts = _cut(np.random.default_rng(seed).permutation(len(keys)), shares)
+    return {name: [keys[i] for i in sorted(part)] for name, part in parts.items()}
+
+
+def _cut(order: NDArray[np.int64], shares: Mapping[str, float]) -> dict[str, list[int]]:
+    cuts = np.round(np.cumsum([0.0, *shares.values()]) * len(order) - 1e-9).astype(int)
+    return {name: order[a:b].tolist() for name, (a, b) in zip(shares, pairwise(cuts), strict=True)}
 
 
 def read_splits(file: Path, store: Store) -> Splits:

@@ -8,6 +8,7 @@ L2-normalised primitives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,11 +159,12 @@ def make_basis(types: Iterable[int], config: BasisConfig) -> Basis:
     Raises:
         UserError: PySCF has no such basis for an element, a window of exponents is empty, or the table is malformed.
     """
+    given = {_known_type(name): shells for name, shells in config.table.items()}
     table: dict[str, list[list[float]]] = {}
     for kind in types:
         name = type_name(kind)
-        if name in config.table:
-            table[name] = _given(name, config.table[name])
+        if kind in given:
+            table[name] = _given(name, given[kind])
         elif kind < BOND:
             table[name] = _even_tempered(name, config.source, config)
         else:
@@ -170,8 +172,15 @@ def make_basis(types: Iterable[int], config: BasisConfig) -> Basis:
     return Basis.from_json(table)
 
 
+def _known_type(name: str) -> int:
+    try:
+        return type_from_name(name)
+    except KeyError:
+        raise UserError(f"option model.basis.table.{name} names no element, 'bond' or pair such as H-C") from None
+
+
 def _given(name: str, shells: list[list[float]]) -> list[list[float]]:
-    if not shells or not all(shells) or not all(e > 0 for exponents in shells for e in exponents):
+    if not shells or not all(shells) or not all(0 < e < math.inf for exponents in shells for e in exponents):
         raise UserError(f"option model.basis.table.{name} should hold lists of positive exponents for l = 0, 1, ...")
     return [sorted(exponents) for exponents in shells]
 

@@ -13,35 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import numpy as np
 import pytest
+from comparing import assert_same
 
 from orbdens.data.blocks import block_key, open_place
 from orbdens.data.packing import unpack
 from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter
 from orbdens.errors import UserError
-from orbdens.structure import Structure
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MakeRecord = Callable[[int], OrbitalRecord]
-
-
-def assert_same(a: Any, b: Any) -> None:
-    assert type(a) is type(b)
-    for f in fields(a):
-        x, y = getattr(a, f.name), getattr(b, f.name)
-        if isinstance(x, Structure):
-            assert_same(x, y)
-        elif isinstance(x, np.ndarray):
-            assert x.dtype == y.dtype
-            np.testing.assert_array_equal(x, y)
-        else:
-            assert x == y
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparing import assert_same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -58,19 +59,6 @@ def records(draw: st.DrawFn) -> Record:
 KEYS = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=40).filter(
     lambda key: not key.startswith("\0")
 )
-
-
-def assert_same(a: Any, b: Any) -> None:
-    assert type(a) is type(b)
-    for f in fields(a):
-        x, y = getattr(a, f.name), getattr(b, f.name)
-        if isinstance(x, Structure):
-            assert_same(x, y)
-        elif isinstance(x, np.ndarray):
-            assert x.dtype == y.dtype
-            assert x.tobytes() == y.tobytes()
-        else:
-            assert x == y
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

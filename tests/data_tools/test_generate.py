@@ -9,22 +9,23 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ase
 import ase.io
 import numpy as np
 import pytest
+from comparing import assert_same
 from pyscf.pbc import dft as pbc_dft
 from pyscf.pbc import gto as pbc_gto
 
 import data_tools
-from data_tools.generation.generate import Source, generate, parse_splits, random_splits
+from data_tools.generation.generate import Source, generate, parse_splits
 from data_tools.generation.scf import Failure, Settings, converge, mean_field, molecule, outcome
 from data_tools.generation.workers import in_processes, on_cluster
 from data_tools.pyscf_bridge import electron_count, named_basis, unpaired_electrons
+from data_tools.stores.splitting import random_splits
 from orbdens.cli.main import run
 from orbdens.data.checks import check_record
 from orbdens.data.store import GridRecord, OrbitalRecord, Record, Store
@@ -37,19 +38,6 @@ QUICK = Settings(basis="sto-3g", pseudo=None, grid_level=0)
 FLAGS = ("--basis", "sto-3g", "--grid-level", "0", "--processes", "2")
 WATER = np.array([[0.0, 0, 0.1], [0.76, 0.02, -0.5], [-0.76, 0, -0.5]])
 N_FRAMES = 16
-
-
-def assert_same(a: Any, b: Any) -> None:
-    assert type(a) is type(b)
-    for f in fields(a):
-        x, y = getattr(a, f.name), getattr(b, f.name)
-        if isinstance(x, Structure):
-            assert_same(x, y)
-        elif isinstance(x, np.ndarray):
-            assert x.dtype == y.dtype
-            np.testing.assert_array_equal(x, y)
-        else:
-            assert x == y, f.name
 
 
 def assert_same_store(a: Path, b: Path) -> None:

@@ -66,8 +66,15 @@ def test_virtual_sites_have_a_window_of_their_own_and_tables_win() -> None:
     assert len(bond) == 2
     assert all(1.0 <= exponent <= 10.0 for exponents in bond for exponent in exponents)
     assert Basis.from_json(basis.to_json()).types == (1, 6, BOND)
-    with pytest.raises(UserError, match=r"table\.H"):
-        make_basis([1], BasisConfig(table={"H": [[-1.0]]}))
+    assert make_basis([1006], BasisConfig(table={"C-H": [[2.0]]})).to_json() == {"H-C": [[2.0]]}
+
+
+@pytest.mark.parametrize(
+    "table", [{"H": [[-1.0]]}, {"H": [[np.inf]]}, {"H": [[]]}, {"Hh": [[1.0]]}, {"H-C-H": [[1.0]]}], ids=str
+)
+def test_bad_tables(table: dict[str, list[list[float]]]) -> None:
+    with pytest.raises(UserError, match=rf"table\.{next(iter(table))}"):
+        make_basis([1], BasisConfig(table=table))
 
 
 def test_json_round_trip() -> None:
