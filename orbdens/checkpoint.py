@@ -97,14 +97,23 @@ def load_model(path: str | Path = SHIPPED, device: str = "cpu") -> DensityModel:
     Raises:
         UserError: no such file, not a model, another format version, or weights that do not fit.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     file = find_model(Path(path))
     config, facts, _ = read_header(file)
     model = build_model(config, facts)
+    load_weights(model, file)
+    return model.to_device(device).eval()
+
+
+def load_weights(model: DensityModel, file: Path) -> None:
+    """Put the weights of a model file into a model.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         model.load_state_dict(load_file(file))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"the weights in {file} do not fit its config: {' '.join(str(error).split())[:200]}") from None
-    return model.to_device(device).eval()

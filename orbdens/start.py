@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orbdens.checkpoint import build_model, find_model, load_model, read_header, save_model
+from orbdens.checkpoint import build_model, find_model, load_weights, read_header, save_model
 from orbdens.config import Config
 from orbdens.data.store import Store
 from orbdens.density_model import DensityModel
@@ -63,7 +63,7 @@ def load_start(path: Path, config: Config) -> Start:
     if difference is not None:
         raise UserError(f"{difference} in {file}, from which training shall start: both must be the same")
     model = build_model(config, facts)
-    model.load_state_dict(load_model(file).state_dict())
+    load_weights(model, file)
     _freeze(model, config.training.freeze)
     return Start(model, trained, notes)
 
