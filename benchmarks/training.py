@@ -125,18 +125,20 @@ def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[st
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Structures per second of a training step and of ``encode``, and the shares of a step, for l_max 4 and 6."""
+    """Structures per second of a training step and of ``encode``, and the shares of a step."""
     torch.set_num_threads(arguments.threads)
-    return {
-        f"l_max {l_max}, {stage} stage": _step(arguments, l_max, fraction)
+    cases = {
+        f"l_max {l_max}, {stage} stage": ([f"model.l_max={l_max}"], fraction)
         for l_max in (4, 6)
         for stage, fraction in (("overlap", 0.0), ("points", 1.0))
     }
+    cases["l_max 4, overlap stage, e3nn tensor products"] = (["model.l_max=4", "model.convolution=tensor-product"], 0.0)
+    return {name: _step(arguments, overrides, fraction) for name, (overrides, fraction) in cases.items()}
 
 
-def _step(arguments: argparse.Namespace, l_max: int, fraction: float) -> dict[str, float]:
-    overrides = [f"data.store={arguments.store}", f"model.l_max={l_max}", f"data.n_train={3 * 16 + 20}"]
-    config = load_config(arguments.config, overrides)
+def _step(arguments: argparse.Namespace, overrides: list[str], fraction: float) -> dict[str, float]:
+    own = [f"data.store={arguments.store}", f"data.n_train={3 * 16 + 20}"]
+    config = load_config(arguments.config, [*own, *overrides])
     store = open_store(config.data.store)
     keys, _ = splits_of(store, config.data)
     model = build_model(config, model_class(config).facts_from(config.model, store, keys))
