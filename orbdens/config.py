@@ -89,8 +89,8 @@ class OrbitalConfig(_Options):
     dipole_weight: float = Field(
         0.0,
         ge=0,
-        description="weight in the loss of the dipole's error in e·Å beside the relative error of the density (records "
-        "with a dipole)",
+        description="weight of the dipole's error in e·Å beside the relative error of the density in that stage "
+        "(records with a dipole)",
     )
     learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
     scaling_limit: float = Field(

@@ -18,7 +18,6 @@ from orbdens.data.store import GridRecord, Store, evenly_spaced
 from orbdens.density import Density, DensityField
 from orbdens.density_model import BATCH_SIZE, DensityModel, Progress, Record
 from orbdens.errors import UserError
-from orbdens.metrics import nuclear_charges
 from orbdens.model.backbone import Backbone
 from orbdens.model.basis import Basis, make_basis
 from orbdens.model.familiarity import Familiarity
@@ -111,11 +110,7 @@ class OrbitalModel(DensityModel):
         if key not in self._graphs:
             self._graphs[key] = self._graph(record.structure)
         objective = "overlap" if fraction < 1 - self.config.points_stage else "points"
-        graph = self._objectives[objective].add_targets(self._graphs[key], key, record, rng)
-        if self.config.dipole_weight > 0 and record.dipole is not None and not record.structure.periodic:
-            charges = nuclear_charges(record.structure, self.facts["valence_electrons"])
-            graph.dipole = torch.as_tensor(record.dipole - charges @ record.structure.positions)[None]
-        return graph
+        return self._objectives[objective].add_targets(self._graphs[key], key, record, rng)
 
     def collate(self, examples: list[Graph]) -> Graph:
         batch: Graph = Batch.from_data_list(examples)
@@ -129,56 +124,24 @@ class OrbitalModel(DensityModel):
         return features.float()
 
     def _orbitals(self, features: Tensor, batch: Graph) -> Orbitals:
-        site_type = batch.site_type
-        with torch.autocast(features.device.type, enabled=False):
-            with self._shapes_may_learn(batch):
+        device, site_type = features.device, batch.site_type
+        # The analytic objective knows the given orbitals only: it must not change them by way of their integrals.
+        learning = torch.is_grad_enabled() and "fit" not in batch
+        with torch.autocast(device.type, enabled=False):
+            with torch.set_grad_enabled(learning):
                 scalings = self.shapes.scalings(features, site_type)
                 displacements = self.shapes.displacements(features, site_type)
-                charges = self.shapes.charges(features.device)
-            of_sites = [
-                charge.expand(int((site_type == kind).sum()), -1)
-                if scalings is None
-                # N(α) / α^{3/2} goes as α^{-3/4}.
-                else scalings[site_type == kind, None].double() ** -0.75 * charge
-                for kind, charge in enumerate(charges)
-            ]
-            coefficients = self.head(features, site_type, batch.site_weight, batch.batch, batch.n_electrons, of_sites)
-            shells = self.shapes.shells(features.device, torch.float32)
-            return Orbitals(coefficients, of_sites, displacements, scalings, shells)
-
-    @staticmethod
-    def _shapes_may_learn(batch: Graph) -> torch.set_grad_enabled:
-        """The analytic objective knows the given orbitals only: it must not change them by way of their integrals."""
-        return torch.set_grad_enabled(torch.is_grad_enabled() and "fit" not in batch)
+                # N(α) / α^{3/2} goes as α^{-3/4}, N(α) / α^{5/2} as α^{-5/4}.
+                charges = _of_sites(self.shapes.charges(device), site_type, scalings, -0.75)
+                moments = _of_sites(self.shapes.moments(device), site_type, scalings, -1.25)
+            coefficients = self.head(features, site_type, batch.site_weight, batch.batch, batch.n_electrons, charges)
+            shells = self.shapes.shells(device, torch.float32)
+            return Orbitals(coefficients, charges, moments, displacements, scalings, shells)
 
     def loss(self, batch: Graph) -> Tensor:
         orbitals = self(batch)
         with torch.autocast(batch.positions.device.type, enabled=False):
-            loss = self._objectives["points" if "points" in batch else "overlap"].loss(orbitals, batch)
-            if "dipole" in batch:
-                error = (self._dipoles(orbitals, batch) - batch.dipole).norm(dim=1).mean()
-                loss = loss + self.config.dipole_weight * error.to(loss.dtype)
-            return loss
-
-    def _dipoles(self, orbitals: Orbitals, batch: Graph) -> Tensor:
-        """−∫ρ̂ r dr of each structure, e·Å [n_structures, 3], float64."""
-        with self._shapes_may_learn(batch):
-            moments = self.shapes.moments(batch.positions.device)
-        positions = batch.positions.double()
-        if orbitals.displacements is not None:
-            positions = positions + orbitals.displacements.double()
-        result = positions.new_zeros(batch.num_graphs, 3)
-        for kind, (coefficients, charges) in enumerate(zip(orbitals.coefficients, orbitals.charges, strict=True)):
-            sites = (batch.site_type == kind).nonzero()[:, 0]
-            blocks = self.basis.blocks(kind, coefficients.double())
-            part = (blocks[0][:, :, 0] * charges).sum(dim=1)[:, None] * positions[sites]
-            if len(blocks) > 1:
-                # m = -1, 0, 1 are y, z, x; N(α) / α^{5/2} goes as α^{-5/4}.
-                inner = torch.einsum("nrm,r->nm", blocks[1], moments[kind])[:, [2, 0, 1]]
-                scale = 1.0 if orbitals.scalings is None else orbitals.scalings[sites, None].double() ** -1.25
-                part = part + inner * scale
-            result = result.index_add(0, batch.batch[sites], -part)
-        return result
+            return self._objectives["points" if "points" in batch else "overlap"].loss(orbitals, batch)
 
     @torch.no_grad()
     def finish(self, store: Store, keys: Sequence[str], validation: Sequence[tuple[Structure, float]]) -> None:
@@ -239,3 +202,13 @@ class OrbitalModel(DensityModel):
                 )
             )
         return fields
+
+
+def _of_sites(integrals: list[Tensor], site_type: Tensor, scalings: Tensor | None, power: float) -> list[Tensor]:
+    """Integrals of radial functions, given for each type [n_radial], for its sites [n_sites_of_type, n_radial]."""
+    return [
+        values.expand(int((site_type == kind).sum()), -1)
+        if scalings is None
+        else scalings[site_type == kind, None].double() ** power * values
+        for kind, values in enumerate(integrals)
+    ]

@@ -16,7 +16,7 @@ from orbdens.density import Density
 from orbdens.grid import Grid
 from orbdens.metrics import nmae
 from orbdens.model.basis import Basis
-from orbdens.model.objective import OverlapObjective
+from orbdens.model.objective import OverlapObjective, PointsObjective
 from orbdens.model.orbital import OrbitalModel
 from orbdens.model.statistics import RARE, SAMPLE, representative
 from orbdens.structure import Structure
@@ -263,7 +263,9 @@ def test_the_loss_knows_dipoles(tmp_path: Path) -> None:
     batch = model.collate(
         [model.example(k, r, np.random.default_rng(0), 1.0) for k, r in zip(keys, records, strict=True)]
     )
-    dipoles = model._dipoles(model(batch), batch).detach().numpy()
+    objective = model._objectives["points"]
+    assert isinstance(objective, PointsObjective)
+    dipoles = objective.dipoles(model(batch), batch).detach().numpy()
     fields = model.predict([record.structure for record in records])
     np.testing.assert_allclose(dipoles, [field.dipole for field in fields], atol=2e-5)
     whole = float(model.loss(batch).detach())
