@@ -70,7 +70,7 @@ class Settings:
             "xc": self.xc,
             "basis": self.basis,
             "pseudo": self.pseudo,
-            "density_fit": self.auxbasis or self.density_fit,
+            "auxbasis": self.auxbasis or ("PySCF's choice" if self.density_fit else None),
             **({"ke_cutoff": self.ke_cutoff} if periodic else {"grid_level": self.grid_level}),
             "scf_tolerance": self.conv_tol,
             "max_cycle": self.max_cycle,

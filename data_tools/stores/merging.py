@@ -17,6 +17,9 @@ from data_tools.stores.splitting import check_finished
 from orbdens.data.store import LabelBasis, Manifest, Store, StoreWriter, evenly_spaced
 from orbdens.errors import UserError
 
+LEVEL = {"method", "xc", "basis", "pseudo"}
+"""What makes a level of theory: a store that does not state one of these is merged only with others that do not."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -148,9 +151,11 @@ def merge(
 def first_difference(a: Manifest, b: Manifest) -> str | None:
     """What keeps the records of two stores from being in one; None if nothing does.
 
-    The program (``code``) may differ in its version; an element that only one of them has does not matter.
+    The program (``code``) may differ in its version; an element that only one of them has does not matter, nor does a
+    setting of the calculation (grid, tolerance, ...) that only one of them states.
     """
-    for name in sorted({*a.level, *b.level} - {"code"}):
+    stated_by_both = a.level.keys() & b.level.keys()
+    for name in sorted((stated_by_both | LEVEL & {*a.level, *b.level}) - {"code"}):
         if _plain(a.level.get(name)) != _plain(b.level.get(name)):
             return f"{name} ({a.level.get(name)} and {b.level.get(name)})"
     if a.density != b.density:
@@ -215,4 +220,5 @@ def _check_places(out: Path, stores: Sequence[Store]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+    """As it comes back from the manifest; names of functionals and bases are written in either case."""
+    return json.loads(json.dumps(value).lower())

@@ -128,7 +128,11 @@ def test_first_difference(ethanol: Store) -> None:
     swapped = replace(manifest.label_basis, elements={**manifest.label_basis.elements, "C": h, "H": c})
     for other, expected in (
         (replace(manifest, level={**manifest.level, "xc": "B3LYP"}), "xc (PBE and B3LYP)"),
-        (replace(manifest, level={**manifest.level, "code": "another"}), None),
+        (replace(manifest, level={**manifest.level, "code": "another", "xc": "pbe"}), None),
+        (replace(manifest, level={**manifest.level, "grid_level": 3}), "grid_level (1 and 3)"),
+        (replace(manifest, level={**manifest.level, "scf_tolerance": 1e-6}), None),
+        (replace(manifest, level={n: v for n, v in manifest.level.items() if n != "grid_level"}), None),
+        (replace(manifest, level={n: v for n, v in manifest.level.items() if n != "xc"}), "xc (PBE and None)"),
         (replace(manifest, density="all-electron"), "density (valence and all-electron)"),
         (replace(manifest, valence_electrons={"H": 1, "C": 6, "O": 6}), "electrons of C (4 and 6)"),
         (replace(manifest, label_basis=swapped), "label basis of "),
