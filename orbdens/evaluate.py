@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def evaluate(
             name=name or file.resolve().parent.name,
             kind=network.config.kind,
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-            training_minutes=training.get("minutes"),
+            training_minutes=training_minutes(training),
         ),
         measured_on=MeasuredOn(
             store=records.path.resolve().name,
@@ -127,6 +128,13 @@ def evaluate(
         versions={"orbdens": orbdens.__version__, "python": platform.python_version()}
         | {package: version(package) for package in ("torch", "numpy", "numba", "e3nn")},
     )
+
+
+def training_minutes(notes: dict[str, Any]) -> float | None:
+    """Minutes of training in the notes of a checkpoint, those of the model it started from included."""
+    minutes: float | None = notes.get("minutes")
+    before = training_minutes(notes["start"]) if notes.get("start") else 0.0
+    return None if minutes is None or before is None else minutes + before
 
 
 def _add(

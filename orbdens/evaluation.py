@@ -27,7 +27,7 @@ class ModelFacts(_Part):
     name: str = Field(description="what tables call it")
     kind: str = Field(description="as in the config's model.kind")
     n_parameters: int
-    training_minutes: float | None = Field(description="wall time of the training steps, where the checkpoint says")
+    training_minutes: float | None = Field(description="wall time of all training steps, where the checkpoint says")
 
 
 class MeasuredOn(_Part):

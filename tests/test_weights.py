@@ -15,6 +15,7 @@ import orbdens as package
 from orbdens.checkpoint import find_model, read_header
 from orbdens.data.dataset import label_on_grid
 from orbdens.data.store import Store
+from orbdens.evaluate import training_minutes
 from orbdens.grid import Grid
 from orbdens.metrics import nmae
 
@@ -28,7 +29,8 @@ def test_the_file_is_small_and_says_where_it_is_from() -> None:
     assert (file.parent / "MODEL_CARD.md").is_file()
     _, facts, training = read_header(file)
     assert set(facts["valence_electrons"]) == {"H", "C", "N", "O", "F"}
-    assert training["store"] == "organics.store"
+    assert training["start"]["store"] == "organics.store"
+    assert training_minutes(training) == training["minutes"] + training["start"]["minutes"]
 
 
 def test_predict_needs_no_model(orbdens: CommandLine, tmp_path: Path) -> None:
