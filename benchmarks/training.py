@@ -79,6 +79,7 @@ TABLES: dict[str, dict[str, Line]] = {
         "another seed": Line(("training.seed=1",)),
         "without conditioned head": Line(change=_unconditioned),
         "without free-atom start": Line(change=_without_mean),
+        "half of it on points": Line(("model.points_stage=0.5",)),
         "points objective only": Line(("model.points_stage=1",)),
         "overlap objective only": Line(("model.points_stage=0",)),
         "without bond sites": Line(("model.sites=atoms",)),
