@@ -125,6 +125,14 @@ def test_only_the_same_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
         train(_config("orbital", 5), tmp_path, resume=True)
 
 
+def test_tensor_products_train_and_load(tmp_path: Path) -> None:
+    """e3nn's modules change when they are copied, and averaging weights copies them."""
+    model = {"convolution": "tensor-product", "channels": 32, "l_max": 4, "layers": 1}
+    out = train(_config("orbital", 2, model=model), tmp_path / "run")
+    structure = open_store("lithium-oxide")["li2o-000"].structure
+    assert load_model(out).predict(structure).n_electrons == pytest.approx(12, abs=1e-4)
+
+
 @pytest.mark.parametrize("kind", sorted(SMALL))
 def test_fine_tuning_starts_from_the_error_of_its_start(kind: str, bases: dict[str, Path], tmp_path: Path) -> None:
     free = {"orbital": {"points_per_structure": 100}, "unet3d": {"dropout": 0.0}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
@@ -30,14 +32,16 @@ class TensorProductConvolution(nn.Module):
             for first in range(l_max + 1)
             for second in range(abs(first - third), min(first + third, l_max) + 1, 2)
         ]
-        self.product = o3.TensorProduct(
+        product = o3.TensorProduct(
             irreps,
             [(1, ir) for _, ir in irreps],
             [irreps[third] for *_, third in paths],
             [(first, second, i, "uvu", True) for i, (first, second, _) in enumerate(paths)],
             shared_weights=False,
         )
-        self.radial = nn.Linear(edge_scalars, self.product.weight_numel)
+        # A first copy may hold more of e3nn's constants than the original, and averaging weights compares with a copy.
+        self.product = deepcopy(product)
+        self.radial = nn.Linear(edge_scalars, product.weight_numel)
         self.widths = [sum(third == l for *_, third in paths) * channels for l in range(l_max + 1)]
         self.mix = nn.ModuleList(nn.Linear(width, channels, bias=False) for width in self.widths)
         self.rows = [2 * l + 1 for l in range(l_max + 1)]
