@@ -22,7 +22,7 @@ from orbdens.formats import written_whole
 from orbdens.grid import Grid
 from orbdens.metrics import REGIONS, Summary, density_error, distances_to_atoms, nmae
 from orbdens.model.basis import Basis, make_basis
-from orbdens.model.projection import fit_key
+from orbdens.model.projection import fit_label
 from orbdens.sites import place_sites, type_name
 from orbdens.structure import Structure
 
@@ -169,22 +169,23 @@ def fit(
     )
     for done, key in enumerate(keys, 1):
         record = records[key]
-        field, n_coefficients = _fitted(key, records, basis, model)
+        field, n_coefficients = _fitted(record, records, basis, model)
         result.coefficients.append(n_coefficients)
         _add(result, record, field, records)
         on_progress(done, len(keys))
     return result
 
 
-def _fitted(key: str, store: Store, basis: Basis, model: OrbitalConfig) -> tuple[Density, int]:
+def _fitted(
+    record: OrbitalRecord | GridRecord, store: Store, basis: Basis, model: OrbitalConfig
+) -> tuple[Density, int]:
     """The closest density, and its number of coefficients."""
-    structure = store[key].structure
-    fitted = fit_key(store, basis, model.sites, key)
-    placed = place_sites(structure, model.sites)
+    fitted = fit_label(record, store, basis, model.sites)
+    placed = place_sites(record.structure, model.sites)
     kinds = torch.as_tensor(basis.index(placed.types))
     coefficients = basis.primitives(basis.per_type(fitted["coefficients"].double(), kinds), kinds)
     density = Density(
-        structure=structure,
+        structure=record.structure,
         site_positions=placed.positions,
         site_types=kinds.numpy(),
         shells=basis.shells,

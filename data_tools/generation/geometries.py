@@ -6,8 +6,9 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -44,8 +45,8 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of a part of the work, how much of it is done, and how much there is."""
 
 
-def _settings() -> Settings:
-    return Settings(auxbasis="def2-universal-jfit", grid_level=1)
+LEVEL_OF_FORCES = Settings(auxbasis="def2-universal-jfit", grid_level=1)
+"""Of PySCF, unless told otherwise: geometries need no finer grid."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Sampling:
     equilibration: float = 1000.0
     seed: int = 0
     forces: str = "pyscf"
-    settings: Settings = field(default_factory=_settings)
+    settings: Settings = LEVEL_OF_FORCES
 
     def check(self) -> None:
         """Raise UserError if there is no such method or program, or a frame does not come after whole steps."""
@@ -126,14 +127,9 @@ def from_smiles(smiles: str, seed: int = 0) -> Structure:
     Raises:
         UserError: it is none, RDKit finds no coordinates, or is not installed.
     """
-    try:
-        from rdkit import Chem, RDLogger
-        from rdkit.Chem import AllChem
-    except ImportError:
-        raise UserError(
-            f"there is no file {smiles}, and to read a SMILES takes RDKit: pip install 'orbdens[geometries]'"
-        ) from None
-    RDLogger.DisableLog("rdApp.*")
+    Chem = import_rdkit(f"there is no file {smiles}, and to read a SMILES")
+    from rdkit.Chem import AllChem
+
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise UserError(f"'{smiles}' is neither a file nor a SMILES")
@@ -148,6 +144,20 @@ def from_smiles(smiles: str, seed: int = 0) -> Structure:
         charge=Chem.GetFormalCharge(molecule),
         multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
     )
+
+
+def import_rdkit(purpose: str) -> Any:
+    """``rdkit.Chem``, which complains by errors and not on the screen.
+
+    Raises:
+        UserError: it is not installed; ``purpose`` begins the sentence.
+    """
+    try:
+        from rdkit import Chem, RDLogger
+    except ImportError:
+        raise UserError(f"{purpose} takes RDKit: pip install 'orbdens[geometries]'") from None
+    RDLogger.DisableLog("rdApp.*")
+    return Chem
 
 
 def write_geometries(

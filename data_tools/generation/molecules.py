@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from ase.io.extxyz import write_xyz
 
-from data_tools.generation.geometries import find_minimum, from_smiles
-from data_tools.generation.scf import Settings
+from data_tools.generation.forces import calculator
+from data_tools.generation.geometries import LEVEL_OF_FORCES, find_minimum, from_smiles, import_rdkit
 from orbdens.errors import UserError
 from orbdens.formats import check_output, written_whole
 
@@ -41,7 +41,8 @@ def read_smiles(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read SMILES from {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UserError(f"cannot read SMILES from {path}: {reason.lower()}") from None
     found = [line.split()[0] for line in lines if line.strip()]
     if not found:
         raise UserError(f"{path} holds no SMILES")
@@ -128,7 +129,6 @@ def write_minima(
     smiles: Iterable[str],
     out: Path,
     forces: str,
-    settings: Settings,
     *,
     seed: int = 0,
     overwrite: bool = False,
@@ -140,7 +140,6 @@ def write_minima(
         smiles: of the molecules.
         out: file to write.
         forces: ``pyscf`` or ``tblite``.
-        settings: of PySCF.
         seed: of the first guess of coordinates.
         overwrite: replace ``out``.
         on_progress: called with the number of molecules tried.
@@ -149,22 +148,26 @@ def write_minima(
         Why some were left out, by SMILES: no coordinates, or no minimum.
 
     Raises:
-        UserError: ``out`` cannot be written, or RDKit or the program of the forces is missing.
+        UserError: ``out`` cannot be written, RDKit or the program of the forces is missing, or every molecule was left
+            out.
     """
     check_output(out, overwrite)
-    _rdkit()
+    calculator(forces, from_smiles("C", seed), LEVEL_OF_FORCES)  # complains now about what is missing
     skipped: dict[str, str] = {}
+    done = 0
     with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for done, one in enumerate(smiles, 1):
             try:
                 start = from_smiles(one, seed)
-                frame = find_minimum(start, forces, settings)
+                frame = find_minimum(start, forces, LEVEL_OF_FORCES)
             except UserError as error:
                 skipped[one] = str(error)
             else:
                 frame.info = {"smiles": one, "charge": start.charge, "multiplicity": start.multiplicity}
                 write_xyz(file, [frame], columns=["symbols", "positions"])
             on_progress(done)
+        if len(skipped) == done:
+            raise UserError(f"no molecule could be relaxed; {next(iter(skipped.values()), 'there are none')}")
     return skipped
 
 
@@ -174,9 +177,4 @@ def _orders() -> Any:
 
 
 def _rdkit() -> Any:
-    try:
-        from rdkit import Chem, RDLogger
-    except ImportError:
-        raise UserError("molecules from SMILES take RDKit: pip install 'orbdens[geometries]'") from None
-    RDLogger.DisableLog("rdApp.*")
-    return Chem
+    return import_rdkit("to read a SMILES")

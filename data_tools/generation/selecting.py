@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase.io.extxyz import write_xyz
 
-from orbdens.checkpoint import find_model, load_model
+from orbdens.checkpoint import load_model
 from orbdens.density_model import BATCH_SIZE
 from orbdens.errors import UserError
 from orbdens.formats import read_structures, written_whole
@@ -42,7 +42,7 @@ def select(
     structures = [structure for file in files for structure in read_structures(file)]
     if n > len(structures):
         raise UserError(f"{n} structures cannot be chosen from {len(structures)}")
-    network = load_model(find_model(model))
+    network = load_model(model)
     expected: list[float] = []
     for start in range(0, len(structures), BATCH_SIZE):
         for field in network.predict(structures[start : start + BATCH_SIZE]):

@@ -247,8 +247,10 @@ def geometries(
 
     Example: orbdens data geometries CCO frames.xyz --forces tblite
     """
-    from data_tools.generation.geometries import Sampling, find_molecule, write_geometries
-    from data_tools.generation.scf import Settings, pseudo_for
+    from dataclasses import replace
+
+    from data_tools.generation.geometries import LEVEL_OF_FORCES, Sampling, find_molecule, write_geometries
+    from data_tools.generation.scf import pseudo_for
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
 
@@ -262,13 +264,7 @@ def geometries(
         equilibration=equilibration,
         seed=seed,
         forces=forces,
-        settings=Settings(
-            xc=xc,
-            basis=basis,
-            pseudo=pseudo_for(basis, pseudo),
-            auxbasis="def2-universal-jfit",
-            grid_level=1,
-        ),
+        settings=replace(LEVEL_OF_FORCES, xc=xc, basis=basis, pseudo=pseudo_for(basis, pseudo)),
     )
     molecule = find_molecule(source, seed, charge, multiplicity)
     try:
@@ -312,7 +308,6 @@ def molecules(
 
     from data_tools.generation.molecules import canonical, read_smiles, write_minima
     from data_tools.generation.molecules import variants as vary
-    from data_tools.generation.scf import Settings
     from orbdens.cli.screen import stderr, stdout
     from orbdens.errors import UserError
     from orbdens.progress import Display
@@ -323,13 +318,11 @@ def molecules(
         chosen = list(islice((one for one in vary(chosen, largest, seed) if one not in hidden), variants))
     elif exclude is not None:
         raise UserError("--exclude goes with --variants")
-    settings = Settings(density_fit=True, auxbasis="def2-universal-jfit", grid_level=1)
     with Display() as display:
         skipped = write_minima(
             chosen,
             out,
             forces,
-            settings,
             seed=seed,
             overwrite=force,
             on_progress=lambda done: display.count("molecules", done, len(chosen)),

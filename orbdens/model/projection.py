@@ -188,13 +188,16 @@ def _our_row(molecule: Any) -> NDArray[np.int64]:
     return np.array(rows)
 
 
-def fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torch.Tensor]:
+def fit_label(record: OrbitalRecord | GridRecord, store: Store, basis: Basis, sites: str) -> dict[str, torch.Tensor]:
     """Fit a record of either kind: ``fit_record`` or ``fit_grid_record``."""
-    record = store[key]
     if isinstance(record, GridRecord):
         return fit_grid_record(record, basis, sites, np.random.default_rng(0))
     assert store.manifest.label_basis is not None
     return fit_record(record, store.manifest.label_basis, basis, sites)
+
+
+def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torch.Tensor]:
+    return fit_label(store[key], store, basis, sites)
 
 
 def fit_records(
@@ -209,7 +212,7 @@ def fit_records(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = [key for key in keys if key not in fits]
-    fit = partial(fit_key, store, basis, sites)
+    fit = partial(_fit_key, store, basis, sites)
     with processes(len(missing)) as run:
         results = run(fit, missing)
         for start in range(0, len(missing), CHUNK):

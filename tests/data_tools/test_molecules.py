@@ -90,6 +90,21 @@ def test_molecules_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(read_structures(tmp_path / "some.xyz")) == 1
 
 
+def test_nothing_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    known, out = tmp_path / "known.smi", tmp_path / "new.xyz"
+    known.write_text("nonsense\n")
+    assert run(["data", "molecules", str(known), str(out)], debug=False) == 2
+    assert "no molecule could be relaxed; 'nonsense' is neither" in capsys.readouterr().err
+    known.write_text("C\n")
+    assert run(["data", "molecules", str(known), str(out), "--forces", "mopac"], debug=False) == 2
+    assert "forces come from pyscf or tblite, not from 'mopac'" in capsys.readouterr().err
+    assert run(["data", "molecules", str(tmp_path / "none.smi"), str(out)], debug=False) == 2
+    assert "none.smi: no such file or directory" in capsys.readouterr().err.replace("\n", "")
+    assert not out.exists()
+
+
 def test_select(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     water = ase.Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
