@@ -15,7 +15,7 @@ from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.formats import read_structures
 
-KNOWN = ["CCO", "C1CC1N", "CC(=O)F", "c1ccoc1"]
+KNOWN = ["CCO", "C1CC1N", "CC(=O)F", "c1ccoc1", "C[CH]CO", "C[N+](=O)[O-]"]
 
 
 def test_variants_are_new_closed_shell_molecules() -> None:
