@@ -192,6 +192,8 @@ def _regions(evaluations: Sequence[Evaluation]) -> Figure:
     for row, region in enumerate(REGIONS):
         values = [evaluation.summary()[region].mean for evaluation in evaluations]
         axes.plot([min(values), max(values)], [row, row], color=LINE, linewidth=3, zorder=1)
+        # The outermost labels lean outwards: two close values must stay legible.
+        sides = {max(values): "left", min(values): "right"} if len(set(values)) > 1 else {}
         for evaluation, colour, value in zip(evaluations, COLOURS * 9, values, strict=False):
             label = evaluation.model.name if row == 0 else None
             axes.scatter([value], [row], s=70, color=colour, label=label, zorder=2, edgecolors="white")
@@ -200,7 +202,7 @@ def _regions(evaluations: Sequence[Evaluation]) -> Figure:
                 (value, row),
                 xytext=(0, 7),
                 textcoords="offset points",
-                ha="center",
+                ha=sides.get(value, "center"),
                 fontsize=8.5,
             )
     names = {"nuclei": "near nuclei", "bonds": "bonds", "tail": "tail"}

@@ -172,7 +172,7 @@ def _slices(store: Store) -> Figure:
 
 
 def _short(key: str) -> str:
-    return key if len(key) <= 24 else f"{key[:11]}…{key[-11:]}"
+    return key if len(key) <= 19 else f"{key[:9]}…{key[-9:]}"
 
 
 def _cut(
