@@ -19,12 +19,12 @@ import torch
 
 from benchmarks.machine import machine
 from orbdens.config import OrbitalConfig
-from orbdens.data.store import OrbitalRecord, Store
-from orbdens.kernels.metric import TabulatedMetric, metric_product
-from orbdens.model.basis import Basis, make_basis
-from orbdens.model.objective import OVERLAP_REACH
-from orbdens.model.orbital import OrbitalModel
-from orbdens.model.projection import fit_record
+from orbdens.kernels.pairs.metric import TabulatedMetric, metric_product
+from orbdens.models.orbital.basis import Basis, make_basis
+from orbdens.models.orbital.density_fitting import fit_record
+from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.objectives import OVERLAP_REACH
+from orbdens.store import OrbitalRecord, Store
 from orbdens.structure import Structure
 
 MOLECULES = 16

@@ -26,11 +26,12 @@ import zstandard
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.machine import machine
-from orbdens.data.dataset import label_on_grid, open_store
-from orbdens.data.packing import DICTIONARY, FAST, _each_tensor, _shuffle, pack, unpack
-from orbdens.data.records import encode_record
-from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter, evenly_spaced
 from orbdens.grid import Grid
+from orbdens.labels import label_density
+from orbdens.sampling import evenly_spaced
+from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter, open_store
+from orbdens.store.packing import DICTIONARY, FAST, _each_tensor, _shuffle, pack, unpack
+from orbdens.store.records import encode_record
 
 SPACING, MARGIN = 0.2, 4.0
 """Å; of the grids, as the published sets have them."""
@@ -105,7 +106,9 @@ def grids(store: Store, folder: Path) -> dict[str, float]:
     for key in evenly_spaced(store.keys(), N_GRIDS):
         record = store[key]
         grid = Grid.around(record.structure, SPACING, MARGIN)
-        records[key] = GridRecord(record.structure, grid.origin, grid.steps, label_on_grid(record, grid, store))
+        records[key] = GridRecord(
+            record.structure, grid.origin, grid.steps, label_density(record, store.manifest).on(grid)
+        )
     halves = {key: _half(record) for key, record in records.items()}
     single = _write(store, folder / "float32", records)
     half = _write(store, folder / "float16", halves)

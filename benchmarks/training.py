@@ -27,11 +27,12 @@ from torch import Tensor
 from benchmarks.machine import machine
 from orbdens.checkpoint import MODEL_FILE, build_model, model_class, read_header
 from orbdens.config import load_config
-from orbdens.data.dataset import open_store, splits_of
-from orbdens.evaluate import evaluate
-from orbdens.model.head import Head
-from orbdens.model.orbital import OrbitalModel
-from orbdens.train import train
+from orbdens.evaluation.measure import evaluate
+from orbdens.models.orbital.head import Head
+from orbdens.models.orbital.model import OrbitalModel
+from orbdens.store import open_store
+from orbdens.training.batches import splits_of
+from orbdens.training.run import train
 
 CONFIG = Path("configs/ethanol.yaml")
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from orbdens.checkpoint import load_model as load
     from orbdens.density import Density
     from orbdens.errors import UserError
-    from orbdens.formats import read_cube, read_structures, write_cube
+    from orbdens.formats.cube import read_cube, write_cube
+    from orbdens.formats.structures import read_structures
     from orbdens.grid import Grid
     from orbdens.structure import Structure
 
@@ -24,9 +25,9 @@ _HOMES = {
     "Structure": ("orbdens.structure", "Structure"),
     "UserError": ("orbdens.errors", "UserError"),
     "load": ("orbdens.checkpoint", "load_model"),
-    "read_cube": ("orbdens.formats", "read_cube"),
-    "read_structures": ("orbdens.formats", "read_structures"),
-    "write_cube": ("orbdens.formats", "write_cube"),
+    "read_cube": ("orbdens.formats.cube", "read_cube"),
+    "read_structures": ("orbdens.formats.structures", "read_structures"),
+    "write_cube": ("orbdens.formats.cube", "write_cube"),
 }
 
 

@@ -6,29 +6,27 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orbdens import shipped
 from orbdens.config import Config, OrbitalConfig, parse_config
 from orbdens.errors import UserError
-from orbdens.formats import written_whole
+from orbdens.files import written_whole
 
 if TYPE_CHECKING:
-    from orbdens.density_model import DensityModel
+    from orbdens.models.interface import DensityModel
 
 FORMAT = 1
 """Version of the file; a reader refuses any other."""
 
 MODEL_FILE = "model.safetensors"
 
-SHIPPED = "organics"
-"""Word that stands for the weights inside the package: molecules of H, C, N, O and F."""
-
 
 def model_class(config: Config) -> type[DensityModel]:
     """The class of a config's model; its kind decides which code is imported."""
     if isinstance(config.model, OrbitalConfig):
-        from orbdens.model.orbital import OrbitalModel
+        from orbdens.models.orbital.model import OrbitalModel
 
         return OrbitalModel
-    from orbdens.baselines.unet3d import UNetModel
+    from orbdens.models.unet3d import UNetModel
 
     return UNetModel
 
@@ -83,15 +81,15 @@ def find_model(path: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    if str(path) == SHIPPED and not path.exists():
-        return Path(__file__).parent / "weights" / SHIPPED / MODEL_FILE
+    if str(path) == shipped.MODEL and not path.exists():
+        return shipped.model_path() / MODEL_FILE
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"there is no model at {file}; `orbdens train` writes one when it is done")
     return file
 
 
-def load_model(path: str | Path = SHIPPED, device: str = "cpu") -> DensityModel:
+def load_model(path: str | Path = shipped.MODEL, device: str = "cpu") -> DensityModel:
     """Load a trained model from ``model.safetensors``, the run folder that holds it, or the weights that ship.
 
     Raises:

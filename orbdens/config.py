@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from orbdens import shipped
 from orbdens.errors import UserError
 
 
@@ -177,9 +178,8 @@ class Config(_Options):
 
 def find_config(path: Path) -> Path:
     """The file itself or, where there is none, the config of that name that ships with orbdens."""
-    installed, checkout = Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs"
-    shipped = (installed if installed.is_dir() else checkout) / path.name
-    return path if path.exists() or not shipped.is_file() else shipped
+    ships = shipped.config_path(path.name)
+    return path if path.exists() or not ships.is_file() else ships
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:

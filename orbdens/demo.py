@@ -8,11 +8,11 @@ from pathlib import Path
 
 from orbdens.config import find_config, load_config
 from orbdens.errors import UserError
-from orbdens.evaluate import evaluate
-from orbdens.formats import check_output
-from orbdens.report import draw, write_pictures, write_report
-from orbdens.tables import Table, comparison_table
-from orbdens.train import train
+from orbdens.evaluation.measure import evaluate
+from orbdens.evaluation.page import draw, write_pictures, write_report
+from orbdens.evaluation.tables import Table, comparison_table
+from orbdens.files import check_output
+from orbdens.training.run import train
 
 STORE = "lithium-oxide"
 MODELS = (("orbital model", "lithium-oxide"), ("3D U-Net", "lithium-oxide-unet"))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from orbdens.formats import write_cube
+from orbdens.formats.cube import write_cube
 from orbdens.grid import Grid
 from orbdens.kernels import (
     Shells,
@@ -22,13 +22,14 @@ from orbdens.kernels import (
     orbital_fields_on_grid,
     solid_harmonics,
 )
+from orbdens.sampling import draw_points, draw_voxels
 from orbdens.structure import Structure
 
 SLAB = 4_000_000
 """Points of a grid evaluated at once, which bounds the memory."""
 
 
-class DensityField(ABC):
+class Density(ABC):
     """The electron density of one structure."""
 
     structure: Structure
@@ -58,6 +59,22 @@ class DensityField(ABC):
             values[where] = self.at(slab.points()).reshape(slab.shape)
         return values
 
+    @property
+    def native_grid(self) -> Grid | None:
+        """The grid on which this density is known; None where it is known at every point."""
+        return None
+
+    def sample(
+        self, n: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+        """Points drawn by importance, so that Σ w f estimates ∫ f dr without bias.
+
+        Returns:
+            Points in Å [n, 3], the volume w each stands for in Å³ [n], and the density there in e/Å³ [n].
+        """
+        points, volumes = draw_points(self.structure, n, rng)
+        return points, volumes, self.at(points)
+
     def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
         """The grid of the given spacing and margin (Å) that suits this density: around the structure, or its cell."""
         return Grid.around(self.structure, spacing, margin)
@@ -74,7 +91,7 @@ class DensityField(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Density(DensityField):
+class OrbitalDensity(Density):
     """A sum of atom-centred Gaussian orbitals.
 
     Attributes:
@@ -84,7 +101,7 @@ class Density(DensityField):
         shells: orbitals of each type, float64.
         coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
         cutoff: Å; an orbital is zero farther from its site.
-        expected_error, unfamiliar: as ``DensityField`` says.
+        expected_error, unfamiliar: as ``Density`` says.
     """
 
     structure: Structure
@@ -232,7 +249,7 @@ class Density(DensityField):
 
 
 @dataclass(frozen=True, eq=False)
-class GridDensity(DensityField):
+class GridDensity(Density):
     """Values on a grid with orthogonal steps, tricubic in between and zero outside; periodic if the structure is.
 
     Attributes:
@@ -244,6 +261,18 @@ class GridDensity(DensityField):
     structure: Structure
     grid: Grid
     values: NDArray[np.float32]
+
+    @property
+    def native_grid(self) -> Grid:
+        return self.grid
+
+    def sample(
+        self, n: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+        return draw_voxels(self.grid, self.values, n, rng)
+
+    def on(self, grid: Grid) -> NDArray[np.float32]:
+        return self.values if grid.same_as(self.grid) else super().on(grid)
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         index = (np.asarray(points).reshape(-1, 3) - self.grid.origin) @ np.linalg.inv(self.grid.steps)

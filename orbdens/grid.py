@@ -39,6 +39,11 @@ class Grid:
         origin = (low + high - (n - 1) * spacing) / 2
         return cls(origin, spacing * np.eye(3), (int(n[0]), int(n[1]), int(n[2])))
 
+    def same_as(self, other: Grid) -> bool:
+        """Whether both have the same points."""
+        same_axes = self.shape == other.shape and np.allclose(self.steps, other.steps)
+        return same_axes and np.allclose(self.origin, other.origin)
+
     @property
     def n_points(self) -> int:
         return int(np.prod(self.shape))

@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from orbdens.graph import neighbours
+from orbdens.neighbours import neighbours
 from orbdens.structure import Structure
 
 BOND = 1000

@@ -48,6 +48,13 @@ class Structure:
     def n_atoms(self) -> int:
         return len(self.numbers)
 
+    @cached_property
+    def symbols(self) -> list[str]:
+        """Symbols of the elements [n_atoms]."""
+        from ase.data import chemical_symbols
+
+        return [chemical_symbols[z] for z in self.numbers]
+
     @property
     def periodic(self) -> bool:
         return any(self.pbc)

@@ -7,14 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import orbdens as orbdens_package
-from orbdens.evaluation import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
+from orbdens.evaluation.result import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
 from orbdens.metrics import REGIONS
+from orbdens.structure import Structure
 
 LI2O = "3\nLi-O-Li\nO 0 0 0\nLi 1.6 0.3 0\nLi -1.6 0.3 0\n"
 
@@ -56,6 +58,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, orbdens: CommandLine) -> P
     done = orbdens("train", "lithium-oxide.yaml", *TINY, "--out", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def water() -> tuple[Structure, Any]:
+    """Water and its converged RKS/PBE calculation in gth-dzvp."""
+    from water import WATER, calculate_water
+
+    return WATER, calculate_water()
 
 
 @pytest.fixture

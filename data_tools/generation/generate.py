@@ -15,12 +15,12 @@ from ase.data import chemical_symbols
 
 from data_tools.generation.scf import Failure, Settings
 from data_tools.generation.workers import Result, Task, available_cores, in_processes, on_cluster
-from data_tools.pyscf_bridge import named_basis
 from data_tools.stores.splitting import random_splits
-from orbdens.data.store import Manifest, StoreWriter
 from orbdens.errors import UserError
-from orbdens.formats import read_structures
+from orbdens.formats.structures import read_structures
 from orbdens.progress import Display
+from orbdens.pyscf.bridge import named_basis
+from orbdens.store import Manifest, StoreWriter
 from orbdens.structure import Structure
 
 HOPELESS = 20

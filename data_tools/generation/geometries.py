@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from data_tools.generation.forces import calculator
 from data_tools.generation.scf import Settings
 from orbdens.errors import UserError
-from orbdens.formats import check_output, read_structures
+from orbdens.files import check_output
+from orbdens.formats.structures import read_structures
 from orbdens.structure import Structure
 
 METHODS = ("md", "normal-modes")

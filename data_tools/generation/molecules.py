@@ -12,7 +12,7 @@ from ase.io.extxyz import write_xyz
 from data_tools.generation.forces import calculator
 from data_tools.generation.geometries import LEVEL_OF_FORCES, find_minimum, from_smiles, import_rdkit
 from orbdens.errors import UserError
-from orbdens.formats import check_output, written_whole
+from orbdens.files import check_output, written_whole
 
 ELEMENTS = (6, 7, 8, 9)
 """Of the atoms that a variant may hold beside hydrogen."""

@@ -11,9 +11,9 @@ import pyscf
 from ase.data import chemical_symbols
 from pyscf import dft, gto
 
-from data_tools.pyscf_bridge import electron_count, label_basis, orbital_record, without_checkpoint
-from orbdens.data.records import OrbitalRecord, Record
 from orbdens.errors import UserError
+from orbdens.pyscf.bridge import electron_count, label_basis, orbital_record, without_checkpoint
+from orbdens.store.records import OrbitalRecord, Record
 from orbdens.structure import Structure
 
 LEVEL_SHIFT = 0.5

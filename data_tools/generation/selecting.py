@@ -9,9 +9,10 @@ import numpy as np
 from ase.io.extxyz import write_xyz
 
 from orbdens.checkpoint import load_model
-from orbdens.density_model import BATCH_SIZE
 from orbdens.errors import UserError
-from orbdens.formats import read_structures, written_whole
+from orbdens.files import written_whole
+from orbdens.formats.structures import read_structures
+from orbdens.models.interface import BATCH_SIZE
 
 
 def select(

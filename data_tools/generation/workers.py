@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from data_tools.generation.scf import Failure, Settings, outcome
-from orbdens.data.records import Record
 from orbdens.errors import UserError
+from orbdens.store.records import Record
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data_tools.sources.importing import Source
 from data_tools.sources.reading import Reading, file_source
 from data_tools.sources.text import Text, shown
-from orbdens.data.records import GridRecord
+from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 
 ENDINGS = (".chgcar", "_chgcar", ".chg", ".vasp")

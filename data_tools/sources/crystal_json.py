@@ -15,8 +15,8 @@ from data_tools.sources.files import Member, single
 from data_tools.sources.importing import Source
 from data_tools.sources.reading import Reading, file_source
 from data_tools.sources.text import MOST_POINTS, shown
-from orbdens.data.records import GridRecord
 from orbdens.errors import UserError
+from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 
 ENDINGS = (".json",)

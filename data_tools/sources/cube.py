@@ -10,7 +10,7 @@ import numpy as np
 from data_tools.sources.importing import Source
 from data_tools.sources.reading import Reading, file_source
 from data_tools.sources.text import Text, shown
-from orbdens.data.records import GridRecord
+from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 

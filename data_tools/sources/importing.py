@@ -13,10 +13,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from data_tools.stores.rounding import Rounding
-from orbdens.data.checks import check_record
-from orbdens.data.store import GridRecord, Manifest, Record, StoreWriter
 from orbdens.errors import UserError
 from orbdens.progress import Display
+from orbdens.store import GridRecord, Manifest, Record, StoreWriter
+from orbdens.store.checks import check_record
 
 TOLERANCE = 0.05
 """Electrons by which the sum over a grid may miss the number of electrons."""

@@ -15,8 +15,8 @@ from data_tools.sources.files import Files, folders_like, load_array, single
 from data_tools.sources.importing import Item, Source
 from data_tools.sources.reading import Reading, source_name
 from data_tools.sources.text import Text, shown, text_of, xyz_frame
-from orbdens.data.records import GridRecord
 from orbdens.errors import UserError
+from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 

@@ -15,11 +15,12 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from data_tools.pyscf_bridge import ao_order, electron_count, named_basis, shell_l
 from data_tools.sources.importing import Item, Source, import_source
 from data_tools.sources.reading import Reading
-from orbdens.data.store import LabelBasis, Manifest, OrbitalRecord, evenly_spaced
 from orbdens.errors import UserError
+from orbdens.pyscf.bridge import ao_order, electron_count, named_basis, shell_l
+from orbdens.sampling import evenly_spaced
+from orbdens.store import LabelBasis, Manifest, OrbitalRecord
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
 

@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from pyscf import gto
 from scipy.special import gamma
 
-from data_tools.pyscf_bridge import (
+from data_tools.sources.files import Files, Member
+from data_tools.sources.importing import Item, Source
+from data_tools.sources.reading import Reading, source_name
+from orbdens.errors import UserError
+from orbdens.pyscf.bridge import (
     ao_order,
     both_spins,
     dipole,
@@ -28,12 +32,8 @@ from data_tools.pyscf_bridge import (
     side_by_side,
     with_fixed_signs,
 )
-from data_tools.sources.files import Files, Member
-from data_tools.sources.importing import Item, Source
-from data_tools.sources.reading import Reading, source_name
-from orbdens.data.records import LabelBasis, LabelShell, OrbitalRecord
-from orbdens.data.store import Manifest
-from orbdens.errors import UserError
+from orbdens.store import Manifest
+from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 

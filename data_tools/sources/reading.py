@@ -13,9 +13,9 @@ from data_tools.sources.files import Files, Member
 from data_tools.sources.importing import Item, Source, Splits
 from data_tools.sources.streams import chunks
 from data_tools.sources.valence import valence_electrons
-from orbdens.data.manifest import Manifest
-from orbdens.data.records import Record
 from orbdens.errors import UserError
+from orbdens.store.manifest import Manifest
+from orbdens.store.records import Record
 
 LARGEST_SPLIT_FILE = 1 << 28
 """Bytes."""

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.stores.write_chgcar import write_chgcar
-from orbdens.data.dataset import label_on_grid, native_grid
-from orbdens.data.store import GridRecord, OrbitalRecord, Record, Store, evenly_spaced
 from orbdens.errors import UserError
-from orbdens.formats import write_cube
+from orbdens.formats.cube import write_cube
 from orbdens.grid import Grid
+from orbdens.labels import label_density, spin_density
+from orbdens.sampling import evenly_spaced
+from orbdens.store import Record, Store
+from orbdens.structure import Structure
 
 SUFFIXES = {"cube": ".cube", "chgcar": ".CHGCAR"}
 
@@ -75,8 +77,9 @@ def convert(
         record = store[key]
         try:
             if to == "cube":
-                grid = native_grid(record) or Grid.around(record.structure, spacing, margin)
-                write_cube(path, record.structure, grid, label_on_grid(record, grid, store))
+                label = label_density(record, store.manifest)
+                grid = label.native_grid or Grid.around(record.structure, spacing, margin)
+                write_cube(path, record.structure, grid, label.on(grid))
             else:
                 write_chgcar(path, *chgcar_parts(record, store, spacing, margin))
         except UserError as error:
@@ -94,26 +97,18 @@ def chgcar_parts(
         UserError: the grid of a periodic record does not fill its cell.
     """
     structure = record.structure
-    if isinstance(record, GridRecord):
-        grid = native_grid(record)
-        assert grid is not None
-        cell = grid.steps * np.array(grid.shape)[:, None]
-        if structure.periodic and structure.cell is not None and not np.allclose(cell, structure.cell, atol=1e-4):
-            raise UserError("its grid does not fill its cell, as that of a CHGCAR does")
-        values, spin_values = record.values, record.spin_values
-    else:
-        grid = _box(record, spacing, margin)
-        cell = grid.steps * np.array(grid.shape)[:, None]
-        values, spin_values = label_on_grid(record, grid, store), None
-        if record.spins is not None:
-            polarised = replace(record, occupations=record.occupations * record.spins)
-            spin_values = label_on_grid(polarised, grid, store)
-    return replace(structure, positions=structure.positions - grid.origin), cell, values, spin_values
+    label, spin = label_density(record, store.manifest), spin_density(record, store.manifest)
+    grid = label.native_grid or _box(structure, spacing, margin)
+    cell = grid.steps * np.array(grid.shape)[:, None]
+    if structure.periodic and structure.cell is not None and not np.allclose(cell, structure.cell, atol=1e-4):
+        raise UserError("its grid does not fill its cell, as that of a CHGCAR does")
+    moved = replace(structure, positions=structure.positions - grid.origin)
+    return moved, cell, label.on(grid), None if spin is None else spin.on(grid)
 
 
-def _box(record: OrbitalRecord, spacing: float, margin: float) -> Grid:
+def _box(structure: Structure, spacing: float, margin: float) -> Grid:
     """A grid around a molecule that repeats without end points."""
-    positions = record.structure.positions
+    positions = structure.positions
     low, high = positions.min(axis=0) - margin, positions.max(axis=0) + margin
     n = np.ceil((high - low) / spacing - 1e-9).astype(int)
     origin = (low + high - n * spacing) / 2

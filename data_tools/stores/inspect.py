@@ -11,8 +11,9 @@ from ase.data import chemical_symbols
 from rich.console import Console
 from rich.table import Table
 
-from data_tools.pyscf_bridge import electron_count
-from orbdens.data.store import GridRecord, Manifest, OrbitalRecord, Store, evenly_spaced
+from orbdens.pyscf.bridge import electron_count
+from orbdens.sampling import evenly_spaced
+from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store
 
 ELECTRONS_CHECKED = 20
 ELECTRONS_OF_PAGE = 300

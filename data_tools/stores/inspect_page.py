@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 
 import orbdens
 from data_tools.stores.inspect import Summary, facts
-from orbdens.data.dataset import label_at
-from orbdens.data.store import Record, Store, evenly_spaced
-from orbdens.evaluate import cutting_plane
-from orbdens.evaluation import Slice
-from orbdens.formats import written_whole
-from orbdens.grid import Grid
-from orbdens.report import (
+from orbdens.evaluation.measure import cutting_plane
+from orbdens.evaluation.page import (
     COLOURS,
     DENSITY_RANGE,
     INK,
@@ -34,6 +29,12 @@ from orbdens.report import (
     share_of_width,
     to_png,
 )
+from orbdens.evaluation.result import Slice
+from orbdens.files import written_whole
+from orbdens.grid import Grid
+from orbdens.labels import label_density
+from orbdens.sampling import evenly_spaced
+from orbdens.store import Record, Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,7 +195,7 @@ def _cut(
     local = (structure.positions - centre) @ axes.T
     n_x, n_y = (int(n) for n in np.ceil(2 * reach / STEP))
     points = Grid(centre - reach @ axes[:2], STEP * axes, (n_x, n_y, 1)).points()
-    values = label_at(record, points, store)
+    values = label_density(record, store.manifest).at(points)
     image = values.astype(np.float64).reshape(n_x, n_y)
     cut = Slice(
         key=key,

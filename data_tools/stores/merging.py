@@ -14,8 +14,9 @@ from ase.data import atomic_numbers
 
 from data_tools.stores.rounding import Rounding
 from data_tools.stores.splitting import check_finished
-from orbdens.data.store import LabelBasis, Manifest, Store, StoreWriter, evenly_spaced
 from orbdens.errors import UserError
+from orbdens.sampling import evenly_spaced
+from orbdens.store import LabelBasis, Manifest, Store, StoreWriter
 
 LEVEL = {"method", "xc", "basis", "pseudo"}
 """What makes a level of theory: a store that does not state one of these is merged only with others that do not."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from orbdens.data.store import GridRecord, Record
 from orbdens.errors import UserError
+from orbdens.store import GridRecord, Record
 
 JOURNAL = "rounding.jsonl"
 """In the folder of an unfinished store: a line for each record that was rounded."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.data.checks import check_splits
-from orbdens.data.store import Store
 from orbdens.errors import UserError
+from orbdens.store import Store
+from orbdens.store.checks import check_splits
 
 Splits = dict[str, list[str]]
 Progress = Callable[[int, int], None]

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 from pyscf import lib
 
-from data_tools.pyscf_bridge import electron_count, unpaired_electrons
-from orbdens.data.blocks import FIRST_KEY, PLACE, block_key, cut, open_place
-from orbdens.data.checks import check_record
-from orbdens.data.manifest import FORMAT_VERSION, Manifest
-from orbdens.data.packing import unpack
-from orbdens.data.pages import read_entries
-from orbdens.data.records import GridRecord, Record, decode_record
-from orbdens.data.store import StoreWriter, close_reader, open_reader
 from orbdens.errors import UserError
+from orbdens.pyscf.bridge import electron_count, unpaired_electrons
+from orbdens.store import StoreWriter
+from orbdens.store.checks import check_record
+from orbdens.store.lmdb_values import FIRST_KEY, PLACE, block_key, cut, open_place
+from orbdens.store.manifest import FORMAT_VERSION, Manifest
+from orbdens.store.packing import unpack
+from orbdens.store.pages import read_entries
+from orbdens.store.reader import close_reader, open_reader
+from orbdens.store.records import GridRecord, Record, decode_record
 
 Progress = Callable[[int, int], None]
 

@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from orbdens.formats import written_whole
+from orbdens.files import written_whole
 from orbdens.structure import Structure
 
 PER_LINE = 5

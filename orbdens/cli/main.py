@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
 
 import orbdens
-from orbdens.cli import data, verbs
+from orbdens.cli import verbs
 from orbdens.errors import UserError
 
 USER_ERROR, INTERNAL_ERROR, INTERRUPTED = 2, 1, 130
@@ -23,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(data.app, name="data")
+for group in entry_points(group="orbdens.cli"):
+    app.add_typer(group.load(), name=group.name)
 for verb in (verbs.fit, verbs.train, verbs.predict, verbs.evaluate, verbs.compare, verbs.demo, verbs.doctor):
     app.command()(verb)
 

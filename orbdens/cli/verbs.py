@@ -46,15 +46,15 @@ def fit(
 
     Example: orbdens fit ethanol.store --beta 1.8 --sites bonds --n 5
     """
-    from orbdens.formats import check_output
+    from orbdens.files import check_output
 
     if json is not None:
         check_output(json, force)
     from orbdens.cli.screen import show
-    from orbdens.fit import choose
-    from orbdens.fit import fit as run
+    from orbdens.evaluation.basis_floor import choose
+    from orbdens.evaluation.basis_floor import fit as run
+    from orbdens.evaluation.tables import fit_table
     from orbdens.progress import Display
-    from orbdens.tables import fit_table
 
     model = choose(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=max_exponent)
     with Display() as display:
@@ -88,7 +88,7 @@ def train(
     checked = load_config(find_config(config), overrides)
     folder = out if out is not None else Path("runs") / config.stem
     from orbdens.cli.screen import stderr, stdout
-    from orbdens.train import train
+    from orbdens.training.run import train
 
     try:
         run = train(checked, folder, resume, force)
@@ -153,8 +153,8 @@ def predict(
     if len(given) > 1:
         raise UserError(f"{given[0]} and {given[1]} exclude each other: each says where the density is wanted")
     from orbdens.cli.screen import stderr, stdout
-    from orbdens.predict import Request, Written
-    from orbdens.predict import predict as run
+    from orbdens.prediction import Request, Written
+    from orbdens.prediction import predict as run
     from orbdens.progress import Display
 
     request = Request(
@@ -209,14 +209,14 @@ def evaluate(
 
     Example: orbdens evaluate runs/ethanol ethanol.store --split test --json ethanol.json
     """
-    from orbdens.formats import check_output
+    from orbdens.files import check_output
 
     if json is not None:
         check_output(json, force)
     from orbdens.cli.screen import show
-    from orbdens.evaluate import evaluate as run
+    from orbdens.evaluation.measure import evaluate as run
+    from orbdens.evaluation.tables import evaluation_table
     from orbdens.progress import Display
-    from orbdens.tables import evaluation_table
 
     with Display() as display:
         evaluation = run(
@@ -242,16 +242,16 @@ def compare(
     Example: orbdens compare orbital.json unet.json --html report.html
     """
     from orbdens.cli.screen import show, stdout
-    from orbdens.compare import read_evaluations
-    from orbdens.formats import check_output
-    from orbdens.tables import comparison_table
+    from orbdens.evaluation.compare import read_evaluations
+    from orbdens.evaluation.tables import comparison_table
+    from orbdens.files import check_output
 
     evaluations = read_evaluations(files)
     if html is not None:
         check_output(html, force)
     show(comparison_table(evaluations))
     if html is not None:
-        from orbdens.report import draw, write_report
+        from orbdens.evaluation.page import draw, write_report
 
         write_report(html, evaluations, draw(evaluations))
         stdout.print(f"wrote {html}", soft_wrap=True)

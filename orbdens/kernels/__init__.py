@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .custom_op import BACKENDS, arguments_of, backend_module, choose_backend, fields_op
-from .problem import Problem
-from .reference import solid_harmonics
-from .shells import Shells, normalisation
+from orbdens.kernels.operator import BACKENDS, arguments_of, backend_module, choose_backend, fields_op
+from orbdens.kernels.problem import Problem
+from orbdens.kernels.reference import solid_harmonics
+from orbdens.kernels.shells import Shells, normalisation
 
 __all__ = [
     "BACKENDS",

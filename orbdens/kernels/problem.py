@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .harmonics import L_LIMIT
-from .shells import Shells
+from orbdens.kernels.harmonics import L_LIMIT
+from orbdens.kernels.shells import Shells
 
 DIFFERENTIABLE = ("points", "site_positions", "exponents", "weights", "coefficients", "scalings")
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .geometry import complete_cells, radius, wrap
-from .harmonics import recursion
-from .problem import Problem
-from .shells import Shells
+from orbdens.kernels.harmonics import recursion
+from orbdens.kernels.problem import Problem
+from orbdens.kernels.screening import complete_cells, radius, wrap
+from orbdens.kernels.shells import Shells
 
 CACHE = 64_000_000  # bytes; larger chunks of points are slower
 

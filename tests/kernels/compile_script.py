@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from orbdens.kernels import gpu_loops
+from orbdens.kernels.gpu import loops
 
 FLOAT64 = {"image_position", "reach2", "site_reach2"}
 FLOAT32 = {
@@ -34,5 +34,5 @@ def compile_kernel(kernel: Any, **constants: Any) -> None:
 
 
 if __name__ == "__main__":
-    compile_kernel(gpu_loops.forward, STRIDE=13, L_MAX=2, BLOCK=64, DERIVATIVES=True)
-    compile_kernel(gpu_loops.vjp, STRIDE=13, L_MAX=2, BLOCK=64, GEOMETRY=True, RADIAL=True, COEFFICIENTS=True)
+    compile_kernel(loops.forward, STRIDE=13, L_MAX=2, BLOCK=64, DERIVATIVES=True)
+    compile_kernel(loops.vjp, STRIDE=13, L_MAX=2, BLOCK=64, GEOMETRY=True, RADIAL=True, COEFFICIENTS=True)

@@ -7,7 +7,8 @@ import sys
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from orbdens.kernels import Shells, cpu, orbital_fields
+from orbdens.kernels import Shells, orbital_fields
+from orbdens.kernels.cpu import backend as cpu
 
 
 def evaluate() -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orbdens.kernels import orbital_field_derivatives, orbital_fields
-from orbdens.kernels.custom_op import arguments_of, fields_op
+from orbdens.kernels.operator import arguments_of, fields_op
 from orbdens.kernels.problem import Problem
 from orbdens.kernels.reference import structure_fields
 

@@ -1,1 +1,0 @@
-"""Models that the orbital model is compared with."""

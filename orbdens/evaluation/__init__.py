@@ -1,0 +1,1 @@
+"""Measuring models against reference densities, and showing what was measured."""

@@ -1,0 +1,149 @@
+"""The file that ``orbdens evaluate --json`` writes and ``orbdens compare`` reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orbdens.errors import UserError
+from orbdens.files import written_whole
+from orbdens.metrics import Summary
+
+Vector = Annotated[list[float], Field(min_length=2, max_length=3)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class ModelFacts(_Part):
+    """Which model it is."""
+
+    name: str = Field(description="what tables call it")
+    kind: str = Field(description="as in the config's model.kind")
+    n_parameters: int
+    training_minutes: float | None = Field(description="wall time of all training steps, where the checkpoint says")
+
+
+class MeasuredOn(_Part):
+    """What it was measured on; files with different ones cannot be compared."""
+
+    store: str = Field(description="name of the store's folder")
+    split: str
+    fingerprint: str = Field(description="hash of the structures' elements and coordinates")
+    spacing: float | None = Field(description="Å; null for grid records, which are evaluated on their own grids")
+    margin: float | None = Field(description="Å")
+
+
+class Errors(_Part):
+    """Errors per structure, all in the same order."""
+
+    keys: list[str]
+    nmae: list[float] = Field(description="%")
+    electrons: list[float] = Field(description="predicted minus exact electron count")
+    dipole: list[float] = Field(description="Debye")
+    regions: dict[str, list[float]] = Field(description="share of each region in the NMAE, %")
+    negative: list[float] = Field(description="negative part of the predicted density, % of its electrons")
+    expected: list[float] | None = Field(
+        None, description="NMAE that the model itself expected, %; null if it does not"
+    )
+
+
+class Slice(_Part):
+    """Two densities on a plane through a molecule, in its own coordinates."""
+
+    key: str
+    formula: str
+    step: float = Field(description="Å")
+    corner: Vector = Field(description="Å; in-plane coordinates of the first point")
+    atoms: list[tuple[str, float, float, float]] = Field(description="symbol, two in-plane coordinates, height; Å")
+    reference: list[list[float]] = Field(description="e/Å³; first index along the first in-plane axis")
+    predicted: list[list[float]] = Field(description="e/Å³")
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top edge in Å."""
+        half, (x, y) = self.step / 2, self.corner[:2]
+        n_x, n_y = len(self.reference), len(self.reference[0])
+        return x - half, x + (n_x - 0.5) * self.step, y - half, y + (n_y - 0.5) * self.step
+
+    def images(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Reference and prediction in e/Å³ [rows from bottom to top, columns from left to right]."""
+        return np.array(self.reference).T, np.array(self.predicted).T
+
+
+class Cost(_Part):
+    """What the prediction took."""
+
+    structures_per_s: float = Field(description="encoding and the density on the whole grid; no reference, no files")
+    peak_memory_mb: float = Field(description="largest resident memory of the process")
+    peak_gpu_memory_mb: float | None
+
+
+class Evaluation(_Part):
+    """One model measured on one split of one store."""
+
+    format: Literal["orbdens evaluation"] = "orbdens evaluation"
+    format_version: Literal[1] = 1
+    model: ModelFacts
+    measured_on: MeasuredOn
+    errors: Errors
+    slice: Slice
+    cost: Cost
+    machine: dict[str, str | int | float]
+    versions: dict[str, str]
+
+    def summary(self) -> dict[str, Summary]:
+        """Summaries of nmae [%], electrons (magnitudes), dipole [Debye], negative [%] and each region [%]."""
+        parts = {name: getattr(self.errors, name) for name in ("nmae", "electrons", "dipole", "negative")}
+        return {name: Summary.of(values) for name, values in (parts | self.errors.regions).items()}
+
+    def rank_correlation(self) -> float | None:
+        """Spearman's, of expected and true NMAE; None where nothing is expected or structures are few."""
+        if self.errors.expected is None or len(self.errors.nmae) < 3:
+            return None
+        from scipy.stats import spearmanr
+
+        return float(spearmanr(self.errors.expected, self.errors.nmae).statistic)
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, summaries included for other programs, whole or not at all.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        tree = self.model_dump()
+        tree["summary"] = {name: vars(summary) for name, summary in self.summary().items()}
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(tree) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Evaluation:
+        """The inverse of ``write``.
+
+        Raises:
+            UserError: no such file, or not written by ``orbdens evaluate`` of this format version.
+        """
+        expected = "a file of orbdens evaluate --json"
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        except ValueError:
+            raise UserError(f"{path} is not {expected}: it is not JSON") from None
+        if not isinstance(tree, dict) or tree.get("format") != "orbdens evaluation":
+            raise UserError(f"{path} is not {expected}")
+        if tree.get("format_version") != 1:
+            raise UserError(f"{path} has format version {tree.get('format_version')}; this orbdens reads version 1")
+        tree.pop("summary", None)
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{path} is not {expected}: {place}: {first['msg'].lower()}") from None

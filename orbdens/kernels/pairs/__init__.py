@@ -1,0 +1,1 @@
+"""Integrals over pairs of sites: overlap and Coulomb metrics, Wigner rotations."""

@@ -1,0 +1,91 @@
+"""A record as a density: whoever learns from a store or measures on it asks it for values, and not for its class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from orbdens.density import Density, GridDensity
+from orbdens.electrons import core_charges
+from orbdens.grid import Grid
+from orbdens.kernels import density_from_orbitals
+from orbdens.store import Manifest, OrbitalRecord, Record, Store
+from orbdens.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class LabelDensity(Density):
+    """Σ_i n_i |ψ_i|², the exact density of an orbital record.
+
+    Attributes:
+        structure: what it is the density of.
+        record: its orbitals and occupations.
+        manifest: that of the record's store: the basis of the orbitals, and the electrons of neutral atoms.
+    """
+
+    structure: Structure
+    record: OrbitalRecord
+    manifest: Manifest
+
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        basis, structure = self.manifest.orbital_basis, self.structure
+        values = density_from_orbitals(
+            torch.as_tensor(points, dtype=torch.float32),
+            torch.as_tensor(structure.positions, dtype=torch.float32),
+            torch.as_tensor(basis.types(structure.numbers)),
+            basis.shells().to(dtype=torch.float32),
+            torch.as_tensor(self.record.orbitals),
+            torch.as_tensor(self.record.occupations),
+        )
+        result: NDArray[np.float32] = values.numpy()
+        return result
+
+    @property
+    def n_electrons(self) -> float:
+        from orbdens.pyscf.bridge import electron_count  # PySCF takes a second to import
+
+        return electron_count(self.record, self.manifest.orbital_basis)
+
+    @property
+    def dipole(self) -> NDArray[np.float64]:
+        whole = self.record.dipole
+        if whole is None:
+            from orbdens.pyscf.bridge import dipole
+
+            whole = dipole(self.record, self.manifest)
+        return whole - core_charges(self.structure, self.manifest.valence_electrons) @ self.structure.positions
+
+
+def label_density(record: Record, manifest: Manifest) -> Density:
+    """The density that a record of a store holds, orbital records exactly and grid records on their grids.
+
+    Args:
+        record: of either kind.
+        manifest: that of its store.
+    """
+    if isinstance(record, OrbitalRecord):
+        return LabelDensity(record.structure, record, manifest)
+    nx, ny, nz = record.values.shape
+    grid = Grid(record.origin, record.steps, (nx, ny, nz))
+    return GridDensity(record.structure, grid, record.values.astype(np.float32))
+
+
+def spin_density(record: Record, manifest: Manifest) -> Density | None:
+    """Density of spin up minus that of spin down, as ``label_density``; None for a closed shell."""
+    if isinstance(record, OrbitalRecord):
+        if record.spins is None:
+            return None
+        return LabelDensity(record.structure, replace(record, occupations=record.occupations * record.spins), manifest)
+    return None if record.spin_values is None else label_density(replace(record, values=record.spin_values), manifest)
+
+
+def stored_density(store: Store, key: str) -> Density:
+    """The density of a record of a store.
+
+    Raises:
+        UserError: there is no such record, or it is damaged.
+    """
+    return label_density(store[key], store.manifest)

@@ -1,0 +1,1 @@
+"""Models: each takes a structure and gives a density."""

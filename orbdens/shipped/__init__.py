@@ -1,0 +1,29 @@
+"""What ships inside the package, and the names by which users ask for it: weights, a store, configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODEL = "organics"
+"""Weights for molecules of H, C, N, O and F."""
+
+STORE = "lithium-oxide"
+"""A store of 625 configurations of Li-O-Li, RKS/PBE, splits ``train`` and ``test``."""
+
+HOME = Path(__file__).parent
+
+
+def model_path() -> Path:
+    """Folder of the weights called ``MODEL``."""
+    return HOME / "organics"
+
+
+def store_path() -> Path:
+    """Folder of the store called ``STORE``."""
+    return HOME / "lithium_oxide"
+
+
+def config_path(name: str) -> Path:
+    """The config of a file name, which need not exist: from the installed package or, in a checkout, from beside it."""
+    installed, checkout = HOME.parent / "configs", HOME.parent.parent / "configs"
+    return (installed if installed.is_dir() else checkout) / name

@@ -1,0 +1,199 @@
+"""Writing a store so that a kill at any time leaves one that opens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import lmdb
+
+from orbdens.errors import UserError
+from orbdens.store.checks import check_record, check_splits
+from orbdens.store.lmdb_values import append_records, count_blocks, free_share
+from orbdens.store.manifest import FORMAT_VERSION, Manifest, sync
+from orbdens.store.packing import pack
+from orbdens.store.reader import close_reader
+from orbdens.store.records import Record, encode_record
+
+COPY = "without-free-pages"
+"""Folder, within that of an LMDB, of a copy that a writer is making."""
+
+COMMIT_INTERVAL = 0.25
+"""Seconds of ``put`` that may share one commit, which waits for the disk."""
+
+FREE_SHARE = 0.005
+"""A finished file with a larger share of free pages is copied without them."""
+
+
+class StoreWriter:
+    """Writes a store; a kill at any time leaves a store that opens and holds all records up to the last commit.
+
+    Args:
+        path: the store's folder, made if missing.
+        manifest: its ``splits``, ``count`` and ``finished`` do not count; ``finish`` sets them.
+        resume: go on with an unfinished or finished store; ``key in writer`` tells what to skip.
+        overwrite: delete the store at ``path`` first.
+
+    Raises:
+        UserError: ``path`` is not an empty folder and neither ``resume`` nor ``overwrite`` is set; it is no store; or
+            the store to resume is of another level of theory or label basis.
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self.manifest = replace(manifest, splits={}, count=0, finished=False, format_version=FORMAT_VERSION)
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            self._take_over(resume, overwrite)
+        try:
+            for folder in self.manifest.folders(self.path):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "manifest.json").exists():
+                self.manifest.write(self.path)
+            self._environments = [self._open_environment(folder) for folder in self.manifest.folders(self.path)]
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
+        self._pending: dict[str, bytes] = {}
+        self._committed = 0.0
+
+    def _take_over(self, resume: bool, overwrite: bool) -> None:
+        if not resume and not overwrite:
+            raise UserError(f"{self.path} exists; resume or overwrite it, or choose another name")
+        known = Manifest.read(self.path)
+        if overwrite:
+            # the manifest goes first: what is left of an interrupted deletion is then no store
+            (self.path / "manifest.json").unlink()
+            for folder in known.folders(self.path):
+                for name in ("data.mdb", "lock.mdb"):
+                    (folder / name).unlink(missing_ok=True)
+                shutil.rmtree(folder / COPY, ignore_errors=True)
+                if folder != self.path and folder.exists():
+                    folder.rmdir()
+            return
+        for name in ("level", "density", "label_basis"):
+            if known.to_json()[name] != json.loads(json.dumps(self.manifest.to_json()[name])):
+                raise UserError(f"{self.path} cannot be resumed: its {name.replace('_', ' ')} is another one")
+        self.manifest = replace(known, format_version=FORMAT_VERSION)
+        if known.format_version != FORMAT_VERSION:
+            self.manifest.write(self.path)  # first, so that no reader of the old version meets a block
+
+    def _open_environment(self, folder: Path) -> lmdb.Environment:
+        close_reader(folder)
+        shutil.rmtree(folder / COPY, ignore_errors=True)
+        try:
+            return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
+        except lmdb.Error as error:
+            reason = "it is open in this process" if "already open" in str(error) else "data.mdb is damaged"
+            raise UserError(f"{folder} cannot be written: {reason}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __contains__(self, key: str) -> bool:
+        if key in self._pending:
+            return True
+        with self._environments[self.manifest.shard_of(key)].begin() as transaction:
+            return transaction.get(key.encode()) is not None
+
+    def __len__(self) -> int:
+        self.flush()
+        total = 0
+        for environment in self._environments:
+            with environment.begin() as transaction:
+                total += int(transaction.stat()["entries"]) - count_blocks(transaction)
+        return total
+
+    def put(self, key: str, record: Record) -> None:
+        """Add a record. At most ``COMMIT_INTERVAL`` seconds of records wait in memory for a common commit.
+
+        Args:
+            key: new, 1 to 500 bytes in UTF-8, the first of them not zero.
+            record: an orbital record must be in the manifest's label basis.
+
+        Raises:
+            UserError: the key is taken or too long, or the record holds other shapes than it should or values that
+                are not finite.
+        """
+        if not 0 < len(key.encode()) <= 500:
+            raise UserError(f"a key of a store has 1 to 500 bytes, '{key[:40]}' has {len(key.encode())}")
+        if key.startswith("\0"):
+            raise UserError(f"the key {key!r} begins with a zero byte, which no key of a store may")
+        if key in self:
+            raise UserError(f"{self.path} has a record '{key}' already")
+        try:
+            check_record(record, self.manifest.label_basis)
+        except UserError as error:
+            raise UserError(f"record '{key}': {error}") from None
+        self._pending[key] = pack(encode_record(record))
+        if time.monotonic() - self._committed >= COMMIT_INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit all records so far to the disk."""
+        if self._pending and self.manifest.finished:
+            self.manifest = replace(self.manifest, finished=False)
+            self.manifest.write(self.path)
+        for shard, environment in enumerate(self._environments):
+            items = sorted((k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard)
+            while items:
+                try:
+                    with environment.begin(write=True, buffers=True) as transaction:
+                        append_records(transaction, items)
+                    break
+                except lmdb.MapFullError:
+                    environment.set_mapsize(2 * environment.info()["map_size"])
+                except lmdb.Error as error:
+                    raise UserError(f"{self.path} cannot be written: {error}") from None
+        self._pending.clear()
+        self._committed = time.monotonic()
+
+    def finish(self, splits: Mapping[str, Sequence[str]]) -> None:
+        """Commit, write named splits and the finished marker, and close.
+
+        Raises:
+            UserError: a split names a record that is not there, or two splits share one.
+        """
+        self.flush()
+        check_splits(splits, self.__contains__, self.path)
+        splits = {name: list(keys) for name, keys in splits.items()}
+        self.manifest = replace(self.manifest, splits=splits, count=len(self), finished=True)
+        for folder, environment in zip(self.manifest.folders(self.path), self._environments, strict=True):
+            self._drop_free_pages(folder, environment)
+        self.manifest.write(self.path)
+        self.close()
+        for folder in self.manifest.folders(self.path):
+            (folder / "lock.mdb").unlink(missing_ok=True)  # of use to writers alone
+
+    def _drop_free_pages(self, folder: Path, environment: lmdb.Environment) -> None:
+        """Close an LMDB; if many of its pages are free and the disk has room, a copy without them takes its place."""
+        copied = free_share(environment) > FREE_SHARE
+        if copied:
+            try:
+                (folder / COPY).mkdir()
+                environment.copy(str(folder / COPY), compact=True)
+                sync(folder / COPY / "data.mdb")
+            except (OSError, lmdb.Error):
+                copied = False
+        environment.close()
+        if copied:
+            (folder / COPY / "data.mdb").replace(folder / "data.mdb")
+        shutil.rmtree(folder / COPY, ignore_errors=True)
+        sync(folder)
+
+    def close(self) -> None:
+        """Commit and close without the finished marker; the store can be read and resumed."""
+        if self._environments:
+            self.flush()
+        for environment in self._environments:
+            environment.close()
+        self._environments = []

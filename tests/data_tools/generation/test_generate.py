@@ -1,0 +1,303 @@
+"""``generate`` makes the same store however it is interrupted and wherever it calculates."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from comparing import assert_same
+from pyscf.pbc import dft as pbc_dft
+from pyscf.pbc import gto as pbc_gto
+
+import data_tools
+from data_tools.generation.generate import Source, generate, parse_splits
+from data_tools.generation.scf import Failure, Settings, converge, mean_field, molecule, outcome
+from data_tools.generation.workers import in_processes, on_cluster
+from data_tools.stores.splitting import random_splits
+from orbdens.cli.main import run
+from orbdens.errors import UserError
+from orbdens.pyscf.bridge import electron_count, named_basis, unpaired_electrons
+from orbdens.store import GridRecord, OrbitalRecord, Record, Store
+from orbdens.store.checks import check_record
+from orbdens.structure import Structure
+from orbdens.units import BOHR
+
+PLACE = str(Path(data_tools.__file__).parent.parent)
+QUICK = Settings(basis="sto-3g", pseudo=None, grid_level=0)
+FLAGS = ("--basis", "sto-3g", "--grid-level", "0", "--processes", "2")
+WATER = np.array([[0.0, 0, 0.1], [0.76, 0.02, -0.5], [-0.76, 0, -0.5]])
+N_FRAMES = 16
+
+
+def assert_same_store(a: Path, b: Path) -> None:
+    one, other = Store(a), Store(b)
+    assert one.manifest.to_json() == other.manifest.to_json()
+    assert one.keys() == other.keys()
+    for key in one.keys():  # noqa: SIM118
+        assert_same(one[key], other[key])
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Distorted waters."""
+    path = tmp_path_factory.mktemp("frames") / "water.xyz"
+    rng = np.random.default_rng(0)
+    ase.io.write(path, [ase.Atoms("OHH", WATER + rng.normal(0, 0.05, (3, 3))) for _ in range(N_FRAMES)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of an uninterrupted run."""
+    path = tmp_path_factory.mktemp("whole") / "store"
+    generate(Source.read([frames]), path, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2)
+    return path
+
+
+def test_store(whole: Path, frames: Path) -> None:
+    store = Store(whole)
+    manifest = store.manifest
+    assert manifest.finished
+    assert (manifest.density, manifest.valence_electrons) == ("all-electron", {"H": 1, "O": 8})
+    assert {name: len(keys) for name, keys in manifest.splits.items()} == {"train": 12, "test": 4}
+    assert manifest.level["method"] == "RKS"
+    assert manifest.provenance["files"][0]["name"] == "water.xyz"
+    assert manifest.provenance["failed"] == {}
+    for key, atoms in zip(store.keys(), ase.io.iread(frames), strict=True):
+        record = store[key]
+        assert isinstance(record, OrbitalRecord)
+        assert manifest.label_basis is not None
+        assert record.spins is None
+        assert electron_count(record, manifest.label_basis) == pytest.approx(10, abs=1e-5)
+        np.testing.assert_array_equal(record.structure.positions, atoms.positions)
+
+
+def test_open_shell(tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "oh.xyz", ase.Atoms("OH", WATER[:2], info={"multiplicity": 2}), format="extxyz")
+    generate(Source.read([tmp_path / "oh.xyz"]), tmp_path / "store", QUICK, processes=1)
+    store = Store(tmp_path / "store")
+    record, basis = store[store.keys("all")[0]], store.manifest.label_basis
+    assert isinstance(record, OrbitalRecord)
+    assert basis is not None
+    assert store.manifest.level["method"] == "UKS"
+    assert record.structure.multiplicity == 2
+    assert record.spins is not None
+    assert record.spins.tolist() == [1] * 5 + [-1] * 4
+    assert record.occupations.tolist() == [1] * 9
+    assert electron_count(record, basis) == pytest.approx(9, abs=1e-5)
+    assert unpaired_electrons(record, basis) == pytest.approx(1, abs=1e-5)
+    for spins, message in ((record.spins[1:], "spins have shape"), (0 * record.spins, "other numbers than 1 and -1")):
+        with pytest.raises(UserError, match=message):
+            check_record(replace(record, spins=spins), basis)
+
+
+def test_charge_and_pseudopotential() -> None:
+    ion = Structure(np.array([8, 1, 1]), WATER, charge=1, multiplicity=2)
+    record = outcome(ion, Settings(basis="gth-szv", grid_level=0, auxbasis="def2-universal-jfit"))
+    assert isinstance(record, OrbitalRecord)
+    basis, _ = named_basis("HO", "gth-szv", "gth-pbe")
+    assert electron_count(record, basis) == pytest.approx(7, abs=1e-5)
+
+
+def test_crystal_on_its_mesh() -> None:
+    cell = np.array([[3.6, 0, 0], [0.2, 3.8, 0], [0, 0.1, 4.0]])
+    positions = np.array([[0.0, 0.1, 0.2], [0.0, 0.15, 0.96]])
+    settings = Settings(basis="gth-szv", ke_cutoff=60)
+    structure = Structure(np.array([1, 1]), positions, cell, (True, True, True), charge=1, multiplicity=2)
+    record = outcome(structure, settings)
+    assert isinstance(record, GridRecord)
+    volume = abs(np.linalg.det(record.steps))
+    assert record.spin_values is not None
+    assert float(record.values.sum() * volume) == pytest.approx(1, abs=1e-4)
+    assert float(record.spin_values.sum() * volume) == pytest.approx(1, abs=1e-4)
+    # the same density at some points by another way
+    atoms = list(zip("HH", positions, strict=True))
+    mol = pbc_gto.M(a=cell, atom=atoms, basis="gth-szv", pseudo="gth-pbe", ke_cutoff=60, charge=1, spin=1, verbose=0)
+    mf = pbc_dft.UKS(mol, xc="pbe").run()
+    index = np.array([[0, 0, 0], [1, 2, 6], [14, 3, 20], [5, 20, 1]])
+    orbitals = mol.pbc_eval_gto("GTOval_sph", index @ record.steps / BOHR)
+    expected = ((orbitals @ mf.mo_coeff[0][:, mf.mo_occ[0] > 0]) ** 2).sum(axis=1) / BOHR**3
+    np.testing.assert_allclose(record.values[tuple(index.T)], expected, atol=1e-5)
+
+
+def test_failures_are_left_out_with_their_reason(tmp_path: Path) -> None:
+    # a hydrogen molecule converges at once, for it has no choice; water does not
+    molecules = [ase.Atoms("HH", [[0, 0, 0], [0, 0, 0.74]]), ase.Atoms("OHH", WATER)]
+    ase.io.write(tmp_path / "two.xyz", molecules)
+    settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=2)
+    made = generate(Source.read([tmp_path / "two.xyz"]), tmp_path / "store", settings, processes=1)
+    store = Store(tmp_path / "store")
+    assert made.count == len(store) == 1
+    ((key, reason),) = made.failed.items()
+    assert key.startswith("000001-H2O-")
+    assert "not converged in 2 cycles" in reason
+    assert store.manifest.provenance["failed"] == {key: reason}
+    assert store.manifest.splits == {"all": [store.keys()[0]]}
+
+
+def test_hopeless_settings_end_the_run(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_tools.generation.generate.HOPELESS", 3)
+    settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=1)
+    with pytest.raises(UserError, match=r"none of the first 3 structures could be calculated; 0000.*: not"):
+        generate(Source.read([frames]), tmp_path / "store", settings, processes=1)
+    assert not (tmp_path / "store").exists()
+
+
+def test_second_chances() -> None:
+    # stretched, so that the first attempt oscillates
+    structure = Structure(np.array([8, 1, 1]), 1.9 * WATER)
+    settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=12)
+    mf = mean_field(molecule(structure, settings), settings)
+    mf.kernel()
+    assert not mf.converged
+    solved = converge(mean_field(molecule(structure, settings), settings))
+    assert solved.converged
+
+
+def test_another_version_is_refused() -> None:
+    answer = outcome(Structure(np.array([1, 1]), WATER[:2]), Settings(code="PySCF 0.1"))
+    assert isinstance(answer, Failure)
+    assert "the store needs PySCF 0.1" in answer.reason
+
+
+def _command(frames: Path, store: Path, *more: str) -> list[str]:
+    start = "from orbdens.cli import main; main()"
+    arguments = ["data", "generate", str(frames), str(store), *FLAGS, "--split", "train=0.75,test=0.25", *more]
+    return [sys.executable, "-c", start, *arguments]
+
+
+def test_kill_and_resume(tmp_path: Path, frames: Path, whole: Path) -> None:
+    target = tmp_path / "store"
+    environment = {**os.environ, "PYTHONPATH": PLACE}
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(2):
+        process = subprocess.Popen(
+            _command(frames, target, "--resume"), env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        begun = time.monotonic()
+        while process.poll() is None and time.monotonic() - begun < 60:
+            if (target / "data.mdb").exists() and len(Store(target)) > held:
+                break
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        store = Store(target)
+        assert len(store) > held
+        held = len(store)
+        for key in store.keys():  # noqa: SIM118
+            assert_same(store[key], Store(whole)[key])
+    generate(Source.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True)
+    assert_same_store(target, whole)
+    again = generate(
+        Source.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True
+    )
+    assert (again.count, again.failed) == (N_FRAMES, {})
+    assert_same_store(target, whole)
+
+
+def test_resume_refuses_another_run(tmp_path: Path, frames: Path, whole: Path) -> None:
+    source = Source.read([frames])
+    with pytest.raises(UserError, match="made with grid_level 0, now it is 1"):
+        generate(source, whole, Settings(basis="sto-3g", pseudo=None, grid_level=1), resume=True)
+    with pytest.raises(UserError, match="other charges or multiplicities"):
+        generate(Source.read([frames], charge=2), whole, QUICK, resume=True)
+    ase.io.write(tmp_path / "other.xyz", ase.Atoms("OHH", WATER))
+    with pytest.raises(UserError, match="made of structures with other files"):
+        generate(Source.read([tmp_path / "other.xyz"]), whole, QUICK, resume=True)
+    with pytest.raises(UserError, match="exists"):
+        generate(source, whole, QUICK)
+
+
+def test_killed_worker_loses_nothing(frames: Path, whole: Path) -> None:
+    tasks = Source.read([frames]).tasks()[:8]
+    found: dict[str, Record | Failure] = {}
+    for key, result in in_processes(tasks, QUICK, 2):
+        if not found:
+            pid = multiprocessing.active_children()[0].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        found[key] = result
+    assert found.keys() == {key for key, _ in tasks}
+    for key, result in found.items():
+        assert_same(result, Store(whole)[key])
+
+
+def test_cluster(tmp_path: Path, frames: Path, whole: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    source = Source.read([frames])
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        splits = {"train": 0.75, "test": 0.25}
+        generate(source, tmp_path / "store", QUICK, splits=splits, scheduler=address)
+        assert_same_store(tmp_path / "store", whole)
+        results = {}
+        tasks = source.tasks()[:8]
+        for key, result in on_cluster(tasks, QUICK, address):
+            if not results:
+                os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+            results[key] = result
+    assert results.keys() == {key for key, _ in tasks}
+    for key, result in results.items():
+        assert_same(result, Store(whole)[key])
+
+
+def test_no_cluster(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match=r"pip install 'orbdens\[cluster\]'"):
+        generate(Source.read([frames]), tmp_path / "store", QUICK, scheduler="tcp://127.0.0.1:1")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--multiplicity", "2"], "H2O has 10 electrons, which a multiplicity of 2 does not allow"),
+        (["--charge", "10"], "H2O of charge 10 has 0 electrons"),
+        (["--xc", "nonsense"], "PySCF has no functional 'nonsense'"),
+        (["--basis", "nonsense"], "PySCF has no basis 'nonsense'"),
+        (["--split", "train=0.8"], "add up to 0.8 instead of 1"),
+        (["--split", "train"], "expected splits such as train=0.8,test=0.2"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path, frames: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["data", "generate", str(frames), str(tmp_path / "store"), *FLAGS[:-2], *flags], debug=False) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+def test_crystals_need_pseudopotentials(tmp_path: Path) -> None:
+    hydrogen = ase.Atoms("HH", [[0, 0, 0], [0, 0, 0.74]], cell=[4, 4, 4], pbc=True)
+    ase.io.write(tmp_path / "cell.xyz", hydrogen)
+    with pytest.raises(UserError, match="crystals need a pseudopotential"):
+        generate(Source.read([tmp_path / "cell.xyz"]), tmp_path / "store", QUICK)
+    hydrogen.pbc = (True, True, False)
+    ase.io.write(tmp_path / "slab.xyz", hydrogen)
+    with pytest.raises(UserError, match="repeats along 2 of its cell vectors"):
+        generate(Source.read([tmp_path / "slab.xyz"]), tmp_path / "store", Settings())
+    ase.io.write(tmp_path / "molecule.xyz", ase.Atoms("OHH", WATER))
+    with pytest.raises(UserError, match="molecules and crystals"):
+        Source.read([tmp_path / "cell.xyz", tmp_path / "molecule.xyz"])
+
+
+def test_splits() -> None:
+    keys = [f"{i:02d}" for i in range(11)]
+    splits = random_splits(keys, parse_splits("train=0.7, val=0.1,test=0.2"), 3)
+    assert [len(part) for part in splits.values()] == [8, 1, 2]
+    assert sorted(key for part in splits.values() for key in part) == keys
+    assert splits == random_splits(keys, parse_splits("train=0.7,val=0.1,test=0.2"), 3)
+    assert json.loads(json.dumps(splits)) == splits

@@ -1,0 +1,129 @@
+"""Variants of known molecules, their minima, and the choice of those a model knows least."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from data_tools.generation.selecting import select
+from orbdens.checkpoint import find_model, load_model
+from orbdens.cli.main import run
+from orbdens.errors import UserError
+from orbdens.formats.structures import read_structures
+
+KNOWN = ["CCO", "C1CC1N", "CC(=O)F", "c1ccoc1", "C[CH]CO", "C[N+](=O)[O-]"]
+
+
+def test_variants_are_new_closed_shell_molecules() -> None:
+    pytest.importorskip("rdkit")
+    from rdkit import Chem
+
+    from data_tools.generation.molecules import canonical, variants
+
+    found = list(islice(variants(KNOWN, 6, seed=1), 300))
+    assert len(found) == len(set(found)) == 300
+    assert not set(found) & {canonical(smiles) for smiles in KNOWN}
+    assert found == list(islice(variants(reversed(KNOWN), 6, seed=1), 300))
+    assert found != list(islice(variants(KNOWN, 6, seed=2), 300))
+    for smiles in found:
+        molecule = Chem.MolFromSmiles(smiles)
+        assert molecule.GetNumHeavyAtoms() <= 6
+        assert {atom.GetSymbol() for atom in molecule.GetAtoms()} <= set("CNOF")
+        assert sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in molecule.GetAtoms()) % 2 == 0
+        assert all(atom.GetNumRadicalElectrons() == atom.GetFormalCharge() == 0 for atom in molecule.GetAtoms())
+
+
+def test_variants_end() -> None:
+    pytest.importorskip("rdkit")
+    from data_tools.generation.molecules import variants
+
+    assert set(variants(["C"], 1)) == {"N", "O", "F"}
+
+
+def test_molecules_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    known, hidden, out = tmp_path / "known.smi", tmp_path / "hidden.smi", tmp_path / "new.xyz"
+    known.write_text("C methane\nO\n\n")
+    hidden.write_text("N\n")
+    assert run(["data", "molecules", str(known), str(out)], debug=False) == 0
+    methane, water = ase.io.read(out, ":")
+    assert (methane.info["smiles"], water.info["smiles"]) == ("C", "O")
+    assert water.get_angle(1, 0, 2) == pytest.approx(107, abs=2)  # GFN2-xTB
+    assert run(["data", "molecules", str(known), str(out)], debug=False) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    arguments = [str(known), str(out), "--force", "--variants", "5", "--largest", "1", "--exclude", str(hidden)]
+    assert run(["data", "molecules", *arguments], debug=False) == 0
+    assert [str(frame.symbols) for frame in ase.io.read(out, ":")] == ["FH"]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        ("", [], "holds no SMILES"),
+        ("C(\n", ["--variants", "3"], "'C(' is no SMILES"),
+        ("C\n", ["--exclude", "x"], "--exclude goes with"),
+    ],
+)
+def test_bad_smiles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, arguments: list[str], message: str
+) -> None:
+    pytest.importorskip("rdkit")
+    (tmp_path / "known.smi").write_text(content)
+    assert (
+        run(["data", "molecules", str(tmp_path / "known.smi"), str(tmp_path / "new.xyz"), *arguments], debug=False) == 2
+    )
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new.xyz").exists()
+
+
+def test_molecules_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    (tmp_path / "some.smi").write_text("O\nnonsense\n")
+    assert run(["data", "molecules", str(tmp_path / "some.smi"), str(tmp_path / "some.xyz")], debug=False) == 0
+    assert "1 left out; 'nonsense' is neither" in capsys.readouterr().err
+    assert len(read_structures(tmp_path / "some.xyz")) == 1
+
+
+def test_nothing_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    known, out = tmp_path / "known.smi", tmp_path / "new.xyz"
+    known.write_text("nonsense\n")
+    assert run(["data", "molecules", str(known), str(out)], debug=False) == 2
+    assert "no molecule could be relaxed; 'nonsense' is neither" in capsys.readouterr().err
+    known.write_text("C\n")
+    assert run(["data", "molecules", str(known), str(out), "--forces", "mopac"], debug=False) == 2
+    assert "forces come from pyscf or tblite, not from 'mopac'" in capsys.readouterr().err
+    assert run(["data", "molecules", str(tmp_path / "none.smi"), str(out)], debug=False) == 2
+    assert "none.smi: no such file or directory" in capsys.readouterr().err.replace("\n", "")
+    assert not out.exists()
+
+
+def test_select(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    frames = []
+    for i in range(6):
+        frames.append(water.copy())
+        frames[-1].positions += (0.02 if i % 2 else 0.15) * rng.standard_normal((3, 3))
+    ase.io.write(tmp_path / "a.xyz", frames[:4])
+    ase.io.write(tmp_path / "b.xyz", frames[4:])
+    files = [tmp_path / "a.xyz", tmp_path / "b.xyz"]
+    fields = load_model(find_model(Path("organics"))).predict([s for file in files for s in read_structures(file)])
+    errors = np.array([field.expected_error for field in fields])
+    chosen = sorted(np.argsort(errors)[-2:])
+    assert run(["data", "select", *map(str, files), str(tmp_path / "next.xyz"), "--n", "2"], debug=False) == 0
+    assert "2 structures of expected NMAE from" in capsys.readouterr().out
+    taken = ase.io.read(tmp_path / "next.xyz", ":")
+    np.testing.assert_allclose([frame.info["expected_nmae"] for frame in taken], errors[chosen], atol=1e-4)
+    for frame, i in zip(taken, chosen, strict=True):
+        np.testing.assert_allclose(frame.positions, frames[i].positions, atol=1e-7)
+    with pytest.raises(UserError, match="7 structures cannot be chosen from 6"):
+        select(Path("organics"), files, tmp_path / "more.xyz", 7)
+    assert not (tmp_path / "more.xyz").exists()

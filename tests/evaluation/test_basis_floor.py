@@ -1,0 +1,142 @@
+"""The floor of a basis: what the command prints, and that it is the least-squares fit's error."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import places
+import pytest
+import yaml
+
+from orbdens.cli.main import run
+from orbdens.config import BasisConfig, OrbitalConfig
+from orbdens.errors import UserError
+from orbdens.evaluation.basis_floor import Fit, choose, fit
+from orbdens.grid import Grid
+from orbdens.store import GridRecord, StoreWriter
+from orbdens.store.manifest import Manifest
+from orbdens.structure import Structure
+
+GOLDEN = str(places.GOLDEN / "ethanol")
+SMALL = OrbitalConfig(basis=BasisConfig(beta=2.5, l_max=2))
+
+
+@pytest.fixture(scope="module")
+def floor() -> Fit:
+    """The floor of a small basis on ethanol."""
+    return fit(GOLDEN, SMALL, "test", n=2)
+
+
+def test_parts_add_up_to_the_nmae(floor: Fit) -> None:
+    assert list(floor.elements) == ["H", "C", "O"]
+    for parts in (floor.regions, floor.elements):
+        np.testing.assert_allclose(np.sum(list(parts.values()), axis=0), floor.nmae)
+    for symbol, shares in floor.elements.items():
+        assert (np.array(floor.within[symbol], dtype=float) > shares).all()
+
+
+def test_counts_follow_the_formula(floor: Fit) -> None:
+    size = {kind: sum((2 * l + 1) * n for l, n in enumerate(ns)) for kind, ns in floor.radial_functions.items()}
+    assert set(floor.coefficients) == {6 * size["H"] + 2 * size["C"] + size["O"]}
+    assert max(map(abs, floor.electrons)) < 0.2
+
+
+def test_larger_bases_are_closer(floor: Fit) -> None:
+    finer = fit(GOLDEN, OrbitalConfig(basis=BasisConfig(beta=2.0, l_max=3)), "test", n=2)
+    bonds = fit(GOLDEN, SMALL.model_copy(update={"sites": "bonds"}), "test", n=2)
+    assert "bond" in bonds.radial_functions
+    for better in (finer, bonds):
+        assert better.summary()["nmae"].max < 0.7 * floor.summary()["nmae"].mean
+        assert better.summary()["l2"].max < floor.summary()["l2"].mean
+        assert min(better.coefficients) > max(floor.coefficients)
+
+
+def test_grid_records_of_crystals(tmp_path: Path) -> None:
+    """A density of the basis itself, summed over all cells of a skew lattice, is fitted almost exactly."""
+    cell = np.array([[3.0, 0.0, 0.0], [0.8, 2.9, 0.0], [0.0, 0.3, 3.2]])
+    crystal = Structure(np.array([1, 3]), np.array([[0.1, 0.2, 0.3], [1.6, 1.7, 1.5]]), cell, (True, True, True))
+    grid = Grid.around(crystal, 0.2, 0.0)
+    values = np.zeros(grid.n_points)
+    for shift in np.ndindex(7, 7, 7):
+        offset = grid.points()[:, None] - crystal.positions - (np.array(shift) - 3) @ cell
+        gauss = (np.array([1.2, 2.0]) / np.pi) ** 1.5 * np.exp(-np.array([1.2, 2.0]) * (offset**2).sum(axis=-1))
+        values += gauss @ [1.0, 3.0]
+    record = GridRecord(crystal, grid.origin, grid.steps, values.reshape(grid.shape).astype(np.float32))
+    manifest = Manifest(level={}, density="valence", valence_electrons={"H": 1, "Li": 3})
+    with StoreWriter(tmp_path / "crystal.store", manifest) as writer:
+        writer.put("LiH", record)
+        writer.finish({"train": ["LiH"]})
+    basis = BasisConfig(table={"H": [[0.6, 1.2], [1.0]], "Li": [[2.0, 5.0], [1.0]]})
+    floor = fit(str(tmp_path / "crystal.store"), OrbitalConfig(basis=basis))
+    assert floor.spacing is None
+    assert floor.nmae[0] < 0.05
+    assert floor.electrons[0] == pytest.approx(0, abs=1e-3)
+    assert floor.coefficients == [10]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--n", "2", "--beta", "2.5", "--l-max", "3", "--sites", "bonds", "--json", str(tmp_path / "f.json")]
+    assert run(["fit", "lithium-oxide", *options], debug=False) == 0
+    printed = capsys.readouterr().out
+    for text in ("NMAE [%]", "nearest to Li", "L2 error [%]", "coefficients per structure", "bond ", "2 structures"):
+        assert text in printed
+    tree = json.loads((tmp_path / "f.json").read_text())
+    assert tree["model"]["basis"]["beta"] == 2.5
+    assert tree["summary"]["nmae"]["mean"] == pytest.approx(np.mean(tree["nmae"]))
+    assert f"{tree['summary']['nmae']['mean']:.4f}" in printed
+    section = yaml.safe_load(printed[printed.index("  sites: ") :])
+    again = OrbitalConfig.model_validate({**section, "l_max": 6})
+    assert again.model_dump(include={"sites", "basis"}) == {k: tree["model"][k] for k in ("sites", "basis")}
+
+
+def test_options_override_the_config(tmp_path: Path) -> None:
+    model = {"kind": "orbital", "sites": "bonds", "basis": {"beta": 2.2, "max_exponent": 50}, "orbital_cutoff": 6}
+    tree = {"data": {"store": "x"}, "model": model, "training": {"steps": 1}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    chosen = choose(tmp_path / "c.yaml", beta=1.9, l_max=5, source=None)
+    assert (chosen.sites, chosen.orbital_cutoff) == ("bonds", 6)
+    assert chosen.basis == BasisConfig(beta=1.9, l_max=5, max_exponent=50)
+    assert choose().basis == BasisConfig()
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["fit", "--help"], debug=False) == 0
+    assert "Example: orbdens fit" in " ".join(capsys.readouterr().out.split())
+
+
+MISTAKES = {
+    "fit nowhere": "nowhere does not exist",
+    "fit lithium-oxide --split best": "no split 'best'; its splits: train, test",
+    "fit lithium-oxide --beta 1": "option 'model.basis.beta': .*got 1.0",
+    "fit lithium-oxide --l-max 7": "option 'model.basis.l_max': .*got 7",
+    "fit lithium-oxide --sites bond": "option 'model.sites': .*'bond-pairs'.*got 'bond'",
+    "fit lithium-oxide --basis nonsense": "no basis 'nonsense' for Li",
+    "fit lithium-oxide --max-exponent 0.01": "leaves a shell of Li empty",
+    "fit lithium-oxide --n 0": "--n",
+    "fit lithium-oxide --config none.yaml": "cannot read the config none.yaml",
+    "fit lithium-oxide --config lithium-oxide-unet.yaml": "is of a unet3d model, but only orbital models have a basis",
+    "fit lithium-oxide --json there.json": "there.json exists; --force replaces it",
+}
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_mistakes_end_in_one_sentence(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.json").write_text("")
+    assert run(command.split(), debug=False) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert len(output.err.strip().splitlines()) == 1
+    assert re.search(MISTAKES[command], output.err)
+
+
+def test_an_empty_split_is_told(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "empty.store", Manifest(level={}, density="valence", valence_electrons={})) as writer:
+        writer.finish({"train": []})
+    with pytest.raises(UserError, match=r"split 'train' of .*empty\.store is empty"):
+        fit(str(tmp_path / "empty.store"), SMALL)

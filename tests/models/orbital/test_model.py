@@ -1,0 +1,277 @@
+"""What the orbital model promises beyond the common contract."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import places
+import pytest
+import torch
+
+from orbdens.config import OrbitalConfig
+from orbdens.density import OrbitalDensity
+from orbdens.grid import Grid
+from orbdens.labels import label_density
+from orbdens.metrics import nmae
+from orbdens.models.orbital.basis import Basis
+from orbdens.models.orbital.conditioning import RARE, SAMPLE, representative
+from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.objectives import OverlapObjective, PointsObjective
+from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
+from orbdens.structure import Structure
+
+GOLDEN = places.GOLDEN / "ethanol"
+SMALL = {"channels": 8, "layers": 1, "l_max": 3, "basis": {"beta": 2.0, "l_max": 3}}
+
+
+def _prepared(tmp_path: Path, store: Store, **options: object) -> OrbitalModel:
+    torch.manual_seed(0)
+    config = OrbitalConfig.model_validate({**SMALL, **options})
+    model = OrbitalModel(config, OrbitalModel.facts_from(config, store, store.keys()))
+    model.prepare(store, store.keys(), tmp_path, lambda *_: None)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> OrbitalModel:
+    return _prepared(tmp_path_factory.mktemp("cache"), Store(GOLDEN)).eval()
+
+
+@pytest.mark.parametrize("charge", [-1, 0, 2])
+def test_electron_count_is_exact(model: OrbitalModel, charge: int) -> None:
+    structure = Store(GOLDEN)[Store(GOLDEN).keys()[0]].structure
+    (field,) = model.predict([Structure(structure.numbers, structure.positions, charge=charge)])
+    assert abs(field.n_electrons - (20 - charge)) < 1e-5
+
+
+def test_observables_are_moments_of_the_values(model: OrbitalModel) -> None:
+    water = Structure(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.76, -0.5], [0.0, -0.76, -0.5]]))
+    (field,) = model.predict([water])
+    grid, values = field.on_grid(0.15, 7.0)
+    weight = values.reshape(-1).astype(np.float64) * grid.volume_element
+    np.testing.assert_allclose(weight.sum(), field.n_electrons, rtol=2e-3)
+    np.testing.assert_allclose(-(weight @ grid.points()), field.dipole, atol=2e-2)
+
+
+def test_derivatives_are_those_of_the_values(model: OrbitalModel) -> None:
+    """Gradient and Laplacian against central differences of the density itself."""
+    record = Store(GOLDEN)[Store(GOLDEN).keys()[0]]
+    (field,) = model.predict([record.structure])
+    assert isinstance(field, OrbitalDensity)
+    points, step = record.structure.positions + 0.4, 1e-3
+    values, gradient, laplacian = field.derivatives_at(points)
+    np.testing.assert_allclose(values, field.at(points), rtol=1e-4)
+    shifts = step * np.eye(3)
+    up = np.stack([field.derivatives_at(points + shift)[0] for shift in shifts], axis=1)
+    down = np.stack([field.derivatives_at(points - shift)[0] for shift in shifts], axis=1)
+    np.testing.assert_allclose(gradient, (up - down) / (2 * step), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        laplacian, ((up + down - 2 * values[:, None]) / step**2).sum(axis=1), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_sum_over_the_suited_grid_is_the_integral(model: OrbitalModel) -> None:
+    """At a chance origin sums over a 0.2 Å grid miss the electron count by up to 0.01, at the chosen by far less."""
+    record = Store(GOLDEN)[Store(GOLDEN).keys()[0]]
+    (field,) = model.predict([record.structure])
+    grid = field.suited_grid(0.2, 6.0)
+    assert abs(float(field.on(grid).sum(dtype=float)) * grid.volume_element - 20) < 2e-3
+    assert np.abs(grid.origin - Grid.around(record.structure, 0.2, 6.0).origin).max() <= 0.05 + 1e-9
+
+
+def test_a_lone_atom_has_its_electrons_and_is_round(model: OrbitalModel) -> None:
+    (field,) = model.predict([Structure(np.array([8]), np.zeros((1, 3)))])
+    assert abs(field.n_electrons - 6) < 1e-5
+    values = field.at(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, -1.0], [0.6, 0.8, 0]]))
+    np.testing.assert_allclose(values, values[0], rtol=1e-5)
+
+
+def test_charge_and_multiplicity_are_inputs(model: OrbitalModel) -> None:
+    structure = Store(GOLDEN)[Store(GOLDEN).keys()[0]].structure
+    fields = model.predict(
+        [Structure(structure.numbers, structure.positions, multiplicity=multiplicity) for multiplicity in (1, 3)]
+    )
+    values = [field.at(structure.positions) for field in fields]
+    assert np.abs(values[0] - values[1]).max() > 1e-6
+
+
+def test_messages_fade_at_the_cut_off(tmp_path: Path) -> None:
+    """An atom moved through the cut-off changes the density smoothly."""
+    model = _prepared(tmp_path, Store(GOLDEN), cutoff=3.0).eval()
+    values = []
+    for distance in (2.999, 3.0, 3.001):
+        structure = Structure(np.array([8, 1]), np.array([[0, 0, 0], [0, 0, distance]], dtype=float))
+        values.append(model.predict([structure])[0].at(np.array([[0.3, 0.4, -0.2]]))[0])
+    assert abs(values[2] - values[0]) < 1e-3 * abs(values[1])
+    assert abs((values[2] - values[1]) - (values[1] - values[0])) < 1e-4 * abs(values[1])
+
+
+def test_density_is_smooth_while_a_bond_forms(tmp_path: Path) -> None:
+    """The midpoint of O-H fades between 1.16 and 1.36 Å; values and electrons change without a jump or a kink."""
+    bonded = _prepared(tmp_path, Store(GOLDEN), sites="bonds").eval()
+    lengths = np.arange(1.10, 1.42, 0.004)
+    points = np.array([[0.2, 0.1, 0.5], [0.0, 0.3, 1.0], [0.4, 0.0, -0.3]])
+    values = []
+    for length in lengths:
+        structure = Structure(np.array([8, 1]), np.array([[0, 0, 0], [0, 0, length]]), charge=1)
+        (field,) = bonded.predict([structure])
+        assert abs(field.n_electrons - 6) < 1e-5
+        values.append(field.at(points))
+    first = np.diff(values, axis=0)
+    assert np.abs(first).max() < 0.05 * np.abs(values).max()
+    assert np.abs(np.diff(first, axis=0)).max() < 0.01 * np.abs(values).max()
+
+
+def test_the_analytic_objective_leaves_the_orbitals_as_they_are(tmp_path: Path) -> None:
+    """Exponents and scalings enter the electron count; only the points objective may change them for it."""
+    store = Store(GOLDEN)
+    options = {"learn_exponents": True, "scaling_limit": 1.5, "points_stage": 0.5, "points_per_structure": 200}
+    model = _prepared(tmp_path, store, **options)
+    for fraction, learns in ((0.0, False), (0.6, True)):
+        model.zero_grad()
+        key = store.keys()[0]
+        model.loss(model.collate([model.example(key, store[key], np.random.default_rng(0), fraction)])).backward()
+        assert all((parameter.grad is not None) == learns for parameter in model.shapes.parameters())
+
+
+def test_fit_is_the_best_density_of_the_basis(tmp_path: Path) -> None:
+    """The loss of the fit itself is zero, and its density is near the label's."""
+    store = Store(GOLDEN)
+    model = _prepared(tmp_path, store)
+    key = store.keys()[0]
+    record = store[key]
+    batch = model.collate([model.example(key, record, np.random.default_rng(0), 0.0)])
+    fits = model.basis.per_type(batch.fit, batch.site_type)
+    with torch.no_grad():
+        orbitals = model(batch)
+    assert float(model._objectives["overlap"].loss(replace(orbitals, coefficients=fits), batch)) < 1e-5
+    coefficients = model.basis.primitives([c.double() for c in fits], batch.site_type).numpy()
+    structure = record.structure
+    field = OrbitalDensity(
+        structure, structure.positions, batch.site_type.numpy(), model.basis.shells, coefficients, None
+    )
+    grid = Grid.around(structure, 0.3, 4.0)
+    assert nmae(field.on(grid), label_density(record, store.manifest).on(grid)) < 1.5
+
+
+def test_fits_of_another_store_or_basis_are_not_taken(tmp_path: Path) -> None:
+    """A store replaced under its own name (other positions, same keys) gets fits of its own; a basis its own folder."""
+    cache, place = tmp_path / "cache", tmp_path / "store"
+    old = Store(GOLDEN)
+    key = old.keys()[0]
+    fits = []
+    for shift in (0.0, 0.05):
+        manifest = replace(old.manifest, splits={}, provenance={"sha256": str(shift)})
+        with StoreWriter(place, manifest, overwrite=True) as writer:
+            record = old[key]
+            assert isinstance(record, OrbitalRecord)
+            positions = record.structure.positions * (1 + shift)
+            writer.put(key, replace(record, structure=Structure(record.structure.numbers, positions)))
+            writer.finish({"train": [key]})
+        model = _prepared(cache, Store(place))
+        objective = model._objectives["overlap"]
+        assert isinstance(objective, OverlapObjective)
+        fits.append(objective.fits.get(key)["coefficients"])
+    assert not torch.allclose(fits[0], fits[1], atol=1e-3)
+    _prepared(cache, Store(place), basis={"beta": 3.0, "l_max": 2})
+    assert len(list(cache.glob("fits-*"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["orbitals", "grid"])
+def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
+    """The loss on fresh points falls, for orbital records and for grid records alike."""
+    store = Store(GOLDEN)
+    if kind == "grid":
+        store = _as_grids(store, tmp_path / "grids")
+    basis = {"beta": 3.5, "l_max": 2}
+    model = _prepared(tmp_path / "cache", store, points_stage=1, points_per_structure=400, basis=basis)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    losses = []
+    for step in range(25):
+        keys = store.keys()[:2]
+        examples = [model.example(k, store[k], np.random.default_rng((step, i)), 0.0) for i, k in enumerate(keys)]
+        loss = model.loss(model.collate(examples))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_mixed_precision_keeps_geometry_and_charge(tmp_path: Path) -> None:
+    """Under bfloat16 autocast the loss is near that of single precision; predictions do not change at all."""
+    store = Store(GOLDEN)
+    model = _prepared(tmp_path, store).eval()
+    keys = store.keys()[:2]
+    batch = model.collate([model.example(key, store[key], np.random.default_rng(0), 0.0) for key in keys])
+    structure = store[keys[0]].structure
+    points = structure.positions + 0.3
+    exact, expected = model.loss(batch).detach(), model.predict(structure).at(points)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, found = model.loss(batch).detach(), model.predict(structure).at(points)
+    assert mixed.dtype == torch.float32
+    assert abs(float(mixed - exact)) < 0.05 * float(exact)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_rare_element_has_statistics_too(tmp_path: Path) -> None:
+    """The only record of 450 that holds a type is found, wherever it stands."""
+
+    class Records:
+        def __getitem__(self, key: str) -> OrbitalRecord:
+            number = 8 if int(key) == 3 else 1
+            return OrbitalRecord(Structure(np.array([number]), np.zeros((1, 3))), np.zeros((1, 1)), np.zeros(1))
+
+    keys = [str(i) for i in range(450)]
+    basis = Basis.from_json({"H": [[1.0]], "O": [[1.0]]})
+    chosen = representative(Records(), keys, basis, "atoms")  # type: ignore[arg-type]
+    assert "3" in chosen
+    assert SAMPLE <= len(chosen) <= SAMPLE + RARE
+
+
+def _as_grids(store: Store, path: Path) -> Store:
+    manifest = store.manifest
+    with StoreWriter(
+        path,
+        Manifest(
+            level=manifest.level,
+            density=manifest.density,
+            valence_electrons=manifest.valence_electrons,
+            label_basis=None,
+            provenance={},
+        ),
+    ) as writer:
+        for key in store.keys()[:2]:
+            record = store[key]
+            assert isinstance(record, OrbitalRecord)
+            grid = Grid.around(record.structure, 0.3, 3.0)
+            values = label_density(record, store.manifest).on(grid)
+            writer.put(key, GridRecord(record.structure, grid.origin, grid.steps, values))
+        writer.finish({"train": store.keys()[:2]})
+    return Store(path)
+
+
+def test_the_loss_knows_dipoles(tmp_path: Path) -> None:
+    """The dipole in the loss is that of the predicted density, with every option on, and its error enters."""
+    store = Store(GOLDEN)
+    options = {"sites": "bonds", "learn_exponents": True, "scaling_limit": 1.5, "displacement_limit": 0.3}
+    model = _prepared(tmp_path, store, **options, points_stage=0.5, points_per_structure=200, dipole_weight=2.0)
+    with torch.no_grad():
+        for parameter in model.shapes.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    keys = store.keys()[:2]
+    records = [store[key] for key in keys]
+    batch = model.collate(
+        [model.example(k, r, np.random.default_rng(0), 1.0) for k, r in zip(keys, records, strict=True)]
+    )
+    objective = model._objectives["points"]
+    assert isinstance(objective, PointsObjective)
+    dipoles = objective.dipoles(model(batch), batch).detach().numpy()
+    fields = model.predict([record.structure for record in records])
+    np.testing.assert_allclose(dipoles, [field.dipole for field in fields], atol=2e-5)
+    whole = float(model.loss(batch).detach())
+    error = float(np.linalg.norm(dipoles - batch.dipole.numpy(), axis=1).mean())
+    del batch["dipole"]
+    assert whole - float(model.loss(batch).detach()) == pytest.approx(2 * error, rel=1e-3)

@@ -1,0 +1,453 @@
+"""Stores: what is put in comes out, in every process, after every kill; everything else is one sentence."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import operator
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from comparing import assert_same
+from places import GOLDEN, ROOT
+
+from orbdens.errors import UserError
+from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter
+from orbdens.store.lmdb_values import block_key, open_place
+from orbdens.store.packing import unpack
+
+MakeRecord = Callable[[int], OrbitalRecord]
+
+
+@pytest.fixture
+def store(tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord) -> Path:
+    """A finished store of ten records."""
+    path = tmp_path / "store"
+    with StoreWriter(path, manifest) as writer:
+        for i in range(10):
+            writer.put(f"w{i}", orbital_record(i))
+        writer.finish({"train": ["w3", "w1"], "test": ["w2"]})
+    return path
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_round_trip(tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord, shards: int) -> None:
+    records = {f"w{i}": orbital_record(i) for i in range(20)}
+    with StoreWriter(tmp_path / "s", replace(manifest, shards=shards)) as writer:
+        for key, record in records.items():
+            writer.put(key, record)
+        assert len(writer) == 20
+        writer.finish({"train": ["w3", "w1"]})
+    with Store(tmp_path / "s") as store:
+        assert len(store) == 20
+        assert store.keys() == sorted(records)
+        assert store.keys("train") == ["w3", "w1"]
+        assert "w3" in store
+        assert "nobody" not in store
+        assert "" not in store
+        assert "x" * 600 not in store
+        assert store.manifest == replace(writer.manifest, finished=True, count=20)
+        for key, record in records.items():
+            assert_same(store[key], record)
+    assert not list((tmp_path / "s").rglob("lock.mdb"))
+
+
+def test_arrays_may_be_written_to(store: Path) -> None:
+    record = Store(store)["w0"]
+    assert isinstance(record, OrbitalRecord)
+    assert record.orbitals.flags.writeable
+
+
+def test_grid_record(tmp_path: Path, manifest: Manifest, grid_record: GridRecord) -> None:
+    with StoreWriter(tmp_path / "s", replace(manifest, label_basis=None)) as writer:
+        writer.put("a", grid_record)
+        writer.finish({})
+    assert_same(Store(tmp_path / "s")["a"], grid_record)
+
+
+def test_float32_positions_take_half_the_room(tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord) -> None:
+    record = orbital_record(0)
+    exact = replace(record, structure=replace(record.structure, positions=np.float32(record.structure.positions)))
+    with StoreWriter(tmp_path / "s", manifest) as writer:
+        writer.put("double", record)
+        writer.put("single", exact)
+    store = Store(tmp_path / "s")
+    assert len(unpack(store.stored("double"))) - len(unpack(store.stored("single"))) >= 32
+    assert_same(store["single"], exact)
+
+
+def test_large_records_grow_the_map(tmp_path: Path, manifest: Manifest, grid_record: GridRecord) -> None:
+    large = replace(grid_record, values=np.zeros((300, 300, 380), dtype=np.float16), spin_values=None)
+    with StoreWriter(tmp_path / "s", replace(manifest, label_basis=None)) as writer:
+        writer.put("a", large)
+        writer.finish({})
+    record = Store(tmp_path / "s")["a"]
+    assert isinstance(record, GridRecord)
+    assert record.values.shape == (300, 300, 380)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_golden_stores(version: int) -> None:
+    """Stores of both format versions stay readable."""
+    expected = json.loads((GOLDEN / "ethanol_expected.json").read_text())["records"]
+    suffix = "" if version == 1 else f"_v{version}"
+    store = Store(GOLDEN / f"ethanol{suffix}")
+    assert store.manifest.format_version == version
+    assert {name: len(keys) for name, keys in store.manifest.splits.items()} == {"train": 4, "test": 2}
+    assert sorted(expected) == store.keys()
+    for key, values in expected.items():
+        record = store[key]
+        assert isinstance(record, OrbitalRecord)
+        assert record.energy == values["energy"]
+        assert store.manifest.n_electrons(record.structure) == values["n_electrons"]
+        assert record.orbitals.shape == (69, 10)
+    grid = Store(GOLDEN / f"grid{suffix}")["h2"]
+    assert isinstance(grid, GridRecord)
+    assert grid.values.sum(dtype=np.float64) * np.linalg.det(grid.steps) == pytest.approx(2, abs=1e-5)
+
+
+def test_both_versions_hold_the_same() -> None:
+    for name in ("ethanol", "grid"):
+        old, new = Store(GOLDEN / name), Store(GOLDEN / f"{name}_v2")
+        assert old.keys() == new.keys()
+        for key in old.keys():  # noqa: SIM118
+            assert_same(old[key], new[key])
+
+
+def test_resuming_a_store_of_version_1(tmp_path: Path, grid_record: GridRecord) -> None:
+    """Old records stay as they are, new ones are packed, and readers of version 1 are warned off by the manifest."""
+    shutil.copytree(GOLDEN / "grid", tmp_path / "s")
+    old = Store(tmp_path / "s")["h2"]
+    with StoreWriter(tmp_path / "s", Manifest.read(tmp_path / "s"), resume=True) as writer:
+        assert Manifest.read(tmp_path / "s").format_version == 2
+        assert len(writer) == 1
+        assert "h2" in writer
+        writer.put("a", grid_record)
+        writer.finish({"test": ["a", "h2"]})
+    store = Store(tmp_path / "s")
+    assert store.keys() == ["a", "h2"]
+    assert_same(store["h2"], old)
+    assert_same(store["a"], grid_record)
+
+
+def test_orbitals_take_less_than_raw_on_disk(tmp_path: Path) -> None:
+    """Pages, index and header included, whatever the commits were."""
+    golden = Store(GOLDEN / "ethanol_v2")
+    records = [golden[key] for key in golden.keys()]  # noqa: SIM118
+    raw = 0
+    with StoreWriter(tmp_path / "s", golden.manifest) as writer:
+        for i in range(300):
+            record = records[i % 6]
+            assert isinstance(record, OrbitalRecord)
+            writer.put(f"ethanol-{i:05d}", record)
+            raw += record.orbitals.nbytes + 4 * record.occupations.size + 13 * record.structure.n_atoms + 16
+            if i % 3 == 0:
+                writer.flush()
+        writer.finish({})
+    assert (tmp_path / "s" / "data.mdb").stat().st_size < 1.01 * raw
+    assert [path.name for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
+
+
+def test_pickles_to_little_and_reads_again(store: Path) -> None:
+    opened = Store(store)
+    record = opened["w5"]
+    travelled = pickle.dumps(opened)
+    assert len(travelled) < 5000
+    assert_same(pickle.loads(travelled)["w5"], record)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_worker_processes(store: Path, orbital_record: MakeRecord, method: str) -> None:
+    opened = Store(store)
+    before = opened["w0"]  # the parent has the file open when it forks
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        records = pool.starmap(operator.getitem, [(opened, f"w{i}") for i in range(10)])
+    for i, record in enumerate(records):
+        assert_same(record, orbital_record(i))
+    assert_same(opened["w0"], before)
+
+
+def test_two_stores_of_one_path(store: Path) -> None:
+    first, second = Store(store), Store(store)
+    assert_same(first["w1"], second["w1"])
+    first.close()
+    assert_same(first["w1"], second["w1"])
+
+
+def test_reading_while_another_object_writes(store: Path, manifest: Manifest, orbital_record: MakeRecord) -> None:
+    reader = Store(store)
+    assert len(reader) == 10
+    with StoreWriter(store, manifest, resume=True) as writer:
+        writer.put("new", orbital_record(99))
+        with pytest.raises(UserError, match="open for writing"):
+            reader["w0"]
+    assert not Manifest.read(store).finished
+    assert_same(Store(store)["new"], orbital_record(99))
+
+
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+from orbdens.store import Manifest, OrbitalRecord, StoreWriter
+from orbdens.store.records import LabelBasis, LabelShell
+from orbdens.structure import Structure
+path, n = sys.argv[1], int(sys.argv[2])
+basis = LabelBasis({"H": (LabelShell(0, (1.0,), (1.0,)),)})
+with StoreWriter(path, Manifest({}, "valence", {"H": 1}, basis, shards=2), resume=True) as writer:
+    for i in range(n):
+        if f"{i:06d}" in writer:
+            continue
+        rng = np.random.default_rng(i)
+        m = int(rng.integers(1, 60))
+        structure = Structure(np.ones(m), rng.normal(size=(m, 3)))
+        orbitals = rng.normal(size=(m, m)).astype(np.float32)
+        writer.put(f"{i:06d}", OrbitalRecord(structure, orbitals, np.full(m, 2, dtype=np.float32)))
+        if i % 5 == 0:
+            writer.flush()
+    writer.finish({"all": [f"{i:06d}" for i in range(n)]})
+"""
+
+
+def test_killed_and_resumed(tmp_path: Path) -> None:
+    """kill -9 at any time: the store opens, its records are whole, resuming ends where an uninterrupted run does."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+
+    def start(path: Path, n: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", WRITE, str(path), str(n)], cwd=ROOT)
+
+    def records(path: Path) -> Iterator[tuple[str, Record]]:
+        opened = Store(path)
+        return ((key, opened[key]) for key in opened.keys())  # noqa: SIM118
+
+    held = 0
+    for delay in (0.0, 0.05, 0.23):
+        process = start(killed, 1_000_000)
+        while not (killed / "shard-001" / "data.mdb").exists() or len(Store(killed)) <= held:
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = list(records(killed))
+        assert len(now) > held
+        assert not Manifest.read(killed).finished
+        held = len(now)
+    n = held + 7
+    assert start(killed, n).wait() == 0
+    assert start(whole, n).wait() == 0
+    assert Manifest.read(killed) == Manifest.read(whole)
+    for (key, record), (other_key, other) in zip(records(killed), records(whole), strict=True):
+        assert key == other_key
+        assert_same(record, other)
+
+
+def _missing(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def _a_file(path: Path) -> None:
+    _missing(path)
+    path.write_bytes(pickle.dumps({"a": 1}))
+
+
+def _foreign_lmdb(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+def _an_empty_folder(path: Path) -> None:
+    _missing(path)
+    path.mkdir()
+
+
+def _binary_manifest(path: Path) -> None:
+    (path / "manifest.json").write_bytes(os.urandom(200) + b"\xff")
+
+
+def _cut_manifest(path: Path) -> None:
+    text = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(text[: len(text) // 2])
+
+
+def _other_version(path: Path) -> None:
+    tree = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**tree, "format_version": 7}))
+
+
+def _incomplete_manifest(path: Path) -> None:
+    tree = json.loads((path / "manifest.json").read_text())
+    del tree["level"]
+    (path / "manifest.json").write_text(json.dumps(tree))
+
+
+def _no_database(path: Path) -> None:
+    (path / "data.mdb").unlink()
+
+
+def _empty_database(path: Path) -> None:
+    (path / "data.mdb").write_bytes(b"")
+
+
+def _truncated(path: Path) -> None:
+    data = (path / "data.mdb").read_bytes()
+    (path / "data.mdb").write_bytes(data[: len(data) - 5000])
+
+
+def _zeroed_page(path: Path) -> None:
+    data = bytearray((path / "data.mdb").read_bytes())
+    number = 4 if len(data) > 5 * 4096 else 3
+    data[number * 4096 : (number + 1) * 4096] = bytes(4096)
+    (path / "data.mdb").write_bytes(data)
+
+
+def _pickled_database(path: Path) -> None:
+    (path / "data.mdb").write_bytes(pickle.dumps(list(range(10000))))
+
+
+def _change_value(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Put another value for the key w3: into its block if it is as long, else in place of its entry."""
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        number, start, size = open_place(b"w3", bytes(transaction.get(b"w3") or b""))
+        block = bytes(transaction.get(block_key(number)) or b"")
+        changed = change(block[start : start + size])
+        if len(changed) == size:
+            transaction.put(block_key(number), block[:start] + changed + block[start + size :])
+        else:
+            transaction.put(b"w3", changed)
+
+
+def _no_block(path: Path) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(block_key(0), b"")
+
+
+def _another_entry(path: Path) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"w3", bytes(transaction.get(b"w4") or b""))
+
+
+def _flipped_bit(path: Path) -> None:
+    _change_value(path, lambda value: value[:-40] + bytes([value[-40] ^ 1]) + value[-39:])
+
+
+def _pickled_record(path: Path) -> None:
+    _change_value(path, lambda _: pickle.dumps({"numbers": [1]}))
+
+
+def _cut_record(path: Path) -> None:
+    _change_value(path, lambda value: value[:-9])
+
+
+def _lost_record(path: Path) -> None:
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.delete(b"w7")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_missing, "does not exist"),
+        (_a_file, "is a file, not a store"),
+        (_an_empty_folder, "is not a store: it has no manifest.json$"),
+        (_foreign_lmdb, "no manifest.json .an LMDB that orbdens did not write"),
+        (_binary_manifest, "not the manifest"),
+        (_cut_manifest, "not the manifest"),
+        (_incomplete_manifest, "it has no 'level'"),
+        (_other_version, "format version 7; this orbdens reads 1 and 2"),
+        (_no_database, "has no data.mdb"),
+        (_empty_database, "damaged or not an LMDB"),
+        (_truncated, "is truncated: it has"),
+        (_zeroed_page, "is damaged: page"),
+        (_pickled_database, "damaged or not an LMDB"),
+        (_flipped_bit, "record 'w3' of .*(checksum|packed bytes are damaged)"),
+        (_pickled_record, "record 'w3' of .*pickles are never opened"),
+        (_cut_record, "record 'w3' of .*packed bytes are damaged"),
+        (_no_block, "'w3' of .* is damaged: the block it is in is missing or cut off"),
+        (_another_entry, "'w3' of .* is damaged: its entry is not what was written"),
+        (_lost_record, "holds 9 records of 10"),
+    ],
+)
+def test_damage_is_one_sentence(store: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(store)
+    with pytest.raises(UserError, match=message) as caught:
+        Store(store)["w3"]
+    assert "store" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names(store: Path) -> None:
+    with pytest.raises(UserError, match="no split 'validation'; its splits: train, test"):
+        Store(store).keys("validation")
+    with pytest.raises(UserError, match="no record 'nobody'"):
+        Store(store)["nobody"]
+
+
+def test_an_existing_store_is_not_touched(store: Path, manifest: Manifest) -> None:
+    with pytest.raises(UserError, match="exists; resume or overwrite"):
+        StoreWriter(store, manifest)
+    assert len(Store(store)) == 10
+
+
+def test_overwrite(store: Path, manifest: Manifest, orbital_record: MakeRecord) -> None:
+    with StoreWriter(store, manifest, overwrite=True) as writer:
+        writer.put("only", orbital_record(1))
+        writer.finish({})
+    assert Store(store).keys() == ["only"]
+
+
+def test_only_a_store_is_overwritten(tmp_path: Path, manifest: Manifest) -> None:
+    (tmp_path / "thesis.tex").write_text("dear")
+    for options in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(UserError, match="is not a store"):
+            StoreWriter(tmp_path, manifest, **options)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_resume_needs_the_same_level(store: Path, manifest: Manifest) -> None:
+    with pytest.raises(UserError, match="cannot be resumed: its level is another one"):
+        StoreWriter(store, replace(manifest, level={"xc": "LDA"}), resume=True)
+
+
+def test_not_writable(tmp_path: Path, manifest: Manifest) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        StoreWriter(tmp_path / "file" / "store", manifest)
+
+
+def test_refused_records(
+    tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord, grid_record: GridRecord
+) -> None:
+    record = orbital_record(0)
+    bad_orbitals = record.orbitals.copy()
+    bad_orbitals[2, 1] = np.nan
+    with StoreWriter(tmp_path / "s", manifest) as writer:
+        with pytest.raises(UserError, match="'a': orbitals holds numbers that are not finite"):
+            writer.put("a", replace(record, orbitals=bad_orbitals))
+        with pytest.raises(UserError, match=r"'a': orbitals have shape \(5, 5\), expected \(6, 5\)"):
+            writer.put("a", replace(record, orbitals=record.orbitals[1:]))
+        with pytest.raises(UserError, match="'a': the label basis has no He"):
+            writer.put("a", replace(record, structure=replace(record.structure, numbers=np.array([8, 1, 2]))))
+        with pytest.raises(UserError, match="'a': spin_values have shape"):
+            writer.put("a", replace(grid_record, spin_values=grid_record.values[1:]))
+        with pytest.raises(UserError, match="1 to 500 bytes"):
+            writer.put("", record)
+        with pytest.raises(UserError, match="begins with a zero byte"):
+            writer.put("\0abc", record)
+        writer.put("a", record)
+        with pytest.raises(UserError, match="a record 'a' already"):
+            writer.put("a", record)
+        with pytest.raises(UserError, match="names a record 'b'"):
+            writer.finish({"train": ["a", "b"]})
+        with pytest.raises(UserError, match="in split 'train' and again in split 'test'"):
+            writer.finish({"train": ["a"], "test": ["a"]})

@@ -1,0 +1,244 @@
+"""Training: resumed runs equal uninterrupted ones bit for bit, trained models are good starts, and a run folder holds
+what it should."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import places
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from orbdens.checkpoint import build_model, load_model, model_class, read_header, save_model
+from orbdens.config import Config, parse_config
+from orbdens.errors import UserError
+from orbdens.store import Store, open_store
+from orbdens.training.batches import EndlessBatches, Examples, splits_of
+from orbdens.training.run import train
+
+SMALL: dict[str, dict[str, Any]] = {
+    "orbital": {"kind": "orbital", "channels": 8, "layers": 1, "l_max": 2, "basis": {"beta": 3.0, "l_max": 2}},
+    "unet3d": {"kind": "unet3d", "features": 2, "depth": 1, "spacing": 0.8, "margin": 2.0, "dropout": 0.2},
+}
+
+
+SETTLED = {"orbital": ["backbone", "head.scalar.0"], "unet3d": ["network.mixing", "network.encoders.0", "network.up"]}
+"""Parts that fine-tuning holds."""
+
+GOLDEN = places.GOLDEN / "ethanol"
+
+
+def _config(kind: str, steps: int, **changes: Any) -> Config:
+    """Of a small run; ``changes`` to the training, and to the model and the data as mappings."""
+    model, data_changes = changes.pop("model", {}), changes.pop("data", {})
+    training = {
+        "steps": steps,
+        "batch_size": 3,
+        "validate_every": 5,
+        "checkpoint_every": 10,
+        "validation_spacing": 0.8,
+        "warmup_steps": 3,
+        "threads": 1,
+        "device": "cpu",
+        **changes,
+    }
+    data = {"store": "lithium-oxide", "n_train": 10, "n_validation": 2, **data_changes}
+    return parse_config({"data": data, "model": {**SMALL[kind], **model}, "training": training}, "the test")
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Trained models of both kinds."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {kind: train(_config(kind, 10), folder / kind) for kind in SMALL}
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(_config(kind, 20), tmp_path / "whole")
+    _stop_after(monkeypatch, 10)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config(kind, 20), tmp_path / "parts")
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    monkeypatch.undo()
+    train(_config(kind, 20), tmp_path / "parts", resume=True)
+    _assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    """Two runs have the same weights and went the same way."""
+    weights, others = (load_file(run / "model.safetensors") for run in (one, other))
+    assert weights.keys() == others.keys()
+    for name in weights:
+        assert torch.equal(weights[name], others[name]), name
+    assert [(r["step"], r["loss"], r["validation_nmae"]) for r in _metrics(one)] == [
+        (r["step"], r["loss"], r["validation_nmae"]) for r in _metrics(other)
+    ]
+
+
+def _metrics(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
+def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """What Ctrl-C does, at a chosen step."""
+    from orbdens.training.run import _Course
+
+    original = _Course.on_train_batch_end
+
+    def stop(self: _Course, trainer: Any, *args: Any) -> None:
+        self.interrupted = trainer.global_step >= steps
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(_Course, "on_train_batch_end", stop)
+
+
+def test_run_folder_holds_config_model_and_metrics(tmp_path: Path) -> None:
+    out = train(_config("orbital", 5), tmp_path / "run")
+    config, facts, notes = read_header(out / "model.safetensors")
+    assert config == _config("orbital", 5)
+    assert set(facts["basis"]) == {"Li", "O"}
+    assert notes["steps"] == 5
+    assert (out / "metrics.csv").read_text().startswith("step,minutes,loss,learning_rate,validation_nmae")
+    assert any((out / "tensorboard").iterdir())
+    with pytest.raises(UserError, match="--force"):
+        train(_config("orbital", 5), out)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        train(_config("orbital", 5), tmp_path / "none", resume=True)
+
+
+def test_only_the_same_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config("orbital", 5), tmp_path)
+    with pytest.raises(UserError, match="other options under model"):
+        train(_config("unet3d", 5), tmp_path, resume=True)
+    state = tmp_path / "resume.ckpt"
+    state.write_bytes(state.read_bytes()[:5000])
+    with pytest.raises(UserError, match="damaged"):
+        train(_config("orbital", 5), tmp_path, resume=True)
+
+
+def test_tensor_products_train_and_load(tmp_path: Path) -> None:
+    """e3nn's modules change when they are copied, and averaging weights copies them."""
+    model = {"convolution": "tensor-product", "channels": 32, "l_max": 4, "layers": 1}
+    out = train(_config("orbital", 2, model=model), tmp_path / "run")
+    structure = open_store("lithium-oxide")["li2o-000"].structure
+    assert load_model(out).predict(structure).n_electrons == pytest.approx(12, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_fine_tuning_starts_from_the_error_of_its_start(kind: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    free = {"orbital": {"points_per_structure": 100}, "unet3d": {"dropout": 0.0}}
+    config = _config(kind, 1, start_from=bases[kind], validate_every=1, model=free[kind])
+    out = train(config, tmp_path / "run")
+    store = open_store("lithium-oxide")
+    keys, _ = splits_of(store, config.data)
+    model = load_model(bases[kind]).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout3d):
+            module.p = 0.0
+    model.prepare(store, keys, tmp_path, lambda *_: None, fresh=False)
+    examples = Examples(model, store)
+    draws = next(iter(EndlessBatches(keys, 3, seed=0, start=0, fraction=lambda step: 0.0)))
+    loss = model.loss(model.collate([examples[draw] for draw in draws]))
+    assert float(_metrics(out)[0]["loss"]) == loss.item()
+
+
+def test_fine_tuning_that_learns_nothing_changes_nothing(bases: dict[str, Path], tmp_path: Path) -> None:
+    others = {"train_split": "test", "n_train": 5, "validation_split": "train"}
+    out = train(_config("orbital", 2, start_from=bases["orbital"], learning_rate=1e-30, data=others), tmp_path / "run")
+    before, after = (load_file(run / "model.safetensors") for run in (bases["orbital"], out))
+    for name in before:
+        if name.startswith("familiarity"):  # measured anew, on what the run learned from
+            continue
+        assert torch.allclose(before[name], after[name], rtol=0, atol=1e-20), name
+    assert read_header(out / "model.safetensors")[2]["start"] == read_header(bases["orbital"] / "model.safetensors")[2]
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_settled_parts_stay_and_resumed_fine_tuning_is_the_uninterrupted_one(
+    kind: str, bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bases[kind], tmp_path / "base")
+    config = _config(kind, 20, start_from=tmp_path / "base", freeze=SETTLED[kind])
+    train(config, tmp_path / "whole")
+    _stop_after(monkeypatch, 10)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts")
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "base")
+    with pytest.raises(UserError, match="has another training"):
+        train(_config(kind, 20, start_from=tmp_path / "base"), tmp_path / "parts", resume=True)
+    train(config, tmp_path / "parts", resume=True)
+    _assert_same(tmp_path / "whole", tmp_path / "parts")
+    before, after = (load_file(run / "model.safetensors") for run in (bases[kind], tmp_path / "whole"))
+    settled = {name for name in before for part in SETTLED[kind] if name.startswith(f"{part}.")}
+    statistics = {name for name in before if name.startswith(("head.mean", "head.factor"))}
+    assert len(settled) > 5 and len(settled) < len(before)
+    for name in settled | statistics:
+        assert torch.equal(before[name], after[name]), name
+    learned = {name for name in before.keys() - settled - statistics if not name.startswith("familiarity")}
+    assert all(not torch.equal(before[name], after[name]) for name in learned), learned
+
+
+def test_a_start_that_will_not_do_is_told(bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases["orbital"]
+    for changes, sentence in (
+        ({"start_from": tmp_path / "none"}, "there is no model at"),
+        ({"model": {"channels": 16}}, "option model.channels is 16, but 8 in"),
+        ({"model": {"basis": {"beta": 2.0, "l_max": 2}}}, "option model.basis.beta is 2.0, but 3.0 in"),
+        ({"start_from": bases["unet3d"]}, "option model.kind is orbital, but unet3d in"),
+        ({"data": {"store": str(GOLDEN), "n_train": 2, "n_validation": 1}}, "never saw C, H"),
+        ({"freeze": ["backbone", "haed"]}, "no weights are called 'haed'; the model's parts are backbone, head"),
+        ({"freeze": ["backbone.embe"]}, "no weights are called 'backbone.embe'"),
+        ({"freeze": ["backbone", "head"]}, "nothing is left to train"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train(_config("orbital", 5, **{"start_from": base, **changes}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="`freeze` needs `start_from`"):
+        _config("orbital", 5, freeze=["backbone"])
+
+
+def test_a_start_of_other_densities_is_told(bases: dict[str, Path], tmp_path: Path) -> None:
+    config, _, notes = read_header(bases["orbital"] / "model.safetensors")
+    model = load_model(bases["orbital"])
+    model.facts["valence_electrons"]["Li"] = 1
+    save_model(tmp_path / "model.safetensors", model, config, notes)
+    with pytest.raises(UserError, match=r"Li has 3 electrons in the densities of .*, but 1 in"):
+        train(_config("orbital", 5, start_from=tmp_path), tmp_path / "run")
+
+
+def test_changed_orbitals_start_training_on_points_alone(tmp_path: Path) -> None:
+    learns = {"learn_exponents": True, "points_stage": 1.0, "points_per_structure": 100}
+    base = train(_config("orbital", 1, model=learns), tmp_path / "base")
+    with pytest.raises(UserError, match="changed its orbitals"):
+        train(_config("orbital", 1, model={**learns, "points_stage": 0.5}, start_from=base), tmp_path / "mixed")
+    train(_config("orbital", 1, model=learns, start_from=base), base, force=True)  # replaces its own start
+
+
+def test_bonds_that_the_start_never_saw_are_told(tmp_path: Path) -> None:
+    store = Store(GOLDEN)
+    config = _config("orbital", 1, model={"sites": "bond-pairs", "basis": {"l_max": 1, "virtual": {"l_max": 1}}})
+    facts = model_class(config).facts_from(config.model, store, store.keys())
+    del facts["basis"]["H-O"]
+    with pytest.raises(UserError, match="no orbitals for H-O"):
+        build_model(config, facts).prepare(store, store.keys(), tmp_path, lambda *_: None, fresh=False)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    keys = [f"k{i}" for i in range(7)]
+    whole = EndlessBatches(keys, 3, seed=5, start=0, fraction=lambda step: step / 10)
+    later = EndlessBatches(keys, 3, seed=5, start=4, fraction=lambda step: step / 10)
+    first = [batch for batch, _ in zip(whole, range(9), strict=False)]
+    assert first[4:] == [batch for batch, _ in zip(later, range(5), strict=False)]
+    drawn = [key for batch in first[:7] for key, _, _ in batch]
+    assert sorted(drawn) == sorted(keys * 3)
