@@ -20,7 +20,7 @@ from data_tools.sources.kinds import kind_of, open_source
 from data_tools.sources.md_sets import MOLECULES, N_AXIS, decoded, molecule_and_split
 from data_tools.sources.reading import Reading
 from orbdens.errors import UserError
-from orbdens.formats.cube import read_cube, write_cube
+from orbdens.formats import cube
 from orbdens.grid import Grid
 from orbdens.store import GridRecord, Store
 from orbdens.structure import Structure
@@ -58,7 +58,7 @@ def water_cube(path: Path) -> tuple[Structure, Grid, Array]:
     structure = Structure(np.array([8, 1, 1]), np.array([[0.0, 0, 0.1], [0.76, 0.02, -0.5], [-0.76, 0, -0.5]]))
     grid = Grid.around(structure, 0.3, 2.0)
     values = gaussians(grid.points(), structure.positions, np.array([6, 1, 1]), 0.4).reshape(grid.shape)
-    write_cube(path, structure, grid, values)
+    cube.write_cube(path, structure, grid, values)
     return structure, grid, values
 
 
@@ -71,7 +71,7 @@ def test_cube(name: str, tmp_path: Path) -> None:
     bring(tmp_path / name, tmp_path / "s")
     assert Store(tmp_path / "s").keys() == ["water"]
     (record,) = grids(tmp_path / "s")
-    _, read_grid, read_values = read_cube(tmp_path / "in.cube")
+    _, read_grid, read_values = cube.read_cube(tmp_path / "in.cube")
     np.testing.assert_allclose(record.values, read_values, rtol=1e-7)
     np.testing.assert_allclose(record.values, values, rtol=2e-5, atol=1e-9)
     np.testing.assert_allclose(record.origin, read_grid.origin, atol=1e-12)
@@ -88,7 +88,7 @@ def test_store_to_cube_and_back(tmp_path: Path) -> None:
     bring(tmp_path / "a.cube", tmp_path / "s")
     (first,) = grids(tmp_path / "s")
     grid = Grid(first.origin, first.steps, first.values.shape)  # type: ignore[arg-type]
-    write_cube(tmp_path / "b.cube", first.structure, grid, first.values)
+    cube.write_cube(tmp_path / "b.cube", first.structure, grid, first.values)
     bring(tmp_path / "b.cube", tmp_path / "t")
     (second,) = grids(tmp_path / "t")
     np.testing.assert_allclose(second.values, first.values, rtol=1e-5, atol=1e-9)

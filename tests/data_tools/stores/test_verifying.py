@@ -221,7 +221,8 @@ from pathlib import Path
 import numpy as np
 from data_tools.stores.verifying import Findings, repair, verify
 from orbdens.store.records import encode_record
-from orbdens.store import LabelBasis, LabelShell, Manifest, OrbitalRecord, Store, StoreWriter, close_reader
+from orbdens.store import LabelBasis, LabelShell, Manifest, OrbitalRecord, Store, StoreWriter
+from orbdens.store.reader import close_reader
 from orbdens.structure import Structure
 
 path, whole, n, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
