@@ -1,39 +1,46 @@
-"""Trained models on disk: one safetensors file whose JSON header holds everything but the weights. No pickle."""
+"""Trained models on disk: one safetensors file whose JSON header holds everything but the weights. No pickle.
+
+A file of an older version is upgraded as it is read, one step a version; ``tests/golden/models`` keeps one of each.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbdens import shipped
-from orbdens.config import Config, OrbitalConfig, parse_config
+from orbdens.config import Config, parse_config, with_moved_options
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from orbdens.models.interface import DensityModel
 
-FORMAT = 1
-"""Version of the file; a reader refuses any other."""
+FORMAT = 2
+"""Version of the file that is written."""
 
 MODEL_FILE = "model.safetensors"
 
 
-def model_class(config: Config) -> type[DensityModel]:
-    """The class of a config's model; its kind decides which code is imported."""
-    if isinstance(config.model, OrbitalConfig):
-        from orbdens.models.orbital.model import OrbitalModel
+class Header(NamedTuple):
+    """What a model file says beside its weights: the whole config, the model's facts, and notes on its training."""
 
-        return OrbitalModel
-    from orbdens.models.unet3d import UNetModel
-
-    return UNetModel
+    config: Config
+    facts: dict[str, Any]
+    training: dict[str, Any]
 
 
 def build_model(config: Config, facts: dict[str, Any]) -> DensityModel:
     """A model with fresh weights."""
-    return model_class(config)(config.model, facts)
+    from orbdens.models.registry import find
+
+    registration = find(config.model.kind)
+    if registration is None:
+        raise UserError(f"there is no model '{config.model.kind}' here: install the package it came from")
+    return registration.model_class()(config.model, facts)
 
 
 def save_model(path: Path, model: DensityModel, config: Config, training: dict[str, Any]) -> None:
@@ -51,53 +58,84 @@ def save_model(path: Path, model: DensityModel, config: Config, training: dict[s
         temporary.write_bytes(save(state, metadata=header))
 
 
-def read_header(path: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
+def upgrade(version: int, config: dict[str, Any]) -> dict[str, Any]:
+    """The config in a header of an older version, as this version writes it."""
+    if version < 2:  # options of the objective stood under `model`
+        config = with_moved_options(config)
+    return config
+
+
+def upgrade_weights(version: int, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of an older version under today's names."""
+    if version < 2:
+        names = {"familiarity.leftover": "uncertainty.residual_variance"}
+        names |= {f"familiarity.{name}": f"uncertainty.{name}" for name in ("precision", "farthest", "scale")}
+        weights = {names.get(name, name): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def read_header(path: Path) -> Header:
     """Config, facts and training notes of a model file, without its weights.
 
     Raises:
         UserError: as ``load_model``.
     """
+    header = _raw_header(path)
+    try:
+        config = upgrade(_version(path, header), json.loads(header["config"]))
+        return Header(
+            parse_config(config, where=str(path)), json.loads(header["facts"]), json.loads(header["training"])
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is a safetensors file, but not a whole model of orbdens: {error!r}") from None
+
+
+def _raw_header(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is not a model file of orbdens: {' '.join(str(error).split())}") from None
     if "format" not in header or "facts" not in header:
         raise UserError(f"{path} is a safetensors file, but not a model of orbdens")
-    if header["format"] != str(FORMAT):
+    return header
+
+
+def _version(path: Path, header: dict[str, str]) -> int:
+    version = header["format"]
+    if not version.isdecimal() or not 1 <= int(version) <= FORMAT:
         raise UserError(
-            f"{path} has format version {header['format']}, this orbdens reads version {FORMAT}: train anew or use the "
-            "orbdens that wrote it"
+            f"{path} has format version {version}, this orbdens reads 1 to {FORMAT}: use the orbdens that wrote it, or "
+            "a newer one"
         )
-    config = parse_config(json.loads(header["config"]), where=str(path))
-    return config, json.loads(header["facts"]), json.loads(header["training"])
+    return int(version)
 
 
-def find_model(path: Path) -> Path:
-    """The model file itself, that of a run folder, or for the word ``organics`` the one that ships with orbdens.
+def find_model(path: Path | str | None) -> Path:
+    """The model file itself, that of a run folder, or for None or the word ``organics`` the one that ships.
 
     Raises:
         UserError: there is none.
     """
-    if str(path) == shipped.MODEL and not path.exists():
+    if path is None or (str(path) == shipped.MODEL and not Path(path).exists()):
         return shipped.model_path() / MODEL_FILE
-    file = path / MODEL_FILE if path.is_dir() else path
+    file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UserError(f"there is no model at {file}; `orbdens train` writes one when it is done")
     return file
 
 
-def load_model(path: str | Path = shipped.MODEL, device: str = "cpu") -> DensityModel:
-    """Load a trained model from ``model.safetensors``, the run folder that holds it, or the weights that ship.
+def load_model(path: str | Path | None = None, device: str = "cpu") -> DensityModel:
+    """Load a trained model from ``model.safetensors``, the run folder that holds it, or (None) the weights that ship.
 
     Raises:
         UserError: no such file, not a model, another format version, or weights that do not fit.
     """
-    file = find_model(Path(path))
-    config, facts, _ = read_header(file)
-    model = build_model(config, facts)
+    file = find_model(path)
+    header = read_header(file)
+    model = build_model(header.config, header.facts)
     load_weights(model, file)
     return model.to_device(device).eval()
 
@@ -112,6 +150,7 @@ def load_weights(model: DensityModel, file: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        model.load_state_dict(load_file(file))
+        version = _version(file, _raw_header(file))
+        model.load_state_dict(upgrade_weights(version, load_file(file)))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"the weights in {file} do not fit its config: {' '.join(str(error).split())[:200]}") from None

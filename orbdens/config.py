@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,11 +13,13 @@ from orbdens import shipped
 from orbdens.errors import UserError
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
+    """A section of a config: unknown names are refused, and nothing changes it once it is read."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class DataConfig(_Options):
+class DataConfig(Options):
     """Which records to learn from."""
 
     store: Path = Field(
@@ -31,7 +33,7 @@ class DataConfig(_Options):
     n_validation: int = Field(20, ge=1, description="how many structures to validate on")
 
 
-class VirtualBasisConfig(_Options):
+class VirtualBasisConfig(Options):
     """Orbitals of virtual sites: those of an element, in a window of their own."""
 
     like: str = Field("O", description="element whose functions in the source basis set the range of exponents")
@@ -41,7 +43,7 @@ class VirtualBasisConfig(_Options):
     max_exponent: float = Field(10.0, gt=0, description="Å⁻²; sharper functions are left out")
 
 
-class BasisConfig(_Options):
+class BasisConfig(Options):
     """Start exponents: the even-tempered expansion of a PySCF basis by PySCF's rule for density fitting."""
 
     source: str = Field("def2-qzvppd", description="name of the PySCF basis that sets the ranges of the exponents")
@@ -58,16 +60,31 @@ class BasisConfig(_Options):
     )
 
 
-class OrbitalConfig(_Options):
+class ModelOptions(Options):
+    """What a model is; every model has options of its own. What it learns from and how is said elsewhere."""
+
+    kind: str = Field(description="which model: a name in `orbdens.models.registry`")
+
+
+class ObjectiveOptions(Options):
+    """What training minimises; every model has options of its own, or none."""
+
+
+class OrbitalConfig(ModelOptions):
     """The orbital model: an equivariant network that outputs coefficients of atom-centred Gaussian orbitals."""
 
-    kind: Literal["orbital"] = "orbital"
+    kind: Literal["orbital"] = Field("orbital", description="the orbital model")
     sites: Literal["atoms", "bonds", "bond-pairs"] = Field(
         "atoms",
         description="where orbitals sit: on atoms; also on bond midpoints, all of one type; or of a type for each pair",
     )
     basis: BasisConfig = Field(default_factory=BasisConfig, description="the orbitals of each site type")
-    orbital_cutoff: float = Field(7.0, gt=0, description="Å; an orbital is zero farther from its site than this")
+    orbital_cutoff: float | None = Field(
+        None,
+        gt=0,
+        description="Å; an orbital is zero farther from its site than this; null: where the most diffuse has fallen to "
+        "1e-6 of its height",
+    )
     channels: int = Field(32, ge=4, description="features per angular momentum component")
     layers: int = Field(3, ge=1, description="message-passing layers")
     l_max: int = Field(4, ge=1, le=6, description="highest angular momentum of the features")
@@ -79,20 +96,6 @@ class OrbitalConfig(_Options):
     cutoff: float = Field(6.0, gt=0.5, description="Å; sites nearer than this exchange messages")
     radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
     radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")
-    points_stage: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the run, at its end, that minimises the mean |Δ| on fresh points (grid records: 1); "
-        "before it, the analytic L2 error of orbital records",
-    )
-    points_per_structure: int = Field(4000, ge=16, description="points a step of that stage draws per structure")
-    dipole_weight: float = Field(
-        0.0,
-        ge=0,
-        description="weight of the dipole's error in e·Å beside the relative error of the density in that stage "
-        "(records with a dipole)",
-    )
     learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
     scaling_limit: float = Field(
         1.0, ge=1, le=3, description="the network may scale a site's exponents by up to this factor; 1 turns it off"
@@ -110,10 +113,29 @@ class OrbitalConfig(_Options):
         return self
 
 
-class UNetConfig(_Options):
+class OrbitalObjective(ObjectiveOptions):
+    """What the orbital model minimises: first the analytic L2 error, then the mean error on points."""
+
+    points_stage: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the run, at its end, that minimises the mean |Δ| on fresh points (grid records: 1); "
+        "before it, the analytic L2 error of orbital records",
+    )
+    points_per_structure: int = Field(4000, ge=16, description="points a step of that stage draws per structure")
+    dipole_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the dipole's error in e·Å beside the relative error of the density in that stage "
+        "(records with a dipole)",
+    )
+
+
+class UNetConfig(ModelOptions):
     """3D U-Net on a grid with one Gaussian input channel per element or atom."""
 
-    kind: Literal["unet3d"] = "unet3d"
+    kind: Literal["unet3d"] = Field("unet3d", description="the 3D U-Net")
     channels_per: Literal["element", "atom"] = Field(
         "element", description="one Gaussian input channel per element, or per atom (one composition, fixed atom order)"
     )
@@ -122,10 +144,22 @@ class UNetConfig(_Options):
     margin: float = Field(4.0, ge=0, description="Å; grid around the atoms")
     features: int = Field(8, ge=1, description="feature maps of the first encoder; each deeper one has twice as many")
     depth: int = Field(3, ge=1, le=6, description="how often the grid is halved")
+
+
+class UNetObjective(ObjectiveOptions):
+    """The U-Net minimises the mean squared error on its grid."""
+
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate (hurts beside batch norm, hence off)")
 
 
-class TrainingConfig(_Options):
+class FitOptions(Options):
+    """How a model is made that is fitted in one go, without steps."""
+
+    threads: int | None = Field(None, ge=1, description="CPU threads; null takes what torch takes")
+    seed: int = Field(0, ge=0, description="seed of all random choices: weights, order, points")
+
+
+class TrainingConfig(FitOptions):
     """Optimisation. A run ends at `steps` or after `minutes`, whichever comes first; the learning rate follows."""
 
     steps: int | None = Field(None, ge=1, description="optimiser steps")
@@ -139,9 +173,9 @@ class TrainingConfig(_Options):
     checkpoint_every: int = Field(250, ge=1, description="steps between resumable checkpoints")
     validation_spacing: float = Field(0.3, gt=0.02, description="Å; grid of the validation NMAE")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="as Lightning names it")
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    threads: int | None = Field(None, ge=1, description="CPU threads; null takes what torch takes")
-    seed: int = Field(0, ge=0, description="of weights, order and points")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="where to train; auto: a CUDA GPU if there is one"
+    )
     start_from: Path | None = Field(
         None,
         description="trained model (model.safetensors or a run folder) whose weights and basis to start from; `model` "
@@ -165,21 +199,36 @@ class TrainingConfig(_Options):
         return self
 
 
-ModelConfig = Annotated[OrbitalConfig | UNetConfig, Field(discriminator="kind")]
-
-
-class Config(_Options):
-    """A whole run."""
+class Config(Options):
+    """A whole run; each model has a subclass (named in ``orbdens.models.registry``) with sections of its own."""
 
     data: DataConfig
-    model: ModelConfig
+    model: ModelOptions
+    objective: ObjectiveOptions = Field(default_factory=ObjectiveOptions)
+    training: FitOptions = Field(default_factory=FitOptions)
+
+
+class OrbitalRun(Config):
+    """A run of the orbital model."""
+
+    model: OrbitalConfig
+    objective: OrbitalObjective = Field(default_factory=OrbitalObjective)
+    training: TrainingConfig
+
+
+class UNetRun(Config):
+    """A run of the 3D U-Net."""
+
+    model: UNetConfig
+    objective: UNetObjective = Field(default_factory=UNetObjective)
     training: TrainingConfig
 
 
 def find_config(path: Path) -> Path:
-    """The file itself or, where there is none, the config of that name that ships with orbdens."""
+    """The file itself or, for the bare name of a config that ships (``configs/NAME`` too), that one."""
     ships = shipped.config_path(path.name)
-    return path if path.exists() or not ships.is_file() else ships
+    named = path.parent in (Path(), Path("configs"))
+    return ships if named and not path.exists() and ships.is_file() else path
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
@@ -195,13 +244,13 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path} should hold the sections data, model and training")
+        raise UserError(f"{path} should hold the sections data, model, objective and training")
     for override in overrides or []:
         key, separator, value = override.partition("=")
         if not separator:
             raise UserError(f"expected key=value, e.g. training.minutes=10, but got '{override}'")
         node = tree
-        *parents, leaf = key.split(".")
+        *parents, leaf = MOVED.get(key, key).split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
@@ -213,24 +262,67 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     return parse_config(tree, where=str(path))
 
 
+MOVED = {
+    f"model.{name}": f"objective.{name}"
+    for name in ("points_stage", "points_per_structure", "dipole_weight", "dropout")
+}
+"""Options by their names up to version 0.1.0, and by today's."""
+
+
+def with_moved_options(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree of options in which those of old configs stand where they stand today.
+
+    Raises:
+        UserError: an option is given in both places.
+    """
+    tree = {name: dict(section) if isinstance(section, dict) else section for name, section in tree.items()}
+    for old, new in MOVED.items():
+        (section, name), target = old.split("."), new.split(".")[0]
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            value = tree[section].pop(name)
+            if tree.setdefault(target, {}).setdefault(name, value) != value:
+                raise UserError(f"option {old} is called {new} now, and both are given")
+    return tree
+
+
 def parse_config(tree: dict[str, Any], where: str) -> Config:
-    """Check a tree of options; ``where`` names its source in messages.
+    """Check a tree of options, of this version or an older one; ``where`` names its source in messages.
 
     Raises:
         UserError: as ``load_config``.
     """
+    tree = with_moved_options(tree)
     try:
-        return Config.model_validate(tree)
+        run = _run_of(tree.get("model"))
+        return run.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_sentence(error)}") from None
+        raise UserError(f"{where}: {_sentence(error, run)}") from None
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
-def _sentence(error: ValidationError) -> str:
+def _run_of(model: Any) -> type[Config]:
+    """The class of a run whose section ``model`` is given; ValueError if it names no model."""
+    from orbdens.models.registry import find, kinds
+
+    if not isinstance(model, dict):
+        raise ValueError("option 'model' is missing" if model is None else "option 'model' should be a section")
+    if "kind" not in model:
+        raise ValueError("option 'model.kind' is missing")
+    registration = find(str(model["kind"]))
+    if registration is None:
+        near = difflib.get_close_matches(str(model["kind"]), kinds(), n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(kinds())}"
+        raise ValueError(f"option 'model.kind': there is no model '{model['kind']}'; {hint}")
+    return registration.run_class()
+
+
+def _sentence(error: ValidationError, run: type[Config]) -> str:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("orbital", "unet3d")]
+    place = [str(part) for part in first["loc"]]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], _known_keys(place[:-1], first["loc"]), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(place[-1], _known_keys(run, place[:-1]), n=1, cutoff=0.5)
         return f"unknown option '{name}'" + (f"; did you mean '{'.'.join([*place[:-1], near[0]])}'?" if near else "")
     if first["type"] == "missing":
         return f"option '{name}' is missing"
@@ -239,12 +331,9 @@ def _sentence(error: ValidationError) -> str:
     return f"option '{name}': {message[:1].lower()}{message[1:]}{given}" if name else message + given
 
 
-def _known_keys(sections: list[str], location: tuple[int | str, ...]) -> list[str]:
-    options: type[BaseModel] = Config
+def _known_keys(run: type[Config], sections: list[str]) -> list[str]:
+    options: type[BaseModel] = run
     for section in sections:
-        if section == "model":
-            options = UNetConfig if "unet3d" in location else OrbitalConfig
-            continue
         annotation = options.model_fields[section].annotation
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
         options = annotation

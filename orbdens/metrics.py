@@ -22,6 +22,9 @@ from orbdens.grid import Grid
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
 
+SPACING, MARGIN = 0.2, 4.0
+"""Å; the standard grid around molecules on which densities are compared."""
+
 NEAR_NUCLEUS = 0.5
 """Å; a point nearer than this to an atom belongs to the nuclei."""
 

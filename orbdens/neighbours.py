@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-from vesin import NeighborList
 
 from orbdens.structure import Structure
 
 
-def neighbours(
-    positions: NDArray[np.float64], structure: Structure, cutoff: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """All directed pairs of sites within a cut-off, periodic images included.
+class Pairs(NamedTuple):
+    """Directed pairs of sites, each in both directions, an image of a site among its own neighbours.
 
-    Args:
-        positions: Å [n_sites, 3].
-        structure: gives the cell and its periodic directions.
-        cutoff: Å.
-
-    Returns:
-        edge_source [n_edges], edge_target [n_edges] and the vector from source to target (its image) in Å [n_edges, 3].
+    Attributes:
+        source, target: index of the sites [n_pairs].
+        vector: from source to target (its image), Å [n_pairs, 3].
     """
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    vector: NDArray[np.float64]
+
+    def within(self, cutoff: float) -> Pairs:
+        """Those no longer than a cut-off in Å."""
+        near = np.einsum("ij,ij->i", self.vector, self.vector) <= cutoff**2
+        return Pairs(self.source[near], self.target[near], self.vector[near])
+
+
+def neighbours(structure: Structure, cutoff: float) -> Pairs:
+    """All directed pairs of atoms within a cut-off in Å, periodic images included."""
+    from vesin import NeighborList
+
     cell = structure.cell if structure.cell is not None else np.zeros((3, 3))
     source, target, vector = NeighborList(cutoff=cutoff, full_list=True, sorted=True).compute(
-        points=positions, box=cell, periodic=list(structure.pbc), quantities="ijD"
+        points=structure.positions, box=cell, periodic=list(structure.pbc), quantities="ijD"
     )
-    return source.astype(np.int64), target.astype(np.int64), vector
+    return Pairs(source.astype(np.int64), target.astype(np.int64), vector)

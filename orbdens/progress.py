@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many of it are done, and of how many."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The progress that nobody looks at."""
+
 
 LINE_EVERY = 15.0
 """Seconds between two lines about the same task where there is no terminal."""
@@ -19,7 +29,7 @@ class Display:
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self._live = self.console.is_terminal
-        self._progress = Progress(
+        self._progress = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:3.0f} %"),

@@ -12,14 +12,15 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from orbdens.neighbours import neighbours
+from orbdens.neighbours import Pairs, neighbours
 from orbdens.structure import Structure
 
 BOND = 1000
-"""Type of the midpoint of any bond, in the rule that knows only one such type."""
+"""Type of the midpoint of any bond, in the rule that knows only one such type; lower types are atomic numbers."""
 
-FULL, NONE = 1.2, 1.4
-"""Length of a bond over the sum of the covalent radii: up to FULL its midpoint counts fully, from NONE on not at all.
+FADE_START, FADE_END = 1.2, 1.4
+"""Length of a bond over the sum of the covalent radii: up to the first its midpoint counts fully, from the second on
+not at all.
 
 The ends of a four-membered ring's diagonal are 1.4 sums apart or more; stretched and forming bonds fade between.
 """
@@ -33,55 +34,96 @@ class Sites:
         positions: Å [n_sites, 3].
         types: [n_sites]; an atom's is its atomic number, ``type_name`` tells the others.
         weights: factors on the coefficients of each site, from 0 to 1 [n_sites]; 1 for atoms.
+        parents: an atom beside each virtual site [n_virtual].
+        offsets: from that atom to the virtual site, Å [n_virtual, 3].
     """
 
     positions: NDArray[np.float64]
     types: NDArray[np.int64]
     weights: NDArray[np.float64]
+    parents: NDArray[np.int64]
+    offsets: NDArray[np.float64]
+
+    def of_types(self, known: tuple[int, ...]) -> Sites:
+        """All atoms, and the virtual sites of known types."""
+        n_atoms = len(self.types) - len(self.parents)
+        kept = np.isin(self.types, known)
+        kept[:n_atoms] = True
+        virtual = kept[n_atoms:]
+        return Sites(
+            self.positions[kept], self.types[kept], self.weights[kept], self.parents[virtual], self.offsets[virtual]
+        )
 
 
-def _atoms(structure: Structure) -> Sites:
-    return Sites(structure.positions, structure.numbers, np.ones(structure.n_atoms))
-
-
-def _bonds(structure: Structure) -> Sites:
-    """Atoms and bond midpoints, all of one type."""
-    return _with_midpoints(structure, lambda first, second: np.full(len(first), BOND))
-
-
-def _bond_pairs(structure: Structure) -> Sites:
-    """Atoms and bond midpoints with a type for each pair of elements."""
-    return _with_midpoints(
-        structure, lambda first, second: 1000 * np.minimum(first, second) + np.maximum(first, second)
+def _atoms(structure: Structure, pairs: Pairs | None) -> Sites:
+    return Sites(
+        structure.positions,
+        structure.numbers,
+        np.ones(structure.n_atoms),
+        np.empty(0, dtype=np.int64),
+        np.empty((0, 3)),
     )
 
 
+def _bonds(structure: Structure, pairs: Pairs | None) -> Sites:
+    """Atoms and bond midpoints, all of one type."""
+    return _with_midpoints(structure, pairs, lambda first, second: np.full(len(first), BOND))
+
+
+def _bond_pairs(structure: Structure, pairs: Pairs | None) -> Sites:
+    """Atoms and bond midpoints with a type for each pair of elements."""
+    return _with_midpoints(structure, pairs, _pair_type)
+
+
+def _pair_type(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    return 1000 * np.minimum(first, second) + np.maximum(first, second)
+
+
+def longest_bond(structure: Structure) -> float:
+    """Å; no two atoms farther apart than this have a midpoint."""
+    return FADE_END * 2 * float(covalent_radii[structure.numbers].max())
+
+
 def _with_midpoints(
-    structure: Structure, type_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+    structure: Structure,
+    pairs: Pairs | None,
+    type_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]],
 ) -> Sites:
     radii = covalent_radii[structure.numbers]
-    first, second, vector = neighbours(structure.positions, structure, NONE * 2 * float(radii.max()))
+    first, second, vector = neighbours(structure, longest_bond(structure)) if pairs is None else pairs
     # Each bond comes in both directions; between an atom and its own image the sign of the vector tells them apart.
     component = vector[np.arange(len(vector)), np.argmax(np.abs(vector) > 1e-6, axis=1)]
     once = (first < second) | ((first == second) & (component > 0))
     stretch = np.linalg.norm(vector, axis=1) / (radii[first] + radii[second])
-    bonded = once & (stretch < NONE)
+    bonded = once & (stretch < FADE_END)
     first, second, vector, stretch = first[bonded], second[bonded], vector[bonded], stretch[bonded]
-    fade = np.clip((stretch - FULL) / (NONE - FULL), 0, 1)
+    fade = np.clip((stretch - FADE_START) / (FADE_END - FADE_START), 0, 1)
     return Sites(
         np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
         np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
         np.concatenate([np.ones(structure.n_atoms), 1 - fade**3 * (10 - 15 * fade + 6 * fade**2)]),
+        first,
+        vector / 2,
     )
 
 
-SITE_RULES: dict[str, Callable[[Structure], Sites]] = {"atoms": _atoms, "bonds": _bonds, "bond-pairs": _bond_pairs}
+SITE_RULES: dict[str, Callable[[Structure, Pairs | None], Sites]] = {
+    "atoms": _atoms,
+    "bonds": _bonds,
+    "bond-pairs": _bond_pairs,
+}
 """Rules by their name in a config. A rule with virtual sites appends them behind the atoms with types of its own."""
 
 
-def place_sites(structure: Structure, rule: str) -> Sites:
-    """Sites of a structure by the named rule (a key of ``SITE_RULES``)."""
-    return SITE_RULES[rule](structure)
+def place_sites(structure: Structure, rule: str, pairs: Pairs | None = None) -> Sites:
+    """Sites of a structure by the named rule (a key of ``SITE_RULES``).
+
+    Args:
+        structure: any.
+        rule: its name.
+        pairs: of the atoms, at least those up to ``longest_bond``, where they are known already.
+    """
+    return SITE_RULES[rule](structure, pairs)
 
 
 def type_name(kind: int) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orbdens.config import Config, find_config, load_config
+from orbdens.config import Config, OrbitalRun, find_config, load_config, parse_config
 from orbdens.errors import UserError
+from orbdens.models.registry import MODELS
 
 SHIPPED = find_config(Path("lithium-oxide.yaml"))
 
@@ -20,16 +21,17 @@ def test_shipped_configs_are_valid(path: Path) -> None:
 
 def test_a_config_survives_being_written() -> None:
     config = load_config(SHIPPED)
-    assert Config.model_validate(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+    again = parse_config(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))), "the test")
+    assert again == config and type(again) is type(config)
 
 
 def test_every_option_has_a_description() -> None:
-    seen: list[type] = [Config]
+    seen: list[type] = [registration.run_class() for registration in MODELS.values()]
     for model in seen:
         for name, field in model.model_fields.items():
             nested = getattr(field.annotation, "__args__", [field.annotation])
             seen += [t for t in nested if isinstance(t, type) and hasattr(t, "model_fields") and t not in seen]
-            assert model is Config or name == "kind" or field.description, f"{model.__name__}.{name}"
+            assert issubclass(model, Config) or field.description, f"{model.__name__}.{name}"
 
 
 def test_overrides_are_yaml_values() -> None:
@@ -46,6 +48,7 @@ def test_overrides_are_yaml_values() -> None:
         ("model.channels=many", "option 'model.channels': .*integer.*got 'many'"),
         ("model.channels=1", "option 'model.channels': .*greater than or equal to 4.*got 1"),
         ("model.kind=unet", "option 'model.*unet"),
+        ("model.kind=unet", "there is no model 'unet'; did you mean 'unet3d'"),
         ("training.minutes=null", "a run needs an end"),
         ("data=5", "option 'data'"),
         ("training.minutes", "expected key=value"),
@@ -75,5 +78,29 @@ def test_mistakes_in_files_are_told(tmp_path: Path) -> None:
 
 
 def test_a_config_that_ships_is_found_by_name(tmp_path: Path) -> None:
-    assert find_config(tmp_path / "lithium-oxide.yaml") == SHIPPED
+    assert find_config(Path("lithium-oxide.yaml")) == SHIPPED
     assert find_config(tmp_path / "none.yaml") == tmp_path / "none.yaml"
+
+
+def test_a_config_in_another_folder_is_not_the_one_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(Path("configs/lithium-oxide.yaml")) == SHIPPED  # as in a checkout
+    assert find_config(Path("typo/lithium-oxide.yaml")) == Path("typo/lithium-oxide.yaml")
+    mine = tmp_path / "lithium-oxide.yaml"
+    mine.write_text(SHIPPED.read_text())
+    assert find_config(Path("lithium-oxide.yaml")) == Path("lithium-oxide.yaml")
+
+
+def test_options_stand_where_old_configs_have_them() -> None:
+    old = {
+        "data": {"store": "any"},
+        "model": {"kind": "orbital", "points_stage": 0.25, "dipole_weight": 0.1},
+        "training": {"steps": 1},
+    }
+    config = parse_config(old, "the test")
+    assert isinstance(config, OrbitalRun)
+    assert (config.objective.points_stage, config.objective.dipole_weight) == (0.25, 0.1)
+    config = load_config(SHIPPED, ["model.points_stage=0.5"])
+    assert isinstance(config, OrbitalRun) and config.objective.points_stage == 0.5
+    with pytest.raises(UserError, match=r"model.points_stage is called objective.points_stage now"):
+        parse_config({**old, "objective": {"points_stage": 0.5}}, "the test")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from orbdens.sites import BOND, FULL, NONE, place_sites, type_from_name, type_name
+from orbdens.sites import BOND, FADE_END, FADE_START, place_sites, type_from_name, type_name
 from orbdens.structure import Structure
 
 
@@ -60,7 +60,7 @@ def test_a_bond_fades() -> None:
     assert weights[0] == 1.0 and weights[-1] == 0.0
     assert np.abs(np.diff(weights)).max() < 0.02
     assert (np.diff(weights) <= 0).all()
-    assert weights[int((FULL - 1.0) * 1000) - 1] == 1.0 and weights[int((NONE - 1.0) * 1000) + 1] == 0.0
+    assert weights[int((FADE_START - 1.0) * 1000) - 1] == 1.0 and weights[int((FADE_END - 1.0) * 1000) + 1] == 0.0
 
 
 def test_diagonals_of_four_membered_rings_are_no_bonds() -> None:

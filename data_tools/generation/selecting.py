@@ -12,7 +12,6 @@ from orbdens.checkpoint import load_model
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 from orbdens.formats.structures import read_structures
-from orbdens.models.interface import BATCH_SIZE
 
 
 def select(
@@ -45,11 +44,10 @@ def select(
         raise UserError(f"{n} structures cannot be chosen from {len(structures)}")
     network = load_model(model)
     expected: list[float] = []
-    for start in range(0, len(structures), BATCH_SIZE):
-        for field in network.predict(structures[start : start + BATCH_SIZE]):
-            if field.expected_error is None:
-                raise UserError(f"{model} was trained without what it takes to expect an error")
-            expected.append(field.expected_error)
+    for density in network.predict_many(structures):
+        if density.expected_error is None:
+            raise UserError(f"{model} was trained without what it takes to expect an error")
+        expected.append(density.expected_error)
         on_progress(len(expected), len(structures))
     errors = np.array(expected)
     chosen = np.sort(np.argsort(-errors, kind="stable")[:n])

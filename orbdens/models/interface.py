@@ -1,36 +1,30 @@
-"""The interface every model implements: a structure goes in, a density field comes out."""
+"""What every model is: a structure goes in, a density comes out. How it learns is said in ``task``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self, overload
 
 import ase
-import numpy as np
 import torch
-from ase.data import chemical_symbols
-from torch import Tensor, nn
+from torch import nn
 
 from orbdens.density import Density
+from orbdens.electrons import electrons_of
 from orbdens.errors import UserError
-from orbdens.store import GridRecord, OrbitalRecord, Store
 from orbdens.structure import Structure
 
-BATCH_SIZE = 32
-"""Structures encoded at once in prediction, which bounds the memory."""
-
-Record = OrbitalRecord | GridRecord
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, how many are done, of how many)."""
+ATOMS_AT_ONCE = 320
+"""Atoms encoded together in prediction, which bounds the memory; a larger structure goes alone."""
 
 
 class DensityModel(nn.Module, ABC):
-    """Built as ``Model(config, facts)`` from its part of the config and from facts taken once from the training store.
+    """Built as ``Model(config, facts)`` from the section ``model`` of a config and from facts about its training data.
 
-    ``facts`` is plain JSON, travels in the checkpoint beside the config, and makes a model independent of the store:
-    at least ``valence_electrons`` {symbol: electrons its density holds} for the elements the model knows.
+    ``facts`` is plain JSON and travels in the model file beside the config, so that a model needs no store: at least
+    ``valence_electrons`` {symbol: electrons of the neutral atom in its densities} for the elements the model knows.
+    Everything else that is learned stands in parameters and buffers, whose shapes follow from config and facts.
     """
 
     equivariant: ClassVar[bool]
@@ -44,44 +38,9 @@ class DensityModel(nn.Module, ABC):
         self.config = config
         self.facts = facts
 
-    @classmethod
     @abstractmethod
-    def facts_from(cls, config: Any, store: Store, keys: Sequence[str]) -> dict[str, Any]:
-        """What the model has to know of the training records ``keys``."""
-
-    @abstractmethod
-    def prepare(
-        self, store: Store, keys: Sequence[str], cache: Path, progress: Progress, *, fresh: bool = True
-    ) -> None:
-        """Once before the first step: compute targets into the folder ``cache``, set scales. May be interrupted.
-
-        A model that is not ``fresh`` was trained before and keeps its scales: its weights belong to them.
-        """
-
-    @abstractmethod
-    def example(self, key: str, record: Record, rng: np.random.Generator, fraction: float) -> Any:
-        """One training example, for use when the run has come this far (0 to 1). All chance comes from ``rng``."""
-
-    @abstractmethod
-    def collate(self, examples: list[Any]) -> Any:
-        """Many examples to the batch that ``loss`` takes (anything Lightning can move to a device)."""
-
-    @abstractmethod
-    def loss(self, batch: Any) -> Tensor:
-        """Mean loss over the batch, a scalar."""
-
-    def finish(self, store: Store, keys: Sequence[str], validation: Sequence[tuple[Structure, float]]) -> None:
-        """Once after the last step, e.g. to learn what is familiar.
-
-        Args:
-            store: where the records are.
-            keys: those trained on.
-            validation: structures not trained on, each with the NMAE in % of its prediction.
-        """
-
-    @abstractmethod
-    def encode(self, structures: Sequence[Structure]) -> list[Density]:
-        """Densities of structures that passed ``check``."""
+    def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
+        """Densities of structures that were checked, and the electrons each of them should hold."""
 
     @overload
     def predict(self, atoms: ase.Atoms | Structure) -> Density: ...
@@ -89,9 +48,8 @@ class DensityModel(nn.Module, ABC):
     @overload
     def predict(self, atoms: Sequence[ase.Atoms | Structure]) -> list[Density]: ...
 
-    @torch.no_grad()
     def predict(self, atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure]) -> Density | list[Density]:
-        """Density of one molecule or crystal, or densities of many, in inference mode.
+        """Density of one molecule or crystal, or densities of many.
 
         Args:
             atoms: positions in Å; of ASE's Atoms, ``info`` may hold ``charge`` (e) and ``multiplicity``.
@@ -100,39 +58,62 @@ class DensityModel(nn.Module, ABC):
             UserError: a structure cannot be computed, or holds an element the model never saw.
         """
         if isinstance(atoms, ase.Atoms | Structure):
-            return self.predict([atoms])[0]
+            return next(self.predict_many([atoms]))
+        return list(self.predict_many(atoms))
+
+    def predict_many(self, atoms: Sequence[ase.Atoms | Structure]) -> Iterator[Density]:
+        """As ``predict``, one after the other, so that not all of them need memory at once.
+
+        All structures are checked before the first is computed.
+        """
         structures = [Structure.from_ase(item) if isinstance(item, ase.Atoms) else item for item in atoms]
-        for index, structure in enumerate(structures):
-            structure.check(f"structure {index + 1}")
-            self.count_electrons(structure)
+        electrons = []
+        for number, structure in enumerate(structures, start=1):
+            structure.check(f"structure {number}")
+            electrons.append(self.count_electrons(structure))
+        return self._in_batches(structures, electrons)
+
+    def _in_batches(self, structures: Sequence[Structure], electrons: Sequence[int]) -> Iterator[Density]:
+        start = 0
+        while start < len(structures):
+            end, n_atoms = start + 1, structures[start].n_atoms
+            while end < len(structures) and n_atoms + structures[end].n_atoms <= ATOMS_AT_ONCE:
+                n_atoms += structures[end].n_atoms
+                end += 1
+            yield from self._encode(structures[start:end], electrons[start:end])
+            start = end
+
+    @torch.no_grad()
+    def _encode(self, structures: Sequence[Structure], electrons: Sequence[int]) -> list[Density]:
+        """In inference mode and full precision, also in the middle of a mixed-precision run that validates."""
         training = self.training
         self.eval()
         try:
-            batches = [structures[i : i + BATCH_SIZE] for i in range(0, len(structures), BATCH_SIZE)]
-            with torch.autocast(self.device.type, enabled=False):  # also when a mixed-precision run validates
-                return [field for batch in batches for field in self.encode(batch)]
+            with torch.autocast(self.device.type, enabled=False):
+                return self.encode(structures, electrons)
         finally:
             self.train(training)
 
-    def count_electrons(self, structure: Structure) -> float:
+    def count_electrons(self, structure: Structure) -> int:
         """Electrons the predicted density must hold (valence electrons where the training data are such).
 
         Raises:
             UserError: an element the model never saw, or a charge that leaves no electrons.
         """
         known = self.facts["valence_electrons"]
-        symbols = [chemical_symbols[z] for z in structure.numbers]
-        unknown = sorted(set(symbols) - set(known))
+        unknown = sorted(set(structure.symbols) - set(known))
         if unknown:
             raise UserError(f"the model never saw {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-        electrons = float(sum(known[s] for s in symbols) - structure.charge)
+        electrons = electrons_of(structure, known)
         if electrons <= 0:
             raise UserError(f"{structure.formula} with a charge of {structure.charge:+d} has no electrons left")
         return electrons
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        """Where the weights are; the CPU for a model without any."""
+        weight = next(iter(self.parameters()), next(iter(self.buffers()), None))
+        return torch.device("cpu") if weight is None else weight.device
 
     def to_device(self, device: str) -> Self:
         return self.to(torch.device(device))

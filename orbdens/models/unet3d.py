@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from orbdens.config import UNetConfig
+from orbdens.config import UNetConfig, UNetRun
 from orbdens.density import Density, GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
-from orbdens.labels import label_density
-from orbdens.models.interface import DensityModel, Progress, Record
+from orbdens.labels import stored_density
+from orbdens.models.interface import DensityModel
+from orbdens.models.task import GradientTask, Stage, TrainingData
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
 from orbdens.store.cache import TensorCache
@@ -34,6 +34,9 @@ from orbdens.structure import Structure
 
 SCALE_RECORDS = 16
 """Training records whose densities set the scale of in- and output."""
+
+LABELS_AT_ONCE = 16
+"""Label densities computed between two writes to the cache."""
 
 POINTS_AT_ONCE = 500_000
 """Grid points of the structures that go through the network together in prediction; one structure is never split."""
@@ -67,80 +70,11 @@ class UNetModel(DensityModel):
 
     def __init__(self, config: UNetConfig, facts: dict[str, Any]) -> None:
         super().__init__(config, facts)
-        self.network = UNet3d(len(facts["channels"]), config.features, config.depth, config.dropout)
+        self.network = UNet3d(len(facts["channels"]), config.features, config.depth)
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._labels: TensorCache | None = None
 
-    @classmethod
-    def facts_from(cls, config: UNetConfig, store: Store, keys: Sequence[str]) -> dict[str, Any]:
-        """Elements or composition, and the scale, of the records ``keys``.
-
-        Raises:
-            UserError: ``channels_per: atom`` and two compositions or orders of atoms, or a periodic structure.
-        """
-        first = store[keys[0]].structure.numbers
-        elements: set[int] = set()
-        for key in keys:
-            numbers = store[key].structure.numbers
-            elements.update(numbers.tolist())
-            if config.channels_per == "atom" and not np.array_equal(numbers, first):
-                raise UserError(
-                    f"records '{keys[0]}' and '{key}' differ in composition or order of atoms "
-                    f"({_listed(first)}; {_listed(numbers)}): set model.channels_per to element"
-                )
-        symbols = [chemical_symbols[z] for z in sorted(elements)]
-        sample = evenly_spaced(keys, SCALE_RECORDS)
-        squares = [np.square(_label(store[key], config, store), dtype=np.float64).mean() for key in sample]
-        return {
-            "valence_electrons": {symbol: store.manifest.valence_electrons[symbol] for symbol in symbols},
-            "channels": [chemical_symbols[z] for z in first] if config.channels_per == "atom" else symbols,
-            "scale": float(np.sqrt(np.mean(squares))),
-        }
-
-    def prepare(
-        self, store: Store, keys: Sequence[str], cache: Path, progress: Progress, *, fresh: bool = True
-    ) -> None:
-        """Compute the label densities, the same in every epoch, on the network's grids; the scale is in the facts."""
-        spacing, margin, multiple = self.config.spacing, self.config.margin, 2**self.config.depth
-        labels = TensorCache(cache / f"grid-labels-{spacing:g}-{margin:g}-{multiple}", store.manifest.source())
-        missing = [key for key in keys if key not in labels]
-        step = 16
-        for start in range(0, len(missing), step):
-            some = missing[start : start + step]
-            values = {key: torch.from_numpy(_label(store[key], self.config, store)) for key in some}
-            labels.put_many({key: {"density": value} for key, value in values.items()})
-            progress("label densities on grids", len(keys) - len(missing) + start + len(some), len(keys))
-        self._labels = labels
-
-    def example(self, key: str, record: Record, rng: np.random.Generator, fraction: float) -> tuple[Tensor, Tensor]:
-        """Inputs [n_channels, nx, ny, nz] and labels [nx, ny, nz] in units of the scale; ``rng`` is not used."""
-        assert self._labels is not None, "prepare comes first"
-        labels = self._labels.get(key)["density"] / self.facts["scale"]
-        return self._inputs(record.structure, network_grid(record.structure, self.config)), labels
-
-    def collate(self, examples: list[tuple[Tensor, Tensor]]) -> UNetBatch:
-        shapes = [labels.shape for _, labels in examples]
-        largest = torch.Size(max(lengths) for lengths in zip(*shapes, strict=True))
-        mask = None
-        if any(shape != largest for shape in shapes):
-            mask = torch.stack([_padded(torch.ones(1, *shape), largest) for shape in shapes])
-        return UNetBatch(
-            torch.stack([_padded(inputs, largest) for inputs, _ in examples]),
-            torch.stack([_padded(labels, largest) for _, labels in examples]),
-            mask,
-        )
-
-    def loss(self, batch: UNetBatch) -> Tensor:
-        """Mean squared error over the points of each structure's grid, in units of the scale, mean over structures."""
-        prediction: Tensor = self.network(batch.inputs, batch.mask)
-        squares = (prediction - batch.labels).square().flatten(1)
-        if batch.mask is None:
-            return squares.mean()
-        weight = batch.mask.flatten(1)
-        return ((squares * weight).sum(dim=1) / weight.sum(dim=1)).mean()
-
-    def encode(self, structures: Sequence[Structure]) -> list[Density]:
-        """Densities on the network's own grids, as they come out of it.
+    def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
+        """Densities on the network's own grids, as they come out of it; nothing corrects their electron counts.
 
         Raises:
             UserError: a periodic structure or, with a channel per atom, other atoms or another order than in training.
@@ -154,18 +88,18 @@ class UNetModel(DensityModel):
             step = max(1, POINTS_AT_ONCE // math.prod(shape))
             for start in range(0, len(members), step):
                 chunk = members[start : start + step]
-                inputs = torch.stack([self._inputs(structures[i], grids[i]) for i in chunk]).to(self.device)
+                inputs = torch.stack([self.inputs(structures[i], grids[i]) for i in chunk]).to(self.device)
                 values = self.network(inputs, None).detach().cpu().numpy()
                 for i, value in zip(chunk, values, strict=True):
                     fields[i] = GridDensity(structures[i], grids[i], value * np.float32(self.facts["scale"]))
         return [fields[i] for i in range(len(structures))]
 
-    def _inputs(self, structure: Structure, grid: Grid) -> Tensor:
+    def inputs(self, structure: Structure, grid: Grid) -> Tensor:
         """Atoms as Gaussians that hold their valence electrons, summed by channel, float32 [n_channels, nx, ny, nz].
 
         In units of the scale. Gaussians are products of one factor per axis of the grid.
         """
-        symbols = [chemical_symbols[z] for z in structure.numbers]
+        symbols = structure.symbols
         channels: list[str] = self.facts["channels"]
         if self.config.channels_per == "atom" and symbols != channels:
             raise UserError(
@@ -190,6 +124,81 @@ class UNetModel(DensityModel):
         return torch.from_numpy(inputs)
 
 
+class UNetTask(GradientTask[UNetModel], Stage):
+    """Learns label densities on the network's own grids, the same in every epoch: one stage from first to last."""
+
+    begins = 0.0
+
+    @classmethod
+    def facts(cls, config: UNetRun, data: TrainingData) -> dict[str, Any]:
+        """Elements or composition, and the scale, of the records.
+
+        Raises:
+            UserError: ``channels_per: atom`` and two compositions or orders of atoms, or a periodic structure.
+        """
+        store, keys, options = data.store, data.keys, config.model
+        first = store[keys[0]].structure.numbers
+        elements: set[int] = set()
+        for key in keys:
+            numbers = store[key].structure.numbers
+            elements.update(numbers.tolist())
+            if options.channels_per == "atom" and not np.array_equal(numbers, first):
+                raise UserError(
+                    f"records '{keys[0]}' and '{key}' differ in composition or order of atoms "
+                    f"({_listed(first)}; {_listed(numbers)}): set model.channels_per to element"
+                )
+        symbols = [chemical_symbols[z] for z in sorted(elements)]
+        sample = evenly_spaced(keys, SCALE_RECORDS)
+        squares = [np.square(_label(store, key, options), dtype=np.float64).mean() for key in sample]
+        return {
+            "valence_electrons": {symbol: store.manifest.valence_electrons[symbol] for symbol in symbols},
+            "channels": [chemical_symbols[z] for z in first] if options.channels_per == "atom" else symbols,
+            "scale": float(np.sqrt(np.mean(squares))),
+        }
+
+    def __init__(self, model: UNetModel, config: UNetRun, data: TrainingData, *, fresh: bool = True) -> None:
+        self.model, self.store, self.stages = model, data.store, [self]
+        for module in model.modules():
+            if isinstance(module, nn.Dropout3d):
+                module.p = config.objective.dropout
+        options, keys = model.config, data.keys
+        name = f"grid-labels-{options.spacing:g}-{options.margin:g}-{2**options.depth}"
+        self.labels = TensorCache(data.cache / name, data.store.manifest.source())
+        missing = [key for key in keys if key not in self.labels]
+        for start in range(0, len(missing), LABELS_AT_ONCE):
+            some = missing[start : start + LABELS_AT_ONCE]
+            values = {key: torch.from_numpy(_label(data.store, key, options)) for key in some}
+            self.labels.put_many({key: {"density": value} for key, value in values.items()})
+            data.progress("label densities on grids", len(keys) - len(missing) + start + len(some), len(keys))
+
+    def example(self, key: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs [n_channels, nx, ny, nz] and labels [nx, ny, nz] in units of the scale; ``rng`` is not used."""
+        structure = self.store[key].structure
+        labels = self.labels.get(key)["density"] / self.model.facts["scale"]
+        return self.model.inputs(structure, network_grid(structure, self.model.config)), labels
+
+    def collate(self, examples: list[tuple[Tensor, Tensor]]) -> UNetBatch:
+        shapes = [labels.shape for _, labels in examples]
+        largest = torch.Size(max(lengths) for lengths in zip(*shapes, strict=True))
+        mask = None
+        if any(shape != largest for shape in shapes):
+            mask = torch.stack([_padded(torch.ones(1, *shape), largest) for shape in shapes])
+        return UNetBatch(
+            torch.stack([_padded(inputs, largest) for inputs, _ in examples]),
+            torch.stack([_padded(labels, largest) for _, labels in examples]),
+            mask,
+        )
+
+    def loss(self, batch: UNetBatch) -> Tensor:
+        """Mean squared error over the points of each structure's grid, in units of the scale, mean over structures."""
+        prediction: Tensor = self.model.network(batch.inputs, batch.mask)
+        squares = (prediction - batch.labels).square().flatten(1)
+        if batch.mask is None:
+            return squares.mean()
+        weight = batch.mask.flatten(1)
+        return ((squares * weight).sum(dim=1) / weight.sum(dim=1)).mean()
+
+
 class UNet3d(nn.Module):
     """[n, n_channels, nx, ny, nz] to [n, nx, ny, nz]; nx, ny and nz are multiples of ``2**depth``.
 
@@ -197,21 +206,20 @@ class UNet3d(nn.Module):
         n_channels: input channels.
         features: feature maps after the mixing layer and in the first encoder; twice as many after each pooling.
         depth: how often the grid is halved.
-        dropout: rate at which whole feature maps are dropped after each pair of convolutions, in training.
     """
 
-    def __init__(self, n_channels: int, features: int, depth: int, dropout: float) -> None:
+    def __init__(self, n_channels: int, features: int, depth: int) -> None:
         super().__init__()
         widths = [features * 2**level for level in range(depth + 1)]
         upwards = range(depth - 1, -1, -1)
         self.mixing = nn.Conv3d(n_channels, features, kernel_size=1)
         self.encoders = nn.ModuleList(
-            _TwoConvolutions(widths[max(level - 1, 0)], widths[level], dropout) for level in range(depth + 1)
+            _TwoConvolutions(widths[max(level - 1, 0)], widths[level]) for level in range(depth + 1)
         )
         self.up = nn.ModuleList(
             nn.ConvTranspose3d(widths[level + 1], widths[level], kernel_size=2, stride=2) for level in upwards
         )
-        self.decoders = nn.ModuleList(_TwoConvolutions(2 * widths[level], widths[level], dropout) for level in upwards)
+        self.decoders = nn.ModuleList(_TwoConvolutions(2 * widths[level], widths[level]) for level in upwards)
         self.last = nn.Conv3d(features, 1, kernel_size=1)
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
@@ -244,15 +252,15 @@ class UNet3d(nn.Module):
 
 
 class _TwoConvolutions(nn.Module):
-    """(3x3x3 convolution, batch norm, ReLU) twice, then dropout."""
+    """(3x3x3 convolution, batch norm, ReLU) twice, then dropout of whole feature maps in training."""
 
-    def __init__(self, n_in: int, n_out: int, dropout: float) -> None:
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
             nn.Conv3d(n, n_out, kernel_size=3, padding=1, bias=False) for n in (n_in, n_out)
         )
         self.norms = nn.ModuleList(nn.BatchNorm3d(n_out) for _ in range(2))
-        self.dropout = nn.Dropout3d(dropout)
+        self.dropout = nn.Dropout3d(0.0)  # its rate is set by the task
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
@@ -276,10 +284,10 @@ def network_grid(structure: Structure, config: UNetConfig) -> Grid:
     return Grid(grid.origin - before @ grid.steps, grid.steps, (shape[0], shape[1], shape[2]))
 
 
-def _label(record: Record, config: UNetConfig, store: Store) -> NDArray[np.float32]:
+def _label(store: Store, key: str, config: UNetConfig) -> NDArray[np.float32]:
     """Label density on the network's grid, e/Å³; that of a grid record is interpolated, and zero outside its grid."""
-    grid = network_grid(record.structure, config)
-    return label_density(record, store.manifest).on(grid)
+    label = stored_density(store, key)
+    return label.on(network_grid(label.structure, config))
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -23,6 +23,7 @@ from orbdens.store.manifest import Manifest
 from orbdens.store.packing import unpack
 from orbdens.store.pages import damaged_page
 from orbdens.store.records import Record, decode_record
+from orbdens.structure import Structure
 
 
 class Reader:
@@ -189,6 +190,14 @@ class Store:
         if value is None:
             raise UserError(f"{self.path} has no record '{key}'")
         return value
+
+    def structure(self, key: str) -> Structure:
+        """The structure of a record.
+
+        Raises:
+            UserError: there is no such record, or it is damaged.
+        """
+        return self[key].structure
 
     def __getitem__(self, key: str) -> Record:
         value = self.stored(key)

@@ -1,20 +1,18 @@
-"""From records to what models learn from: label densities, splits, and the order of training examples."""
+"""Which records a run learns from, and in what order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from orbdens.config import DataConfig
 from orbdens.errors import UserError
+from orbdens.models.task import Stage
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
-
-if TYPE_CHECKING:
-    from orbdens.models.interface import DensityModel
 
 
 def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
@@ -41,36 +39,57 @@ def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
     return train, validation
 
 
-Draw = tuple[str, tuple[int, ...], float]
-"""A key, the seed of the chance its example may use, and how far the run is, from 0 to 1."""
+class Draw(NamedTuple):
+    """One example of a batch: a record, the seed of its randomness, and the index of the stage it is for."""
+
+    key: str
+    seed: tuple[int, ...]
+    stage: int
+
+
+class Step(NamedTuple):
+    """A batch, and the index of the stage whose loss it is for."""
+
+    stage: int
+    batch: Any
 
 
 class Examples(Dataset[Any]):
-    """Training examples of a model, addressed by ``Draw``."""
+    """Training examples of the stages of a task, addressed by ``Draw``."""
 
-    def __init__(self, model: DensityModel, store: Store) -> None:
-        self.model = model
-        self.store = store
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = stages
 
-    def __getitem__(self, draw: Draw) -> Any:
-        key, seed, fraction = draw
-        return self.model.example(key, self.store[key], np.random.default_rng(seed), fraction)
+    def __getitem__(self, draw: Draw) -> tuple[int, Any]:
+        return draw.stage, self.stages[draw.stage].example(draw.key, np.random.default_rng(draw.seed))
+
+    def collate(self, examples: list[tuple[int, Any]]) -> Step:
+        """One batch; all its examples are of one stage."""
+        index = examples[0][0]
+        return Step(index, self.stages[index].collate([example for _, example in examples]))
 
 
 class EndlessBatches(Sampler[list[Draw]]):
     """Batches without end, shuffled anew each epoch. Batch number ``step`` depends on the seed and ``step`` alone.
 
-    So a run that is resumed at a step sees what it would have seen. ``fraction`` tells how far the run is at a step.
+    So a run that is resumed at a step sees what it would have seen.
+
+    Args:
+        keys: of all records.
+        batch_size: records a batch.
+        seed: of order and examples.
+        start: step of the first batch.
+        stage_at: index of the stage at a step.
     """
 
     def __init__(
-        self, keys: Sequence[str], batch_size: int, seed: int, start: int, fraction: Callable[[int], float]
+        self, keys: Sequence[str], batch_size: int, seed: int, start: int, stage_at: Callable[[int], int]
     ) -> None:
         self.keys = list(keys)
         self.batch_size = batch_size
         self.seed = seed
         self.start = start
-        self.fraction = fraction
+        self.stage_at = stage_at
 
     def __iter__(self) -> Iterator[list[Draw]]:
         n = len(self.keys)
@@ -78,11 +97,11 @@ class EndlessBatches(Sampler[list[Draw]]):
         step = self.start
         while True:
             batch: list[Draw] = []
-            fraction = self.fraction(step)
+            stage = self.stage_at(step)
             for position in range(step * self.batch_size, (step + 1) * self.batch_size):
                 if position // n != epoch:
                     epoch = position // n
                     order = np.random.default_rng((self.seed, epoch)).permutation(n)
-                batch.append((self.keys[order[position % n]], (self.seed, position), fraction))
+                batch.append(Draw(self.keys[order[position % n]], (self.seed, position), stage))
             yield batch
             step += 1

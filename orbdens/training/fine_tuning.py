@@ -12,12 +12,7 @@ from orbdens.config import Config
 from orbdens.errors import UserError
 from orbdens.models.interface import DensityModel
 from orbdens.store import Store
-
-START_FILE = "start.safetensors"
-"""The model a run started from, kept in its folder: a resumed run must not depend on the original."""
-
-FREE = ("points_stage", "points_per_structure", "dipole_weight", "dropout")
-"""Options under ``model`` that neither weights nor basis depend on; a new run may choose them anew."""
+from orbdens.training.folder import START_FILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +20,7 @@ class Start:
     """A trained model to go on from.
 
     Attributes:
-        model: its weights and facts, in training mode, under the options of the new run.
+        model: its weights and facts, in training mode.
         config: what it was trained with.
         notes: on its own training (steps, minutes, store, ...).
     """
@@ -37,12 +32,12 @@ class Start:
     def check(self, store: Store, keys: Sequence[str]) -> None:
         """UserError unless the model knows the elements of the records ``keys``, with as many electrons."""
         for key in keys:
-            self.model.count_electrons(store[key].structure)
-        theirs = store.manifest.valence_electrons
+            self.model.count_electrons(store.structure(key))
+        stored = store.manifest.valence_electrons
         for symbol, electrons in self.model.facts["valence_electrons"].items():
-            if theirs.get(symbol, electrons) != electrons:
+            if stored.get(symbol, electrons) != electrons:
                 raise UserError(
-                    f"{symbol} has {theirs[symbol]} electrons in the densities of {store.path}, but {electrons} in "
+                    f"{symbol} has {stored[symbol]} electrons in the densities of {store.path}, but {electrons} in "
                     "those the model to start from learned: they are of different kinds"
                 )
 
@@ -52,28 +47,27 @@ class Start:
 
 
 def load_start(path: Path, config: Config) -> Start:
-    """The model at ``path`` (or in that run folder) as the start of the run ``config``, its frozen parts frozen.
+    """The model at ``path`` (or in that run folder) as the start of the run ``config``.
 
     Raises:
-        UserError: no model there, another one than ``config`` describes, or ``training.freeze`` will not do.
+        UserError: no model there, or another one than ``config`` describes.
     """
     file = find_model(path)
-    trained, facts, notes = read_header(file)
-    difference = _difference(config.model.model_dump(), trained.model.model_dump(), "model")
+    header = read_header(file)
+    difference = _difference(config.model.model_dump(), header.config.model.model_dump(), "model")
     if difference is not None:
         raise UserError(f"{difference} in {file}, from which training shall start: both must be the same")
-    model = build_model(config, facts)
+    model = build_model(config, header.facts)
     load_weights(model, file)
-    _freeze(model, config.training.freeze)
-    return Start(model, trained, notes)
+    return Start(model, header.config, header.training)
 
 
-def _difference(ours: Any, theirs: Any, name: str) -> str | None:
+def _difference(wanted: Any, trained: Any, name: str) -> str | None:
     """The first option that differs, as the start of a sentence."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        pairs = ((ours.get(key), theirs.get(key), f"{name}.{key}") for key in ours | theirs if key not in FREE)
+    if isinstance(wanted, dict) and isinstance(trained, dict):
+        pairs = ((wanted.get(key), trained.get(key), f"{name}.{key}") for key in wanted | trained)
         return next((found for pair in pairs if (found := _difference(*pair)) is not None), None)
-    return None if ours == theirs else f"option {name} is {ours}, but {theirs}"
+    return None if wanted == trained else f"option {name} is {wanted}, but {trained}"
 
 
 def _parts(model: DensityModel) -> list[str]:
@@ -83,8 +77,12 @@ def _parts(model: DensityModel) -> list[str]:
     return list(dict.fromkeys(".".join(name[:depth]) for name in names))
 
 
-def _freeze(model: DensityModel, parts: Sequence[str]) -> None:
-    """Fix the weights of the named parts; what is fixed as a whole also runs as in prediction, batch norms included."""
+def freeze(model: DensityModel, parts: Sequence[str]) -> None:
+    """Fix the weights of the named parts; what is fixed as a whole also runs as in prediction, batch norms included.
+
+    Raises:
+        UserError: a part has no weights, or nothing is left to train.
+    """
     for part in parts:
         chosen = [p for name, p in model.named_parameters() if f"{name}.".startswith(f"{part}.")]
         if not chosen:

@@ -2,87 +2,132 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import places
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 
-from orbdens.checkpoint import build_model, load_model, model_class, save_model
+from orbdens.checkpoint import build_model
 from orbdens.config import Config, parse_config
 from orbdens.errors import UserError
-from orbdens.grid import Grid
 from orbdens.models.interface import DensityModel
-from orbdens.store import Store
+from orbdens.models.registry import MODELS, find
+from orbdens.models.task import GradientTask, TrainingData
+from orbdens.progress import silent
+from orbdens.store import OrbitalRecord, Store, StoreWriter
 from orbdens.structure import Structure
+from orbdens.testing import CHECKS, SYMMETRIES, Check, check_gradients, check_lattice_shift, check_saved_model
 
 GOLDEN = places.GOLDEN / "ethanol"
-MODELS: dict[str, dict[str, Any]] = {
-    "orbital": {"kind": "orbital", "channels": 8, "layers": 2, "basis": {"beta": 2.5, "l_max": 3}, "l_max": 3},
+ORBITAL = {"kind": "orbital", "channels": 8, "layers": 2, "l_max": 3, "basis": {"beta": 2.5, "l_max": 3}}
+KINDS: dict[str, dict[str, Any]] = {
+    "orbital": {"model": ORBITAL},
     "orbital with all options": {
-        "kind": "orbital",
-        "channels": 8,
-        "layers": 2,
-        "l_max": 3,
-        "basis": {"beta": 2.5, "l_max": 3, "virtual": {"l_max": 2, "min_exponent": 0.5}},
-        "sites": "bond-pairs",
-        "points_stage": 1.0,
-        "points_per_structure": 300,
-        "learn_exponents": True,
-        "scaling_limit": 1.5,
-        "displacement_limit": 0.2,
+        "model": {
+            **ORBITAL,
+            "basis": {"beta": 2.5, "l_max": 3, "virtual": {"l_max": 2, "min_exponent": 0.5}},
+            "sites": "bond-pairs",
+            "learn_exponents": True,
+            "scaling_limit": 1.5,
+            "displacement_limit": 0.2,
+        },
+        "objective": {"points_stage": 1.0, "points_per_structure": 300},
     },
-    "orbital with tensor products": {
-        "kind": "orbital",
-        "convolution": "tensor-product",
-        "channels": 8,
-        "layers": 2,
-        "l_max": 3,
-        "basis": {"beta": 2.5, "l_max": 3},
-    },
-    "unet3d": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0},
+    "orbital with tensor products": {"model": {**ORBITAL, "convolution": "tensor-product"}},
+    "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
 }
 
 
-def _config(kind: str) -> Config:
-    tree = {"data": {"store": str(GOLDEN)}, "model": MODELS[kind], "training": {"steps": 2, "batch_size": 2}}
-    return parse_config(tree, "the test")
-
-
-@pytest.fixture(scope="module", params=sorted(MODELS))
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DensityModel:
-    torch.manual_seed(0)
-    config = _config(request.param)
-    store = Store(GOLDEN)
-    keys = store.keys()
-    facts = model_class(config).facts_from(config.model, store, keys)
-    model = build_model(config, facts)
-    model.prepare(store, keys, tmp_path_factory.mktemp("cache"), lambda *_: None)
-    with torch.no_grad():
-        for parameter in model.parameters():  # options that start at zero would hide
-            parameter += 0.1 * torch.randn_like(parameter) * (parameter == 0).all()
-    batch = model.collate([model.example(key, store[key], np.random.default_rng(0), 1.0) for key in keys])
-    model.loss(batch).backward()
-    return model.eval()
+def test_no_model_is_left_out() -> None:
+    assert {sections["model"]["kind"] for sections in KINDS.values()} == set(MODELS)
 
 
 @pytest.fixture(scope="module")
-def ethanol() -> Structure:
-    store = Store(GOLDEN)
-    return store[store.keys()[0]].structure
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Ethanol frames; one without its highest pair of electrons, and one that calls itself a triplet."""
+    golden = Store(GOLDEN)
+    path = tmp_path_factory.mktemp("stores") / "states"
+    with StoreWriter(path, golden.manifest) as writer:
+        for key in (keys := golden.keys()):
+            record = golden[key]
+            assert isinstance(record, OrbitalRecord)
+            writer.put(key, record)
+        cation = replace(record.structure, charge=2)
+        writer.put(
+            "cation",
+            replace(record, structure=cation, orbitals=record.orbitals[:, :-1], occupations=record.occupations[:-1]),
+        )
+        writer.put("triplet", replace(record, structure=replace(record.structure, multiplicity=3)))
+        writer.finish({"train": [*keys, "cation", "triplet"]})
+    return Store(path)
+
+
+def _config(name: str) -> Config:
+    training = {"steps": 2, "batch_size": 2}
+    return parse_config({"data": {"store": str(GOLDEN)}, "training": training, **KINDS[name]}, "the test")
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def task(name: str, store: Store, tmp_path_factory: pytest.TempPathFactory) -> GradientTask[Any]:
+    torch.manual_seed(0)
+    config = _config(name)
+    registration = find(config.model.kind)
+    assert registration is not None
+    task_class = registration.task_class()
+    assert issubclass(task_class, GradientTask)
+    data = TrainingData(store, store.keys("train"), tmp_path_factory.mktemp("cache"), silent)
+    model = build_model(config, task_class.facts(config, data))
+    task = task_class(model, config, data)
+    with torch.no_grad():
+        for parameter in model.parameters():  # options that start at zero would hide
+            parameter += 0.1 * torch.randn_like(parameter) * (parameter == 0).all()
+    check_gradients(task, store.keys("train"))  # in training mode, which moves statistics of batches
+    return task
+
+
+@pytest.fixture(scope="module")
+def model(task: GradientTask[Any]) -> DensityModel:
+    model: DensityModel = task.model.eval()
+    return model
+
+
+@pytest.fixture(scope="module")
+def ethanol(store: Store) -> Structure:
+    return store.structure(store.keys("train")[0])
+
+
+@pytest.mark.parametrize("check", CHECKS + SYMMETRIES, ids=lambda check: check.__name__)
+def test_contract(model: DensityModel, ethanol: Structure, check: Check) -> None:
+    if check in SYMMETRIES and not model.equivariant:
+        with pytest.raises(AssertionError):
+            check(model, ethanol)
+    else:
+        check(model, ethanol)
+
+
+def test_a_saved_model_is_the_same(model: DensityModel, name: str, ethanol: Structure) -> None:
+    check_saved_model(model, _config(name), ethanol)
+
+
+def test_lattice_shifts(model: DensityModel, ethanol: Structure) -> None:
+    crystal = replace(ethanol, cell=np.diag([5.5, 5.0, 6.0]) + 0.4, pbc=(True, True, True))
+    if model.config.kind == "unet3d":
+        with pytest.raises(UserError, match="periodic"):
+            model.predict(crystal)
+    else:
+        check_lattice_shift(model, crystal)
 
 
 WATER = Structure(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.76, -0.5], [0.0, -0.76, -0.5]]))
 POINTS = np.random.default_rng(1).normal(size=(300, 3)) * 1.5
-
-
-def _relative(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
-
-
 CHIRAL = Structure(
     np.array([6, 1, 6, 8, 8, 1, 1, 1]),
     np.array(
@@ -100,6 +145,10 @@ CHIRAL = Structure(
 )
 
 
+def _relative(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
 def test_mirror_images_of_a_chiral_molecule_have_mirrored_densities(model: DensityModel) -> None:
     if not model.equivariant:
         pytest.skip("makes no such claim")
@@ -109,79 +158,55 @@ def test_mirror_images_of_a_chiral_molecule_have_mirrored_densities(model: Densi
     assert _relative(other.at(POINTS), one.at(POINTS)) > 1e-3
 
 
-def test_electrons_are_counted(model: DensityModel, ethanol: Structure) -> None:
-    if not model.equivariant:
-        pytest.skip("a model on a grid counts approximately")
-    for field, electrons in zip(model.predict([ethanol, WATER]), (20, 8), strict=True):
-        assert abs(field.n_electrons - electrons) < 1e-5
+def test_other_compositions_in_one_batch(model: DensityModel, ethanol: Structure) -> None:
+    structures = [ethanol, WATER, ethanol]
+    for density, structure in zip(model.predict(structures), structures, strict=True):
+        assert _relative(density.at(POINTS), model.predict(structure).at(POINTS)) < 1e-6
+        if model.equivariant:
+            assert abs(density.n_electrons - model.count_electrons(structure)) < 1e-5
 
 
-def test_values_have_the_grid_s_shape_and_are_finite(model: DensityModel, ethanol: Structure) -> None:
-    (field,) = model.predict([ethanol])
-    grid = Grid.around(ethanol, 0.5, 2.0)
-    values = field.on(grid)
-    assert values.shape == grid.shape and values.dtype == np.float32
-    assert np.isfinite(values).all()
-    assert _relative(values.reshape(-1), field.at(grid.points())) < 1e-5
-
-
-def test_chunks_are_the_whole(model: DensityModel, ethanol: Structure) -> None:
-    (field,) = model.predict([ethanol])
-    whole = field.at(POINTS)
-    parts = np.concatenate([field.at(POINTS[:7]), field.at(POINTS[7:8]), field.at(POINTS[8:])])
-    assert _relative(parts, whole) < 1e-5  # blocks of points differ, and sums in single precision with them
-    assert field.at(np.zeros((0, 3))).shape == (0,)
-
-
-def test_batch_equals_singles(model: DensityModel, ethanol: Structure) -> None:
-    together = model.predict([ethanol, WATER, ethanol])
-    for field, structure in zip(together, [ethanol, WATER, ethanol], strict=True):
-        (alone,) = model.predict([structure])
-        assert _relative(field.at(POINTS), alone.at(POINTS)) < 1e-6
-
-
-def test_order_of_atoms_does_not_matter(model: DensityModel, ethanol: Structure) -> None:
-    order = np.random.default_rng(2).permutation(ethanol.n_atoms)
-    shuffled = Structure(ethanol.numbers[order], ethanol.positions[order])
-    (one,), (other,) = model.predict([ethanol]), model.predict([shuffled])
-    assert _relative(other.at(POINTS), one.at(POINTS)) < 1e-5
-
-
-def test_shift_of_the_molecule_shifts_its_density(model: DensityModel, ethanol: Structure) -> None:
-    shift = np.array([3.7, -1.2, 0.4])
-    moved = Structure(ethanol.numbers, ethanol.positions + shift)
-    (one,), (other,) = model.predict([ethanol]), model.predict([moved])
-    assert _relative(other.at(POINTS + shift), one.at(POINTS)) < 1e-4
-
-
-@pytest.mark.parametrize("mirror", [1, -1], ids=["rotation", "inversion"])
-def test_turned_and_mirrored_molecules(model: DensityModel, ethanol: Structure, mirror: int) -> None:
-    if not model.equivariant:
-        pytest.skip("makes no such claim")
-    turn = mirror * Rotation.random(rng=np.random.default_rng(3)).as_matrix()
-    turned = Structure(ethanol.numbers, ethanol.positions @ turn.T)
-    (one,), (other,) = model.predict([ethanol]), model.predict([turned])
-    assert _relative(other.at(POINTS @ turn.T), one.at(POINTS)) < 1e-5
-    np.testing.assert_allclose(other.dipole, one.dipole @ turn.T, atol=1e-5)
-
-
-def test_what_cannot_be_predicted_is_told(model: DensityModel) -> None:
+def test_what_is_told(model: DensityModel) -> None:
     with pytest.raises(UserError, match="never saw F"):
         model.predict([Structure(np.array([9]), np.zeros((1, 3)))])
     with pytest.raises(UserError, match="not finite"):
         model.predict([Structure(np.array([8]), np.full((1, 3), np.nan))])
     with pytest.raises(UserError, match="on one spot"):
         model.predict([Structure(np.array([8, 1]), np.zeros((2, 3)))])
+    with pytest.raises(UserError, match="no electrons left"):
+        model.predict(replace(WATER, charge=8))
 
 
-def test_checkpoint_gives_the_same_model(model: DensityModel, ethanol: Structure, tmp_path: Path) -> None:
-    config = _config("orbital").model_copy(update={"model": model.config})
-    save_model(tmp_path / "model.safetensors", model, config, {"steps": 0})
-    again = load_model(tmp_path)
-    (one,), (other,) = model.predict([ethanol]), again.predict([ethanol])
-    np.testing.assert_array_equal(one.at(POINTS), other.at(POINTS))
+def test_gradients_that_do_not_arrive_are_told(task: GradientTask[Any], store: Store) -> None:
+    """Records of one charge and multiplicity say nothing of what these do."""
+    if task.model.config.kind != "orbital":
+        pytest.skip("does not look at charges")
+    with pytest.raises(AssertionError, match=r"backbone\.state"):
+        check_gradients(task, store.keys("train")[:2])
 
 
-def test_loss_reaches_every_weight(model: DensityModel) -> None:
-    silent = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
-    assert silent == []
+def test_structures_go_through_predict_once(
+    model: DensityModel, ethanol: Structure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checked, counted, placed and given neighbours once each."""
+    calls: list[str] = []
+
+    def counted(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(Structure, "check")
+    counted(DensityModel, "count_electrons")
+    if model.config.kind == "orbital":
+        from orbdens.models.orbital import graph
+
+        counted(graph, "place_sites")
+        counted(graph, "neighbours")
+    model.predict(ethanol).at(POINTS)
+    assert len(calls) == len(set(calls))
+    assert {"check", "count_electrons"} <= set(calls)

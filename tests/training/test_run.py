@@ -13,17 +13,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from orbdens.checkpoint import build_model, load_model, model_class, read_header, save_model
+from orbdens.checkpoint import build_model, load_model, read_header, save_model
 from orbdens.config import Config, parse_config
 from orbdens.errors import UserError
+from orbdens.models.orbital.task import OrbitalTask
+from orbdens.models.registry import find
+from orbdens.models.task import GradientTask, TrainingData
+from orbdens.progress import silent
 from orbdens.store import Store, open_store
 from orbdens.training.batches import EndlessBatches, Examples, splits_of
 from orbdens.training.run import train
+from orbdens.training.schedule import Schedule
 
 SMALL: dict[str, dict[str, Any]] = {
     "orbital": {"kind": "orbital", "channels": 8, "layers": 1, "l_max": 2, "basis": {"beta": 3.0, "l_max": 2}},
-    "unet3d": {"kind": "unet3d", "features": 2, "depth": 1, "spacing": 0.8, "margin": 2.0, "dropout": 0.2},
+    "unet3d": {"kind": "unet3d", "features": 2, "depth": 1, "spacing": 0.8, "margin": 2.0},
 }
+OBJECTIVES: dict[str, dict[str, Any]] = {"orbital": {}, "unet3d": {"dropout": 0.2}}
 
 
 SETTLED = {"orbital": ["backbone", "head.scalar.0"], "unet3d": ["network.mixing", "network.encoders.0", "network.up"]}
@@ -33,8 +39,9 @@ GOLDEN = places.GOLDEN / "ethanol"
 
 
 def _config(kind: str, steps: int, **changes: Any) -> Config:
-    """Of a small run; ``changes`` to the training, and to the model and the data as mappings."""
+    """Of a small run; ``changes`` to the training, and to the other sections as mappings."""
     model, data_changes = changes.pop("model", {}), changes.pop("data", {})
+    objective = {**OBJECTIVES[kind], **changes.pop("objective", {})}
     training = {
         "steps": steps,
         "batch_size": 3,
@@ -47,7 +54,8 @@ def _config(kind: str, steps: int, **changes: Any) -> Config:
         **changes,
     }
     data = {"store": "lithium-oxide", "n_train": 10, "n_validation": 2, **data_changes}
-    return parse_config({"data": data, "model": {**SMALL[kind], **model}, "training": training}, "the test")
+    sections = {"data": data, "model": {**SMALL[kind], **model}, "objective": objective, "training": training}
+    return parse_config(sections, "the test")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,15 @@ def test_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monkeyp
     _assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def _task(config: Config, data: TrainingData, model: Any) -> GradientTask[Any]:
+    """What goes on from a trained model."""
+    registration = find(config.model.kind)
+    assert registration is not None
+    task_class = registration.task_class()
+    assert issubclass(task_class, GradientTask)
+    return task_class(model, config, data, fresh=False)
+
+
 def _assert_same(one: Path, other: Path) -> None:
     """Two runs have the same weights and went the same way."""
     weights, others = (load_file(run / "model.safetensors") for run in (one, other))
@@ -86,15 +103,13 @@ def _metrics(run: Path) -> list[dict[str, str]]:
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """What Ctrl-C does, at a chosen step."""
-    from orbdens.training.run import _Course
+    original = Schedule.on_train_batch_end
 
-    original = _Course.on_train_batch_end
-
-    def stop(self: _Course, trainer: Any, *args: Any) -> None:
+    def stop(self: Schedule, trainer: Any, *args: Any) -> None:
         self.interrupted = trainer.global_step >= steps
         original(self, trainer, *args)
 
-    monkeypatch.setattr(_Course, "on_train_batch_end", stop)
+    monkeypatch.setattr(Schedule, "on_train_batch_end", stop)
 
 
 def test_run_folder_holds_config_model_and_metrics(tmp_path: Path) -> None:
@@ -137,18 +152,14 @@ def test_tensor_products_train_and_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(SMALL))
 def test_fine_tuning_starts_from_the_error_of_its_start(kind: str, bases: dict[str, Path], tmp_path: Path) -> None:
     free = {"orbital": {"points_per_structure": 100}, "unet3d": {"dropout": 0.0}}
-    config = _config(kind, 1, start_from=bases[kind], validate_every=1, model=free[kind])
+    config = _config(kind, 1, start_from=bases[kind], validate_every=1, objective=free[kind])
     out = train(config, tmp_path / "run")
     store = open_store("lithium-oxide")
     keys, _ = splits_of(store, config.data)
-    model = load_model(bases[kind]).train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout3d):
-            module.p = 0.0
-    model.prepare(store, keys, tmp_path, lambda *_: None, fresh=False)
-    examples = Examples(model, store)
-    draws = next(iter(EndlessBatches(keys, 3, seed=0, start=0, fraction=lambda step: 0.0)))
-    loss = model.loss(model.collate([examples[draw] for draw in draws]))
+    task = _task(config, TrainingData(store, keys, tmp_path, silent), load_model(bases[kind]).train())
+    examples = Examples(task.stages)
+    draws = next(iter(EndlessBatches(keys, 3, seed=0, start=0, stage_at=lambda step: 0)))
+    loss = task.stages[0].loss(examples.collate([examples[draw] for draw in draws]).batch)
     assert float(_metrics(out)[0]["loss"]) == loss.item()
 
 
@@ -157,7 +168,7 @@ def test_fine_tuning_that_learns_nothing_changes_nothing(bases: dict[str, Path],
     out = train(_config("orbital", 2, start_from=bases["orbital"], learning_rate=1e-30, data=others), tmp_path / "run")
     before, after = (load_file(run / "model.safetensors") for run in (bases["orbital"], out))
     for name in before:
-        if name.startswith("familiarity"):  # measured anew, on what the run learned from
+        if name.startswith("uncertainty"):  # measured anew, on what the run learned from
             continue
         assert torch.allclose(before[name], after[name], rtol=0, atol=1e-20), name
     assert read_header(out / "model.safetensors")[2]["start"] == read_header(bases["orbital"] / "model.safetensors")[2]
@@ -185,7 +196,7 @@ def test_settled_parts_stay_and_resumed_fine_tuning_is_the_uninterrupted_one(
     assert len(settled) > 5 and len(settled) < len(before)
     for name in settled | statistics:
         assert torch.equal(before[name], after[name]), name
-    learned = {name for name in before.keys() - settled - statistics if not name.startswith("familiarity")}
+    learned = {name for name in before.keys() - settled - statistics if not name.startswith("uncertainty")}
     assert all(not torch.equal(before[name], after[name]) for name in learned), learned
 
 
@@ -218,26 +229,28 @@ def test_a_start_of_other_densities_is_told(bases: dict[str, Path], tmp_path: Pa
 
 
 def test_changed_orbitals_start_training_on_points_alone(tmp_path: Path) -> None:
-    learns = {"learn_exponents": True, "points_stage": 1.0, "points_per_structure": 100}
-    base = train(_config("orbital", 1, model=learns), tmp_path / "base")
+    learns, points = {"learn_exponents": True}, {"points_stage": 1.0, "points_per_structure": 100}
+    base = train(_config("orbital", 1, model=learns, objective=points), tmp_path / "base")
+    mixed = {**points, "points_stage": 0.5}
     with pytest.raises(UserError, match="changed its orbitals"):
-        train(_config("orbital", 1, model={**learns, "points_stage": 0.5}, start_from=base), tmp_path / "mixed")
-    train(_config("orbital", 1, model=learns, start_from=base), base, force=True)  # replaces its own start
+        train(_config("orbital", 1, model=learns, objective=mixed, start_from=base), tmp_path / "mixed")
+    train(_config("orbital", 1, model=learns, objective=points, start_from=base), base, force=True)  # its own start
 
 
 def test_bonds_that_the_start_never_saw_are_told(tmp_path: Path) -> None:
     store = Store(GOLDEN)
     config = _config("orbital", 1, model={"sites": "bond-pairs", "basis": {"l_max": 1, "virtual": {"l_max": 1}}})
-    facts = model_class(config).facts_from(config.model, store, store.keys())
+    data = TrainingData(store, store.keys(), tmp_path, silent)
+    facts = OrbitalTask.facts(config, data)
     del facts["basis"]["H-O"]
     with pytest.raises(UserError, match="no orbitals for H-O"):
-        build_model(config, facts).prepare(store, store.keys(), tmp_path, lambda *_: None, fresh=False)
+        _task(config, data, build_model(config, facts))
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
     keys = [f"k{i}" for i in range(7)]
-    whole = EndlessBatches(keys, 3, seed=5, start=0, fraction=lambda step: step / 10)
-    later = EndlessBatches(keys, 3, seed=5, start=4, fraction=lambda step: step / 10)
+    whole = EndlessBatches(keys, 3, seed=5, start=0, stage_at=lambda step: step // 2)
+    later = EndlessBatches(keys, 3, seed=5, start=4, stage_at=lambda step: step // 2)
     first = [batch for batch, _ in zip(whole, range(9), strict=False)]
     assert first[4:] == [batch for batch, _ in zip(later, range(5), strict=False)]
     drawn = [key for batch in first[:7] for key, _, _ in batch]

@@ -36,6 +36,7 @@ class Backbone(nn.Module):
         self.l_max, self.channels = l_max, channels
         self.embed = nn.Embedding(n_types, channels)
         self.state = nn.Linear(2, channels, bias=False)
+        nn.init.zeros_(self.state.weight)  # charges and spins that training never shows must not act at random
         self.embed_source = nn.Embedding(n_types, 16)
         self.embed_target = nn.Embedding(n_types, 16)
         self.radial = RadialBasis(config.radial_functions, config.cutoff)

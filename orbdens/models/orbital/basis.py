@@ -75,6 +75,11 @@ class Basis:
         """Number of orthonormal coefficients of each type."""
         return tuple(sum(r.n_radial * (2 * r.l + 1) for r in radials) for radials in self.radials)
 
+    def reach(self, part: float) -> float:
+        """Distance in Å at which the most diffuse Gaussian falls to this part of its height, √(-ln(part) / α)."""
+        smallest = min(float(radial.exponents.min()) for radials in self.radials for radial in radials)
+        return math.sqrt(-math.log(part) / smallest)
+
     @cached_property
     def shells(self) -> Shells:
         """All primitives as the kernels take them, float64: one shell each, L2-normalised."""

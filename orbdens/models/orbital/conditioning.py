@@ -1,24 +1,25 @@
-"""What the scales of the head are set from: coefficients of some training densities, as much alike as they can be.
+"""Fits that set the scales of the head, regularised so that they vary as little as they need to.
 
-Orbitals of neighbouring sites overlap, so that one density has many nearly equal expansions, and the closest fit takes
-any of them. Drawn towards the mean coefficients c̄ of their site type, (S + λ) c = b + λ c̄, the coefficients vary half
-as much for a density that changes by less than 0.01 %, which is less for the network to learn.
+Orbitals of neighbouring sites overlap, so one density has many nearly equal expansions, and the closest fit is any of
+them. Each fit is therefore drawn towards the mean coefficients c̄ of its site types by ridge regression,
+(S + λ) c = b + λ c̄. Such coefficients vary half as much from molecule to molecule, the density changes by less than
+0.01 %, and the network has less to learn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orbdens.models.interface import Progress
 from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.density_fitting import CHUNK, overlap_matrix, processes
+from orbdens.models.orbital.density_fitting import CHUNK, overlap_matrix
+from orbdens.models.task import TrainingData
+from orbdens.processes import parallel_map
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import place_sites
 from orbdens.store import Store
@@ -37,14 +38,14 @@ ROUNDS, FIRST = 4, 16
 """How often means are taken anew, and of how many records."""
 
 
-def representative(store: Store, keys: Sequence[str], basis: Basis, sites: str) -> list[str]:
+def sample_for_scales(data: TrainingData, basis: Basis, sites: str) -> list[str]:
     """Keys whose fits tell the scales of coefficients: evenly spaced, and more with site types rare among those."""
-    spaced = evenly_spaced(keys, SAMPLE)
+    spaced = evenly_spaced(data.keys, SAMPLE)
     taken = set(spaced)
-    order = spaced + [key for key in keys if key not in taken]
+    order = spaced + [key for key in data.keys if key not in taken]
     chosen, seen = [], np.zeros(len(basis.types), dtype=int)
     for place, key in enumerate(order):
-        kinds = np.unique(basis.index(place_sites(store[key].structure, sites).types))
+        kinds = np.unique(basis.index(place_sites(data.store.structure(key), sites).types))
         if place < len(spaced) or (seen[kinds] < RARE).any():
             chosen.append(key)
             seen[kinds] += 1
@@ -53,19 +54,17 @@ def representative(store: Store, keys: Sequence[str], basis: Basis, sites: str) 
     return chosen
 
 
-def settled(
-    store: Store, fits: TensorCache, keys: Sequence[str], basis: Basis, sites: str, cache: Path, progress: Progress
+def regularised_fits(
+    data: TrainingData, fits: TensorCache, keys: Sequence[str], basis: Basis, sites: str
 ) -> dict[str, Tensor]:
     """Fits of ``keys`` drawn towards the means of their site types: coefficients [n] of orthonormal functions each.
 
     Args:
-        store: where the records are.
+        data: where the records are, a folder for a cache of the results, and what is told of progress.
         fits: closest fits of those records.
         keys: molecules or crystals; crystals keep their closest fits.
         basis: orbitals of the site types.
         sites: rule that places them.
-        cache: folder of a cache of the results.
-        progress: told what is done.
     """
     header = {
         "keys": list(keys),
@@ -74,30 +73,33 @@ def settled(
         "first": FIRST,
         "fits": fits.path.name,
     }
-    done = TensorCache(cache / f"settled-{fits.path.name}", store.manifest.source() | header)
+    store = data.store
+    done = TensorCache(data.cache / f"regularised-{fits.path.name}", store.manifest.source() | header)
     if keys[-1] not in done:
-        now = {key: fits.get(key)["coefficients"] for key in keys}
-        means = _means(basis, store, now, sites)
+        closest = {key: fits.get(key)["coefficients"] for key in keys}
+        means = _means(basis, store, closest, sites)
         first = evenly_spaced(keys, FIRST)
         for _ in range(ROUNDS - 1):
-            drawn = {key: _draw(store, basis, sites, means, (key, now[key])) for key in first}
+            drawn = {key: _shrink_to_mean(store, basis, sites, means, (key, closest[key])) for key in first}
             means = _means(basis, store, drawn, sites, means)
-        with processes(len(keys)) as run:
-            results = run(partial(_draw, store, basis, sites, means), now.items())
+        with parallel_map(len(keys), CHUNK) as run:
+            results = run(partial(_shrink_to_mean, store, basis, sites, means), closest.items())
             entries = {}
             for key in keys:
                 entries[key] = {"coefficients": next(results)}
                 if len(entries) % CHUNK == 0:
-                    progress("scales of coefficients", len(entries), len(keys))
+                    data.progress("scales of coefficients", len(entries), len(keys))
         done.put_many(entries)
     return {key: done.get(key)["coefficients"] for key in keys}
 
 
-def _draw(store: Store, basis: Basis, sites: str, means: list[NDArray[np.float64]], fit: tuple[str, Tensor]) -> Tensor:
+def _shrink_to_mean(
+    store: Store, basis: Basis, sites: str, means: list[NDArray[np.float64]], fit: tuple[str, Tensor]
+) -> Tensor:
     from scipy.linalg import cho_factor, cho_solve
 
     key, flat = fit
-    structure = store[key].structure
+    structure = store.structure(key)
     if structure.periodic:
         return flat
     placed = place_sites(structure, sites)
@@ -120,7 +122,7 @@ def _means(
     """Mean coefficients of each type, only of l = 0, as a molecule may be turned; ``otherwise`` for absent types."""
     per_type: list[list[Tensor]] = [[] for _ in basis.types]
     for key, flat in fits.items():
-        kinds = torch.as_tensor(basis.index(place_sites(store[key].structure, sites).types))
+        kinds = torch.as_tensor(basis.index(place_sites(store.structure(key), sites).types))
         for kind, own in enumerate(basis.per_type(flat.double(), kinds)):
             per_type[kind].append(own)
     means = []

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +21,9 @@ from numpy.typing import NDArray
 from orbdens.density import Density
 from orbdens.kernels import normalisation, orbital_fields
 from orbdens.labels import label_density
-from orbdens.models.interface import Progress
 from orbdens.models.orbital.basis import DROP, Basis
+from orbdens.models.task import TrainingData
+from orbdens.processes import parallel_map
 from orbdens.sites import Sites, place_sites
 from orbdens.store import GridRecord, LabelBasis, OrbitalRecord, Store
 from orbdens.store.cache import TensorCache
@@ -200,46 +196,22 @@ def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torc
     return fit_label(store[key], store, basis, sites)
 
 
-def fit_records(
-    store: Store, keys: Sequence[str], basis: Basis, sites: str, cache: Path, progress: Progress
-) -> TensorCache:
-    """Fits of all records ``keys``; what the cache lacks is computed, if it is much in parallel processes.
+def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: str) -> TensorCache:
+    """Fits of the records ``keys``; what the cache lacks is computed, if it is much in parallel processes.
 
-    The folder ``cache`` gets one cache per basis and site rule, emptied when the store is another than the one it was
-    filled from. May be interrupted at any time.
+    The folder ``data.cache`` gets one cache per basis and site rule, emptied when the store is another than the one it
+    was filled from. May be interrupted at any time.
     """
+    store = data.store
     settings = {"basis": basis.to_json(), "drop": DROP, "sites": sites, "ridge": RIDGE, "grid_ridge": GRID_RIDGE}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    fits = TensorCache(cache / f"fits-{digest}", store.manifest.source() | settings)
+    fits = TensorCache(data.cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = [key for key in keys if key not in fits]
     fit = partial(_fit_key, store, basis, sites)
-    with processes(len(missing)) as run:
+    with parallel_map(len(missing), CHUNK) as run:
         results = run(fit, missing)
         for start in range(0, len(missing), CHUNK):
             fits.put_many({key: next(results) for key in missing[start : start + CHUNK]})
             done = len(keys) - len(missing) + min(start + CHUNK, len(missing))
-            progress("fitting labels to the basis", done, len(keys))
+            data.progress("fitting labels to the basis", done, len(keys))
     return fits
-
-
-@contextmanager
-def processes(n_tasks: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` over one single-threaded process per core, or the plain one where starting them would take longer."""
-    if n_tasks < 4 * CHUNK:
-        yield map
-        return
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # one process per core beats PySCF's own threads on small molecules
-    try:
-        with ProcessPoolExecutor(
-            max_workers=len(os.sched_getaffinity(0)),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        ) as pool:
-            yield pool.map
-    finally:
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = threads

@@ -1,68 +1,127 @@
-"""The graph of a structure, and batches of them, every tensor named and shaped in one place."""
+"""The graph of a structure, and of many: every tensor named and shaped in one place."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Data
+from torch import Tensor
 
-from orbdens.neighbours import neighbours
-from orbdens.sites import Sites
+from orbdens.models.orbital.basis import Basis
+from orbdens.neighbours import Pairs, neighbours
+from orbdens.sites import Sites, longest_bond, place_sites
 from orbdens.structure import Structure
 
 
-class Graph(Data):  # type: ignore[misc]
-    """Sites and edges of one structure, or of many after ``Batch.from_data_list`` (which shifts ``*_index``).
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Sites and edges of one structure, or of many one after the other.
 
     Attributes:
-        site_type: int64 [n_sites].
+        site_type: index of each site's type in the basis, int64 [n_sites].
         site_weight: factor on the coefficients of each site, 1 for atoms [n_sites].
         positions: float32 [n_sites, 3], Å.
         edge_index: source, always an atom, and target of all directed edges [2, n_edges].
         edge_vector: from source to target [n_edges, 3], Å.
         state: total charge and multiplicity - 1 [n_structures, 2].
         n_electrons: float64 [n_structures].
-        batch: structure of each site [n_sites], once batched.
-
-    Objectives add their targets:
-
-    Attributes:
-        fit: fitted coefficients of orthonormal functions, sites in order [n_coefficients].
-        norm: L2 norm of the fitted density [n_structures], e/Å^(3/2).
-        pair_index: every pair of sites of a structure once [2, n_pairs].
-        pair_vector: from the first to the second [n_pairs, 3], Å.
-        points: [n_points, 3], Å, the same number for each structure.
-        labels: density at the points [n_points], e/Å³.
-        weights: volume each point stands for [n_points], Å³.
-        dipole: reference −∫ρ r dr [n_structures, 3], e·Å.
-        cell: lattice vectors, zero for molecules [n_structures, 3, 3], Å.
-        pbc: [n_structures, 3].
+        structure_of_site: int64 [n_sites].
+        site_ptr: the sites of structure s are ``site_ptr[s]:site_ptr[s + 1]``, int64 [n_structures + 1].
     """
 
-    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return len(self.site_type) if key.endswith("_index") else 0
+    site_type: Tensor
+    site_weight: Tensor
+    positions: Tensor
+    edge_index: Tensor
+    edge_vector: Tensor
+    state: Tensor
+    n_electrons: Tensor
+    structure_of_site: Tensor
+    site_ptr: Tensor
+
+    @property
+    def n_structures(self) -> int:
+        return len(self.n_electrons)
+
+    def to(self, device: torch.device) -> Graph:
+        return Graph(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def make_graph(
-    structure: Structure, sites: Sites, site_type: NDArray[np.int64], cutoff: float, n_electrons: float
-) -> Graph:
-    """Graph of a structure; ``cutoff`` of the edges in Å.
+def place_graph(
+    structure: Structure, rule: str, basis: Basis, cutoff: float, n_electrons: float
+) -> tuple[Sites, Graph]:
+    """Sites of a structure, and its graph.
 
-    Virtual sites hear from the atoms and say nothing: one that fades in changes no other site.
+    Messages start at atoms. Virtual sites receive messages and send none: one that fades in changes no other site. A
+    bond between elements that the basis has no midpoint for gets none.
+
+    Args:
+        structure: checked.
+        rule: where sites are, see ``sites``.
+        basis: its site types.
+        cutoff: of the edges, Å.
+        n_electrons: the density's.
     """
-    source, target, vector = neighbours(sites.positions, structure, cutoff)
-    from_atom = source < structure.n_atoms
-    source, target, vector = source[from_atom], target[from_atom], vector[from_atom]
-    return Graph(
-        site_type=torch.as_tensor(site_type),
+    bond = 0.0 if rule == "atoms" else longest_bond(structure)
+    # One list serves bonds and edges: atoms within the cut-off of a midpoint are this near to an end of its bond.
+    pairs = neighbours(structure, max(bond, cutoff + bond / 2))
+    sites = place_sites(structure, rule, pairs).of_types(basis.types)
+    source, target, vector = _edges(structure.n_atoms, sites, pairs, cutoff)
+    n_sites = len(sites.types)
+    return sites, Graph(
+        site_type=torch.as_tensor(basis.index(sites.types)),
         site_weight=torch.as_tensor(sites.weights, dtype=torch.float32),
         positions=torch.as_tensor(sites.positions, dtype=torch.float32),
         edge_index=torch.as_tensor(np.stack([source, target])),
         edge_vector=torch.as_tensor(vector, dtype=torch.float32),
         state=torch.tensor([[float(structure.charge), float(structure.multiplicity - 1)]]),
         n_electrons=torch.tensor([n_electrons], dtype=torch.float64),
-        num_nodes=len(site_type),
+        structure_of_site=torch.zeros(n_sites, dtype=torch.int64),
+        site_ptr=torch.tensor([0, n_sites]),
+    )
+
+
+def _edges(n_atoms: int, sites: Sites, pairs: Pairs, cutoff: float) -> Pairs:
+    """Edges from atoms to all sites, sorted by target; those to a virtual site go by way of its parent's neighbours."""
+    order = np.argsort(pairs.target, kind="stable")
+    source, target, vector = (array[order] for array in pairs)
+    counts = np.bincount(target, minlength=n_atoms)
+    starts = np.cumsum(counts) - counts
+    n_each = counts[sites.parents]
+    virtual = np.repeat(np.arange(len(sites.parents)), n_each)
+    row = np.repeat(starts[sites.parents] - (np.cumsum(n_each) - n_each), n_each) + np.arange(n_each.sum())
+    edges = (
+        (source, target, vector),
+        (source[row], n_atoms + virtual, vector[row] + sites.offsets[virtual]),
+        (sites.parents, n_atoms + np.arange(len(sites.parents)), sites.offsets),
+    )
+    return Pairs(*(np.concatenate(arrays) for arrays in zip(*edges, strict=True))).within(cutoff)
+
+
+def merge(graphs: Sequence[Graph]) -> Graph:
+    """Many graphs as one."""
+    n_sites = np.array([len(graph.site_type) for graph in graphs])
+    n_structures = np.array([graph.n_structures for graph in graphs])
+    first_site, first_structure = np.cumsum(n_sites) - n_sites, np.cumsum(n_structures) - n_structures
+
+    def joined(name: str, shifts: NDArray[np.int64] | None = None, dim: int = 0) -> Tensor:
+        tensors = [getattr(graph, name) for graph in graphs]
+        if shifts is not None:
+            tensors = [tensor + int(shift) for tensor, shift in zip(tensors, shifts, strict=True)]
+        return torch.cat(tensors, dim=dim)
+
+    ends = [graph.site_ptr[1:] + int(shift) for graph, shift in zip(graphs, first_site, strict=True)]
+    return Graph(
+        site_type=joined("site_type"),
+        site_weight=joined("site_weight"),
+        positions=joined("positions"),
+        edge_index=joined("edge_index", first_site, dim=1),
+        edge_vector=joined("edge_vector"),
+        state=joined("state"),
+        n_electrons=joined("n_electrons"),
+        structure_of_site=joined("structure_of_site", first_structure),
+        site_ptr=torch.cat([graphs[0].site_ptr[:1], *ends]),
     )

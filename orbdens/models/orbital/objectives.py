@@ -2,77 +2,56 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from copy import copy
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.data import Batch
 
-from orbdens.config import OrbitalConfig
-from orbdens.kernels import Shells, orbital_fields
+from orbdens.config import OrbitalObjective
+from orbdens.electrons import core_charges
+from orbdens.kernels import orbital_fields
 from orbdens.kernels.pairs.metric import TabulatedMetric
 from orbdens.labels import label_density
-from orbdens.metrics import nuclear_charges
-from orbdens.models.interface import Record
-from orbdens.models.orbital.basis import Basis
+from orbdens.models.orbital.batch import Example, collate, graph_of
 from orbdens.models.orbital.graph import Graph
+from orbdens.models.orbital.model import OrbitalModel, SiteOrbitals
+from orbdens.models.task import Stage
 from orbdens.store import Store
 from orbdens.store.cache import TensorCache
 
-OVERLAP_REACH = 12.0
-"""Å; the most diffuse orbitals in use (0.3 Å⁻²) overlap by less than 1e-9 there."""
+OVERLAP = 1e-9
+"""Overlaps of normalised orbitals that are smaller than this are left out."""
 
 
-@dataclass(frozen=True, eq=False)
-class Orbitals:
-    """What the network predicts for a batch.
+class AnalyticStage(Stage):
+    """‖ρ − ρ_fit‖ / ‖ρ_fit‖ in L2, analytically: see ``density_fitting``. Knows the orbitals of the start basis only.
 
-    Attributes:
-        coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
-        charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial], float64.
-        moments: ∫ χ_m r_m of its l = 1 functions likewise; r_m is y, z, x for m = -1, 0, 1.
-        displacements: from each site's place to where its orbitals sit, Å [n_sites, 3], or None.
-        scalings: factors on the exponents of each site [n_sites], or None.
-        shells: primitives of every type.
+    Args:
+        model: what learns.
+        graph: of a record.
+        fits: of all records.
     """
 
-    coefficients: list[Tensor]
-    charges: list[Tensor]
-    moments: list[Tensor]
-    displacements: Tensor | None
-    scalings: Tensor | None
-    shells: Shells
+    begins = 0.0
 
-
-class Objective(ABC):
-    """Targets of training examples, and the loss of predicted orbitals against them."""
-
-    @abstractmethod
-    def add_targets(self, graph: Graph, key: str, record: Record, rng: np.random.Generator) -> Graph:
-        """A copy of a record's graph with its targets; all chance comes from ``rng``."""
-
-    @abstractmethod
-    def loss(self, orbitals: Orbitals, batch: Graph) -> Tensor:
-        """Mean over the structures of a batch of such graphs."""
-
-
-class OverlapObjective(Objective):
-    """‖ρ − ρ_fit‖ / ‖ρ_fit‖ in L2, analytically: see ``projection``. Knows the orbitals of the given basis only."""
-
-    def __init__(self, basis: Basis, fits: TensorCache) -> None:
-        self.basis, self.fits = basis, fits
+    def __init__(self, model: OrbitalModel, graph: Callable[[str], Graph], fits: TensorCache) -> None:
+        self.model, self.graph, self.fits = model, graph, fits
         # Types with the same orbitals (bond midpoints) share tables, which grow with the square of their number.
-        exponents = list(basis.to_json().values())
+        exponents = list(model.basis.to_json().values())
         first_alike = [exponents.index(own) for own in exponents]
         self._distinct = sorted(set(first_alike))
         self._group_of_type = torch.tensor([self._distinct.index(kind) for kind in first_alike])
 
     @cached_property
     def _metric(self) -> TabulatedMetric:
-        return TabulatedMetric([self.basis.radial_functions[kind] for kind in self._distinct], OVERLAP_REACH)
+        radials = self.model.basis.radial_functions
+        # Two Gaussians of one exponent α overlap by exp(-α R² / 2).
+        reach = math.sqrt(2) * self.model.basis.reach(OVERLAP)
+        return TabulatedMetric([radials[kind] for kind in self._distinct], reach)
 
     def _grouped(self, per_type: list[Tensor], site_type: Tensor, group: Tensor) -> list[Tensor]:
         """Coefficients of each type [n_sites_of_type, n] as those of each group of types, sites in order."""
@@ -81,22 +60,34 @@ class OverlapObjective(Objective):
             row_in_group[group == g] = torch.arange(int((group == g).sum()), device=site_type.device)
         grouped = []
         for g in range(len(self._distinct)):
-            kinds = [kind for kind, own in enumerate(self._group_of_type.tolist()) if own == g]
+            kinds = [kind for kind, its_group in enumerate(self._group_of_type.tolist()) if its_group == g]
             rows = torch.cat([row_in_group[site_type == kind] for kind in kinds])
             grouped.append(torch.cat([per_type[kind] for kind in kinds])[rows.argsort()])
         return grouped
 
-    def add_targets(self, graph: Graph, key: str, record: Record, rng: np.random.Generator) -> Graph:
-        graph = copy(graph)
-        fit = self.fits.get(key)
-        graph.fit, graph.norm = fit["coefficients"], fit["norm"]
+    def example(self, key: str, rng: np.random.Generator) -> Example:
+        graph, fit = self.graph(key), self.fits.get(key)
         first, second = np.triu_indices(len(graph.site_type), k=1)
-        graph.pair_index = torch.as_tensor(np.stack([first, second]))
-        graph.pair_vector = graph.positions[second] - graph.positions[first]
-        return graph
+        return Example.of(
+            graph,
+            fit=fit["coefficients"],
+            norm=fit["norm"],
+            pair_index=torch.as_tensor(np.stack([first, second])),
+            pair_vector=graph.positions[second] - graph.positions[first],
+        )
 
-    def loss(self, orbitals: Orbitals, batch: Graph) -> Tensor:
-        fits = self.basis.per_type(batch.fit, batch.site_type)
+    def collate(self, examples: list[Example]) -> Batch:
+        return collate(examples)
+
+    def loss(self, batch: Batch) -> Tensor:
+        # Orbitals must not change by way of their integrals: this stage knows those of the start basis only.
+        orbitals = self.model(graph_of(batch), shapes_learn=False)
+        with torch.autocast(batch.positions.device.type, enabled=False):
+            return self.error(orbitals, batch)
+
+    def error(self, orbitals: SiteOrbitals, batch: Batch) -> Tensor:
+        """The loss of given orbitals."""
+        fits = self.model.basis.per_type(batch.fit, batch.site_type)
         errors = [predicted - fit for predicted, fit in zip(orbitals.coefficients, fits, strict=True)]
         group = self._group_of_type.to(batch.site_type.device)[batch.site_type]
         squares = self._metric.to(batch.fit.device).square(
@@ -104,43 +95,66 @@ class OverlapObjective(Objective):
             group,
             batch.pair_index,
             batch.pair_vector,
-            batch.batch,
+            batch.structure_of_site,
             batch.num_graphs,
         )
         # A squared norm can round below zero; its root has no slope at zero.
         return ((squares.clamp(min=0) + 1e-12).sqrt() / batch.norm).mean()
 
 
-class PointsObjective(Objective):
+class PointsStage(Stage):
     """∫|ρ̂ − ρ| dr per electron (the reported NMAE), on fresh points drawn by importance: unbiased for the integral.
 
     With ``dipole_weight`` the dipole's error comes beside it. Not so in the analytic stage: there, at high learning
     rates, its noise slows the density down.
+
+    Args:
+        model: what learns.
+        graph: of a record.
+        store: where the records are.
+        options: the section ``objective``.
     """
 
-    def __init__(self, config: OrbitalConfig, basis: Basis, store: Store) -> None:
-        self.config, self.basis, self.store = config, basis, store
+    def __init__(
+        self, model: OrbitalModel, graph: Callable[[str], Graph], store: Store, options: OrbitalObjective
+    ) -> None:
+        self.model, self.graph, self.store, self.options = model, graph, store, options
+        self.begins = 1 - options.points_stage
 
-    def add_targets(self, graph: Graph, key: str, record: Record, rng: np.random.Generator) -> Graph:
-        graph = copy(graph)
-        n = self.config.points_per_structure
-        points, weights, labels = label_density(record, self.store.manifest).sample(n, rng)
-        graph.points = torch.as_tensor(points, dtype=torch.float32)
-        graph.weights = torch.as_tensor(weights, dtype=torch.float32)
-        graph.labels = torch.as_tensor(labels)
-        cell = record.structure.cell
-        graph.cell = torch.as_tensor(np.zeros((1, 3, 3)) if cell is None else cell[None], dtype=torch.float32)
-        graph.pbc = torch.tensor([record.structure.pbc])
-        if self.config.dipole_weight > 0 and record.dipole is not None and not record.structure.periodic:
-            charges = nuclear_charges(record.structure, self.store.manifest.valence_electrons)
-            graph.dipole = torch.as_tensor(record.dipole - charges @ record.structure.positions)[None]
-        return graph
+    def example(self, key: str, rng: np.random.Generator) -> Example:
+        record = self.store[key]
+        structure = record.structure
+        points, volumes, labels = label_density(record, self.store.manifest).sample(
+            self.options.points_per_structure, rng
+        )
+        targets = {
+            "points": torch.as_tensor(points, dtype=torch.float32),
+            "volumes": torch.as_tensor(volumes, dtype=torch.float32),
+            "labels": torch.as_tensor(labels),
+            "cell": torch.as_tensor(
+                np.zeros((1, 3, 3)) if structure.cell is None else structure.cell[None], dtype=torch.float32
+            ),
+            "pbc": torch.tensor([structure.pbc]),
+        }
+        if self.options.dipole_weight > 0 and record.dipole is not None and not structure.periodic:
+            charges = core_charges(structure, self.store.manifest.valence_electrons)
+            targets["dipole"] = torch.as_tensor(record.dipole - charges @ structure.positions)[None]
+        return Example.of(self.graph(key), **targets)
 
-    def loss(self, orbitals: Orbitals, batch: Graph) -> Tensor:
-        n = self.config.points_per_structure
+    def collate(self, examples: list[Example]) -> Batch:
+        return collate(examples)
+
+    def loss(self, batch: Batch) -> Tensor:
+        orbitals = self.model(graph_of(batch))
+        with torch.autocast(batch.positions.device.type, enabled=False):
+            return self.error(orbitals, batch)
+
+    def error(self, orbitals: SiteOrbitals, batch: Batch) -> Tensor:
+        """The loss of given orbitals."""
+        n = self.options.points_per_structure
         periodic = bool(batch.pbc.any())
         moved = orbitals.displacements
-        coefficients = self.basis.primitives(orbitals.coefficients, batch.site_type, orbitals.scalings)
+        coefficients = self.model.basis.primitives(orbitals.coefficients, batch.site_type, orbitals.scalings)
         predicted = orbital_fields(
             batch.points,
             torch.arange(batch.num_graphs + 1, device=batch.points.device) * n,
@@ -150,18 +164,18 @@ class PointsObjective(Objective):
             orbitals.shells,
             coefficients[:, None],
             scalings=orbitals.scalings,
-            cutoff=self.config.orbital_cutoff,
+            cutoff=self.model.orbital_cutoff,
             cells=batch.cell if periodic else None,
             pbc=batch.pbc if periodic else None,
         )[:, 0]
-        error = (batch.weights * (predicted - batch.labels).abs()).reshape(-1, n).sum(dim=1)
+        error = (batch.volumes * (predicted - batch.labels).abs()).reshape(-1, n).sum(dim=1)
         loss = (error / batch.n_electrons.to(error.dtype)).mean()
         if "dipole" in batch:
             missed = (self.dipoles(orbitals, batch) - batch.dipole).norm(dim=1).mean()
-            loss = loss + self.config.dipole_weight * missed.to(loss.dtype)
+            loss = loss + self.options.dipole_weight * missed.to(loss.dtype)
         return loss
 
-    def dipoles(self, orbitals: Orbitals, batch: Graph) -> Tensor:
+    def dipoles(self, orbitals: SiteOrbitals, batch: Batch) -> Tensor:
         """−∫ρ̂ r dr of each structure, e·Å [n_structures, 3], float64."""
         positions = batch.positions.double()
         if orbitals.displacements is not None:
@@ -170,9 +184,9 @@ class PointsObjective(Objective):
         parts = zip(orbitals.coefficients, orbitals.charges, orbitals.moments, strict=True)
         for kind, (coefficients, charges, moments) in enumerate(parts):
             sites = (batch.site_type == kind).nonzero()[:, 0]
-            blocks = self.basis.blocks(kind, coefficients.double())
+            blocks = self.model.basis.blocks(kind, coefficients.double())
             moment = (blocks[0][:, :, 0] * charges).sum(dim=1)[:, None] * positions[sites]
             if len(blocks) > 1:
                 moment = moment + torch.einsum("nrm,nr->nm", blocks[1], moments)[:, [2, 0, 1]]
-            result = result.index_add(0, batch.batch[sites], -moment)
+            result = result.index_add(0, batch.structure_of_site[sites], -moment)
         return result

@@ -1,4 +1,4 @@
-"""How well a model knows an atom's surroundings, and what error that lets expect.
+"""Expected errors: how far the features of a site are from those of the training data.
 
 Coefficients are nearly linear in the last features x of a site. Of a linear map fitted to training sites with second
 moments G = ⟨x xᵀ⟩, the variance of a prediction is proportional to xᵀ G⁻¹ x (last-layer prediction rigidity: Bigi,
@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from orbdens.models.orbital.basis import Basis
+from orbdens.models.orbital.graph import Graph
 
 RIDGE = 1e-4
 """Of the mean second moment: directions without any variance must not blow up."""
 
-STRANGE = 2.0
-"""A site is unfamiliar if it is this many times farther out than any training site was."""
+OUTLIER = 2.0
+"""A site is an outlier if it is this many times farther out than any training site was."""
 
 
-class Familiarity(nn.Module):
-    """Second moments of the training features, and what they say of new sites. Knows nothing before ``fit``.
+class Uncertainty(nn.Module):
+    """Second moments of the training features, and the errors they let expect. Knows nothing before ``measure``.
 
     Args:
         basis: gives the site types and the shape of their coefficients.
@@ -32,7 +33,7 @@ class Familiarity(nn.Module):
     """
 
     precision: Tensor
-    leftover: Tensor
+    residual_variance: Tensor
     farthest: Tensor
     scale: Tensor
 
@@ -41,21 +42,21 @@ class Familiarity(nn.Module):
         self.basis = basis
         shape = (len(basis.types), l_max + 1)
         self.register_buffer("precision", torch.zeros(*shape, channels, channels))
-        self.register_buffer("leftover", torch.zeros(shape))
+        self.register_buffer("residual_variance", torch.zeros(shape))
         self.register_buffer("farthest", torch.zeros(()))
         self.register_buffer("scale", torch.zeros(()))
 
-    def fit(
+    def measure(
         self,
         features: Sequence[tuple[Tensor, Tensor]],
         residuals: Iterable[tuple[Tensor, list[Tensor]]],
     ) -> None:
-        """Learn what is familiar.
+        """Take the second moments of training features, and the residual variances.
 
         Args:
             features: of training batches, [n_sites, (l_max + 1)², channels] and site types [n_sites].
             residuals: site types [n_sites] and, for each type, predicted minus fitted coefficients of the orthonormal
-                functions [n_sites_of_type, n], of training batches; without any, what was left over before stays.
+                functions [n_sites_of_type, n], of training batches; without any, the residual variances stay.
         """
         n_types, degrees, channels = self.precision.shape[:3]
         moments = torch.zeros_like(self.precision, dtype=torch.float64)
@@ -77,12 +78,12 @@ class Familiarity(nn.Module):
                 for l, block in enumerate(self.basis.blocks(kind, c)):
                     squares[kind, l] += block.square().sum().cpu()
         if seen.any():
-            self.leftover.copy_(squares / seen.clamp(min=1)[:, None])
+            self.residual_variance.copy_(squares / seen.clamp(min=1)[:, None])
         self.farthest.fill_(max(float(self.distances(x, site_type).mean(dim=1).max()) for x, site_type in features))
 
-    def calibrate(self, guesses: Tensor, errors: Tensor) -> None:
-        """Set the scale so that ``guesses`` [n] become, on average, the true NMAE in % of as many structures."""
-        self.scale.fill_(float(errors.sum() / guesses.sum()))
+    def calibrate(self, raw_errors: Tensor, errors: Tensor) -> None:
+        """Set the scale so that ``raw_errors`` [n] become, on average, the true NMAE in % of as many structures."""
+        self.scale.fill_(float(errors.sum() / raw_errors.sum()))
 
     def distances(self, features: Tensor, site_type: Tensor) -> Tensor:
         """xᵀ G⁻¹ x / channels, averaged over m: about 1 for training sites [n_sites, l_max + 1]."""
@@ -95,15 +96,22 @@ class Familiarity(nn.Module):
             dim=1,
         )
 
-    def guess(
-        self, features: Tensor, site_type: Tensor, structure_of_site: Tensor, n_electrons: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What to expect, up to a scale: errors of the structures, and which sites are unfamiliar.
+    def raw_errors(self, features: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
+        """Errors of the structures up to a scale, and which sites are outliers.
 
         Returns:
-            √(Σ over sites and l of distance · leftover) / n_electrons [n_structures], and bool [n_sites].
+            √(Σ over sites and l of distance · residual variance) / n_electrons [n_structures], and bool [n_sites].
         """
+        site_type, n_electrons = graph.site_type, graph.n_electrons
         distances = self.distances(features, site_type)
-        squares = (distances * self.leftover[site_type]).sum(dim=1)
-        total = torch.zeros_like(n_electrons).index_add(0, structure_of_site, squares.to(n_electrons))
-        return total.sqrt() / n_electrons, distances.mean(dim=1) > STRANGE * self.farthest
+        squares = (distances * self.residual_variance[site_type]).sum(dim=1)
+        total = torch.zeros_like(n_electrons).index_add(0, graph.structure_of_site, squares.to(n_electrons))
+        return total.sqrt() / n_electrons, distances.mean(dim=1) > OUTLIER * self.farthest
+
+    def expect(self, features: Tensor, graph: Graph) -> tuple[list[float] | None, list[bool]]:
+        """NMAE in % to expect of each structure, None before ``calibrate``; and which sites are outliers."""
+        if not self.scale > 0:
+            return None, [False] * len(graph.site_type)
+        raw, outliers = self.raw_errors(features, graph)
+        expected: list[float] = (raw * self.scale).tolist()
+        return expected, outliers.tolist()

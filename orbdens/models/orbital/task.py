@@ -1,0 +1,126 @@
+"""How the orbital model learns: fits of the labels set its scales, then two stages of gradient steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from orbdens.config import OrbitalRun
+from orbdens.errors import UserError
+from orbdens.models.interface import ATOMS_AT_ONCE
+from orbdens.models.orbital.basis import Basis, make_basis
+from orbdens.models.orbital.conditioning import regularised_fits, sample_for_scales
+from orbdens.models.orbital.density_fitting import fit_records
+from orbdens.models.orbital.graph import Graph, merge
+from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
+from orbdens.models.task import GradientTask, Stage, TrainingData
+from orbdens.sampling import evenly_spaced
+from orbdens.sites import place_sites, type_name
+from orbdens.structure import Structure
+
+MEASURED = 1000
+"""Training structures on whose features expected errors rest."""
+
+
+class OrbitalTask(GradientTask[OrbitalModel]):
+    """The analytic stage, then the stage on points; ``objective.points_stage`` says how much of each."""
+
+    @classmethod
+    def facts(cls, config: OrbitalRun, data: TrainingData) -> dict[str, Any]:
+        structures = [data.store.structure(key) for key in data.keys]
+        elements = sorted({symbol for structure in structures for symbol in structure.symbols})
+        valence = data.store.manifest.valence_electrons
+        basis = basis_of(structures, config)
+        return {"valence_electrons": {symbol: valence[symbol] for symbol in elements}, "basis": basis.to_json()}
+
+    def __init__(self, model: OrbitalModel, config: OrbitalRun, data: TrainingData, *, fresh: bool = True) -> None:
+        self.model, self.data = model, data
+        self._graphs: dict[str, Graph] = {}
+        basis, rule, points_stage = model.basis, model.config.sites, config.objective.points_stage
+        analytic = points_stage < 1
+        if analytic and data.store.manifest.label_basis is None:
+            raise UserError("the analytic objective needs orbital records: grid records need objective.points_stage=1")
+        if analytic and not fresh:
+            self._check_start()
+        sample = sample_for_scales(data, basis, rule) if fresh else []
+        fits = fit_records(data, data.keys if analytic else sample, basis, rule)
+        self.sample_fits = {key: fits.get(key)["coefficients"] for key in sample}
+        if fresh:
+            model.head.fit_statistics(
+                (self.graph(key).site_type.numpy(), flat)
+                for key, flat in regularised_fits(data, fits, sample, basis, rule).items()
+            )
+        self.stages: list[Stage] = []
+        if analytic:
+            self.stages.append(AnalyticStage(model, self.graph, fits))
+        if points_stage > 0:
+            self.stages.append(PointsStage(model, self.graph, data.store, config.objective))
+
+    def _check_start(self) -> None:
+        """UserError if the analytic objective cannot go on from a trained model."""
+        model, store = self.model, self.data.store
+        seen = {
+            int(site_type)
+            for key in self.data.keys
+            for site_type in place_sites(store.structure(key), model.config.sites).types
+        }
+        unknown = sorted(seen - set(model.basis.types))
+        if unknown:
+            raise UserError(
+                f"the model to start from has no orbitals for {', '.join(map(type_name, unknown))}, and the "
+                "analytic objective needs them: set objective.points_stage=1"
+            )
+        if any(bool(parameter.any()) for parameter in model.shapes.parameters()):
+            raise UserError(
+                "the model to start from has changed its orbitals, which the analytic objective does not know: "
+                "set objective.points_stage=1"
+            )
+
+    def graph(self, key: str) -> Graph:
+        """The graph of a training record, made once."""
+        if key not in self._graphs:
+            self._graphs[key] = self._graph(self.data.store.structure(key))
+        return self._graphs[key]
+
+    def _graph(self, structure: Structure) -> Graph:
+        return self.model.place(structure, self.model.count_electrons(structure))[1]
+
+    @torch.no_grad()
+    def finish(self, validation: Sequence[tuple[Structure, float]]) -> None:
+        """Measure how features are spread, and scale expected errors to those of validation."""
+        model = self.model
+        training = model.training
+        model.eval()
+        known = [self.graph(key) for key in evenly_spaced(self.data.keys, MEASURED)]
+        features = [(model.features(graph), graph.site_type) for graph in self._batches(known)]
+        residuals = []
+        for key, fit in self.sample_fits.items():
+            graph = self.graph(key).to(model.device)
+            fitted = model.basis.per_type(fit.to(model.device), graph.site_type)
+            predicted = model(graph).coefficients
+            residuals.append((graph.site_type, [p - f for p, f in zip(predicted, fitted, strict=True)]))
+        model.uncertainty.measure(features, residuals)
+        raw = [
+            model.uncertainty.raw_errors(model.features(graph), graph)[0]
+            for graph in self._batches([self._graph(structure) for structure, _ in validation])
+        ]
+        model.uncertainty.calibrate(torch.cat(raw), torch.tensor([error for _, error in validation]))
+        model.train(training)
+
+    def _batches(self, graphs: Sequence[Graph]) -> list[Graph]:
+        """Graphs merged so that the atoms of each batch are bounded."""
+        batches: list[list[Graph]] = [[]]
+        for graph in graphs:
+            if batches[-1] and sum(len(g.site_type) for g in [*batches[-1], graph]) > 2 * ATOMS_AT_ONCE:
+                batches.append([])
+            batches[-1].append(graph)
+        return [merge(batch).to(self.model.device) for batch in batches]
+
+
+def basis_of(structures: Sequence[Structure], config: OrbitalRun) -> Basis:
+    """The start basis for all site types of some structures."""
+    types = {int(site_type) for s in structures for site_type in place_sites(s, config.model.sites).types}
+    return make_basis(sorted(types), config.model.basis)

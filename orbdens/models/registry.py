@@ -1,0 +1,66 @@
+"""Which models there are: a line each. Names of classes only, so that configs are read without importing torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from orbdens.config import Config
+    from orbdens.models.interface import DensityModel
+    from orbdens.models.task import FitTask, GradientTask
+
+
+class Registration(NamedTuple):
+    """The three classes of a model as ``module:Class``: options of a run, the model, and how it learns."""
+
+    run: str
+    model: str
+    task: str
+
+    def run_class(self) -> type[Config]:
+        return _load(self.run)
+
+    def model_class(self) -> type[DensityModel]:
+        return _load(self.model)
+
+    def task_class(self) -> type[GradientTask[Any] | FitTask[Any]]:
+        return _load(self.task)
+
+
+MODELS: dict[str, Registration] = {
+    "orbital": Registration(
+        "orbdens.config:OrbitalRun",
+        "orbdens.models.orbital.model:OrbitalModel",
+        "orbdens.models.orbital.task:OrbitalTask",
+    ),
+    "unet3d": Registration(
+        "orbdens.config:UNetRun", "orbdens.models.unet3d:UNetModel", "orbdens.models.unet3d:UNetTask"
+    ),
+}
+"""Kind, as ``model.kind`` of a config names it, and classes.
+
+A package of its own adds models by an entry point: group ``orbdens.models``, name the kind, value a module and in it a
+``Registration``.
+"""
+
+
+def find(kind: str) -> Registration | None:
+    """The classes of a kind; None if there is no such model."""
+    if kind in MODELS:
+        return MODELS[kind]
+    for point in entry_points(group="orbdens.models", name=kind):
+        registration: Registration = point.load()
+        return registration
+    return None
+
+
+def kinds() -> list[str]:
+    """All kinds there are."""
+    return [*MODELS, *entry_points(group="orbdens.models").names]
+
+
+def _load(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(import_module(module), name)

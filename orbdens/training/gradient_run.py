@@ -1,0 +1,170 @@
+"""A run by gradient steps: the glue between a task and Lightning."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy, deepcopy
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from orbdens.config import TrainingConfig
+from orbdens.models.task import GradientTask
+from orbdens.progress import Display
+from orbdens.training.batches import EndlessBatches, Examples, Step
+from orbdens.training.folder import RESUME_FILE
+from orbdens.training.run_log import RandomState, RunLog
+from orbdens.training.schedule import Schedule
+from orbdens.training.validation import Reference, errors
+
+
+class _Run(lightning.LightningModule):
+    def __init__(
+        self,
+        task: GradientTask[Any],
+        options: TrainingConfig,
+        train_keys: Sequence[str],
+        labels: Sequence[Reference],
+        schedule: Schedule,
+    ) -> None:
+        super().__init__()
+        self.task, self.model = task, task.model
+        self.options, self.train_keys, self.labels, self.schedule = options, train_keys, labels, schedule
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Run:
+        """Averaging copies the module for its weights; caches, stores and the display stay shared."""
+        task = copy(self.task)
+        task.model = deepcopy(self.model, memo)
+        return _Run(task, self.options, self.train_keys, self.labels, self.schedule)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        examples = Examples(self.task.stages)
+        batches = EndlessBatches(
+            self.train_keys,
+            self.options.batch_size,
+            self.options.seed,
+            self.trainer.global_step,
+            lambda step: self.task.stage_at(self.schedule.fraction(step)),
+        )
+        return DataLoader(
+            examples,
+            batch_sampler=batches,
+            collate_fn=examples.collate,
+            generator=torch.Generator(),  # else each new loader draws from torch's own, and a resumed run differs
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(
+            self.labels,  # type: ignore[arg-type]
+            batch_size=self.options.batch_size,
+            collate_fn=list,
+            generator=torch.Generator(),
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if isinstance(batch, list):  # labels to validate on stay where they are
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def training_step(self, step: Step, index: int) -> Tensor:
+        loss = self.task.stages[step.stage].loss(step.batch)
+        self.log("loss", loss, batch_size=self.options.batch_size)
+        return loss
+
+    def validation_step(self, labels: list[Reference], index: int) -> None:
+        self.log("validation_nmae", float(np.mean(errors(self.model, labels))), batch_size=len(labels))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)
+
+
+def run_gradient_steps(
+    task: GradientTask[Any],
+    options: TrainingConfig,
+    keys: Sequence[str],
+    labels: Sequence[Reference],
+    out: Path,
+    display: Display,
+    resume: bool,
+) -> dict[str, float]:
+    """Train a task's model in place, to averaged weights.
+
+    Args:
+        task: what learns.
+        options: the section ``training``.
+        keys: of the training records.
+        labels: what to validate on.
+        out: run folder.
+        display: shows the progress.
+        resume: go on from the state in the folder.
+
+    Returns:
+        Notes on the run: ``steps`` and ``minutes``.
+
+    Raises:
+        UserError: the loss is not finite.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
+    """
+    schedule = Schedule(options)
+    with _without_remarks():
+        trainer = lightning.Trainer(
+            # Lightning's own "auto" takes Apple's GPUs too, which have no double precision.
+            accelerator="gpu" if _on_gpu(options.device) else "cpu",
+            devices=1,
+            precision=options.precision,
+            max_epochs=-1,
+            max_steps=options.steps or -1,
+            val_check_interval=options.validate_every,
+            check_val_every_n_epoch=None,
+            gradient_clip_val=options.gradient_clip,
+            num_sanity_val_steps=0,
+            logger=TensorBoardLogger(out, name="tensorboard", version=""),
+            callbacks=[
+                WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)),  # type: ignore[no-untyped-call]
+                schedule,
+                RandomState(),
+                RunLog(out, options, schedule, display, resume),
+            ],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=out,
+        )
+        run = _Run(task, options, keys, labels, schedule)
+        with schedule.stops_on_interrupt():
+            trainer.fit(run, ckpt_path=out / RESUME_FILE if resume else None, weights_only=True)
+    if schedule.interrupted:
+        raise KeyboardInterrupt
+    return {"steps": trainer.global_step, "minutes": schedule.seconds / 60}
+
+
+def _on_gpu(device: str) -> bool:
+    return device == "gpu" or (device == "auto" and torch.cuda.is_available())
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Lightning's own remarks on devices and loaders say nothing a user of orbdens can act on."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

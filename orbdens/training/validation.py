@@ -1,0 +1,43 @@
+"""Reference densities that a run validates on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbdens.grid import Grid
+from orbdens.labels import stored_density
+from orbdens.metrics import MARGIN, nmae
+from orbdens.models.interface import DensityModel
+from orbdens.progress import Progress
+from orbdens.store import Store
+from orbdens.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A structure, and its label density on a grid in e/Å³."""
+
+    structure: Structure
+    grid: Grid
+    values: NDArray[np.float32]
+
+
+def references(store: Store, keys: Sequence[str], spacing: float, progress: Progress) -> list[Reference]:
+    """Labels of some records on their own grids or, where they are known everywhere, on grids of a spacing in Å."""
+    made = []
+    for done, key in enumerate(keys, start=1):
+        label = stored_density(store, key)
+        grid = label.native_grid or Grid.around(label.structure, spacing, MARGIN)
+        made.append(Reference(label.structure, grid, label.on(grid)))
+        progress("labels to validate on", done, len(keys))
+    return made
+
+
+def errors(model: DensityModel, labels: Sequence[Reference]) -> list[float]:
+    """NMAE in % of a model's density of each structure."""
+    densities = model.predict_many([label.structure for label in labels])
+    return [nmae(density.on(label.grid), label.values) for density, label in zip(densities, labels, strict=True)]
