@@ -245,6 +245,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} should hold the sections data, model, objective and training")
+    tree = with_moved_options(tree)
     for override in overrides or []:
         key, separator, value = override.partition("=")
         if not separator:

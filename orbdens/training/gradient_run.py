@@ -20,6 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from orbdens.config import TrainingConfig
+from orbdens.errors import UserError
 from orbdens.models.task import GradientTask
 from orbdens.progress import Display
 from orbdens.training.batches import EndlessBatches, Examples, Step
@@ -142,8 +143,16 @@ def run_gradient_steps(
             default_root_dir=out,
         )
         run = _Run(task, options, keys, labels, schedule)
+        state = out / RESUME_FILE if resume else None
         with schedule.stops_on_interrupt():
-            trainer.fit(run, ckpt_path=out / RESUME_FILE if resume else None, weights_only=True)
+            try:
+                trainer.fit(run, ckpt_path=state, weights_only=True)
+            except RuntimeError as error:
+                if "loading state_dict" in str(error):
+                    raise UserError(
+                        f"{state} was written by another version of orbdens: finish the run with that, or start anew"
+                    ) from None
+                raise
     if schedule.interrupted:
         raise KeyboardInterrupt
     return {"steps": trainer.global_step, "minutes": schedule.seconds / 60}

@@ -13,12 +13,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from orbdens.config import UNetConfig, load_config
+from orbdens.config import UNetConfig, UNetRun, load_config
 from orbdens.density import GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import label_density
-from orbdens.models.unet3d import UNet3d, UNetModel, network_grid
+from orbdens.models.task import TrainingData
+from orbdens.models.unet3d import UNet3d, UNetModel, UNetTask, network_grid
+from orbdens.progress import silent
 from orbdens.store import GridRecord, Manifest, Store, StoreWriter, open_store
 from orbdens.structure import Structure
 
@@ -54,9 +56,21 @@ def values_of(model: UNetModel, structures: Sequence[Structure]) -> list[NDArray
     return [field.values for field in fields if isinstance(field, GridDensity)]
 
 
-def training_batch(model: UNetModel, store: Store, keys: Sequence[str], cache: Path) -> Any:
-    model.prepare(store, keys, cache, lambda *_: None)
-    return model.collate([model.example(key, store[key], np.random.default_rng(0), 0.0) for key in keys])
+def run_of(config: UNetConfig, dropout: float = 0.0) -> UNetRun:
+    sections = {"model": config, "objective": {"dropout": dropout}, "training": {"steps": 1}}
+    return UNetRun.model_validate({"data": {"store": "any"}, **sections})
+
+
+def task_of(model: UNetModel, store: Store, keys: Sequence[str], cache: Path, dropout: float = 0.0) -> UNetTask:
+    return UNetTask(model, run_of(model.config, dropout), TrainingData(store, keys, cache, silent))
+
+
+def facts_of(config: UNetConfig, store: Store, keys: Sequence[str]) -> dict[str, Any]:
+    return UNetTask.facts(run_of(config), TrainingData(store, keys, Path(), silent))
+
+
+def training_batch(task: UNetTask, keys: Sequence[str]) -> Any:
+    return task.collate([task.example(key, np.random.default_rng(0)) for key in keys])
 
 
 @pytest.mark.parametrize(("spacing", "margin", "depth"), [(0.5, 1.5, 2), (0.37, 1.1, 3), (0.41, 1.93, 1)])
@@ -72,13 +86,13 @@ def test_grid_is_widened_by_whole_steps(spacing: float, margin: float, depth: in
 
 @pytest.mark.parametrize(("shape", "depth"), [((8, 16, 24), 3), ((2, 4, 6), 1), ((8, 4, 12), 2)])
 def test_network_keeps_shape(shape: tuple[int, int, int], depth: int) -> None:
-    assert UNet3d(2, 4, depth, 0.0)(torch.rand(2, 2, *shape), None).shape == (2, *shape)
+    assert UNet3d(2, 4, depth)(torch.rand(2, 2, *shape), None).shape == (2, *shape)
 
 
 def test_inputs_hold_valence_electrons() -> None:
     model = tiny_model(UNetConfig(spacing=0.3, margin=3.0, depth=1))
     grid = network_grid(water(), model.config)
-    electrons = model._inputs(water(), grid).sum(dim=(1, 2, 3)).numpy() * FACTS["scale"] * grid.volume_element
+    electrons = model.inputs(water(), grid).sum(dim=(1, 2, 3)).numpy() * FACTS["scale"] * grid.volume_element
     np.testing.assert_allclose(electrons, [2.0, 0.0, 6.0], atol=1e-4)
 
 
@@ -91,17 +105,18 @@ def test_batch_equals_singles() -> None:
         np.testing.assert_allclose(values, alone, atol=1e-6 * np.abs(alone).max())
 
 
-def test_padding_of_ragged_batches_changes_nothing() -> None:
+def test_padding_of_ragged_batches_changes_nothing(store: Store, tmp_path: Path) -> None:
     model, structures = tiny_model(), [water(2.6), water()]
     examples = []
     for structure in structures:
         grid = network_grid(structure, TINY)
-        examples.append((model._inputs(structure, grid), torch.rand(grid.shape)))
-    batch = model.collate(examples)
+        examples.append((model.inputs(structure, grid), torch.rand(grid.shape)))
+    task = task_of(model, store, [], tmp_path)
+    batch = task.collate(examples)
     assert batch.mask is not None
     with torch.no_grad():
-        losses = [model.loss(model.collate([example])) for example in examples]
-        assert model.loss(batch).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+        losses = [task.loss(task.collate([example])) for example in examples]
+        assert task.loss(batch).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 
 def test_translation_moves_the_density() -> None:
@@ -129,13 +144,14 @@ def test_loss_falls(store: Store, tmp_path: Path) -> None:
     config = UNetConfig(channels_per="atom", spacing=0.35, margin=1.5, features=4, depth=2)
     keys = store.keys("train")[::125]
     torch.manual_seed(0)
-    model = UNetModel(config, UNetModel.facts_from(config, store, keys))
-    batch = training_batch(model, store, keys, tmp_path)
+    model = UNetModel(config, facts_of(config, store, keys))
+    task = task_of(model, store, keys, tmp_path)
+    batch = training_batch(task, keys)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = model.loss(batch)
+        loss = task.loss(batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -145,14 +161,14 @@ def test_loss_falls(store: Store, tmp_path: Path) -> None:
 
 def test_labels_are_cached(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = store.keys("train")[:2]
-    facts = UNetModel.facts_from(TINY, store, keys)
+    facts = facts_of(TINY, store, keys)
     assert facts["channels"] == ["Li", "O"]
     assert facts["valence_electrons"] == {"Li": 3, "O": 6}
     model = UNetModel(TINY, facts)
-    first = training_batch(model, store, keys, tmp_path)
-    monkeypatch.setattr("orbdens.models.unet3d.label_density", None)
+    first = training_batch(task_of(model, store, keys, tmp_path), keys)
+    monkeypatch.setattr("orbdens.models.unet3d.stored_density", None)
     again = UNetModel(TINY, facts)
-    assert torch.equal(training_batch(again, store, keys, tmp_path).labels, first.labels)
+    assert torch.equal(training_batch(task_of(again, store, keys, tmp_path), keys).labels, first.labels)
     record = store[keys[0]]
     grid = network_grid(record.structure, TINY)
     nx, ny, nz = grid.shape
@@ -169,17 +185,18 @@ def test_grid_records_are_interpolated(store: Store, tmp_path: Path) -> None:
         writer.put("water", GridRecord(structure, own.origin, own.steps, values))
         writer.finish({"train": ["water"]})
     grids = Store(tmp_path / "store")
-    facts = UNetModel.facts_from(TINY, grids, ["water"])
-    batch = training_batch(UNetModel(TINY, facts), grids, ["water"], tmp_path / "cache")
+    facts = facts_of(TINY, grids, ["water"])
+    batch = training_batch(task_of(UNetModel(TINY, facts), grids, ["water"], tmp_path / "cache"), ["water"])
     grid = network_grid(structure, TINY)
     distances = np.linalg.norm(grid.points()[:, None] - structure.positions, axis=-1)
     expected = np.exp(-1.5 * distances**2).sum(axis=1).reshape(grid.shape)
     np.testing.assert_allclose(batch.labels[0].numpy() * facts["scale"], expected, atol=2e-3)
 
 
-def test_dropout_is_off_by_default_and_outside_training() -> None:
-    config = TINY.model_copy(update={"dropout": 0.5})
-    dropping, plain = tiny_model(config), tiny_model()
+def test_dropout_is_off_by_default_and_outside_training(store: Store, tmp_path: Path) -> None:
+    dropping, plain = tiny_model(), tiny_model()
+    task_of(dropping, store, [], tmp_path, dropout=0.5)
+    task_of(plain, store, [], tmp_path)
     inputs = torch.rand(1, 3, 8, 8, 8)
     with torch.no_grad():
         assert torch.equal(dropping.network(inputs, None), plain.network(inputs, None))
@@ -196,7 +213,7 @@ def test_errors(store: Store) -> None:
     with pytest.raises(UserError, match="periodic"):
         tiny_model().predict([crystal])
     per_atom = UNetConfig(channels_per="atom", spacing=0.5, margin=1.0, depth=1, features=4)
-    facts = UNetModel.facts_from(per_atom, store, store.keys("train")[:3])
+    facts = facts_of(per_atom, store, store.keys("train")[:3])
     assert facts["channels"] == ["Li", "O", "Li"]
     lithium_first = Structure(np.array([3, 3, 8]), np.eye(3))
     with pytest.raises(UserError, match="the atoms Li, O, Li in this order, not for Li, Li, O"):
@@ -211,7 +228,7 @@ def test_channel_per_atom_needs_one_composition(tmp_path: Path) -> None:
         writer.finish({"train": ["a", "b"]})
     config = TINY.model_copy(update={"channels_per": "atom"})
     with pytest.raises(UserError, match="'a' and 'b' differ in composition or order"):
-        UNetModel.facts_from(config, Store(tmp_path / "store"), ["a", "b"])
+        facts_of(config, Store(tmp_path / "store"), ["a", "b"])
 
 
 @pytest.mark.parametrize("name", ["lithium-oxide-unet", "ethanol-unet"])

@@ -4,6 +4,8 @@ what it should."""
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -255,3 +257,95 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert first[4:] == [batch for batch, _ in zip(later, range(5), strict=False)]
     drawn = [key for batch in first[:7] for key, _, _ in batch]
     assert sorted(drawn) == sorted(keys * 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("batch_size", 2), ("seed", 1), ("learning_rate", 1e-3), ("ema_decay", 0.9)]
+)
+def test_a_resumed_run_keeps_its_options(
+    option: str, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config("unet3d", 5), tmp_path)
+    written = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(UserError, match=f"has another training.{option} than this config"):
+        train(_config("unet3d", 5, **{option: value}), tmp_path, resume=True)
+    assert (tmp_path / "config.yaml").read_text() == written
+    monkeypatch.undo()
+    train(_config("unet3d", 6, validate_every=3, device="auto"), tmp_path, resume=True)  # another end is no other run
+
+
+def test_a_store_by_the_name_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "ethanol.store")
+    monkeypatch.chdir(tmp_path / "ethanol.store")
+    data = {"store": ".", "n_train": 2, "n_validation": 1}
+    train(_config("unet3d", 1, data=data), tmp_path / "run")
+    assert read_header(tmp_path / "run" / "model.safetensors").training["store"] == "ethanol.store"
+    assert (tmp_path / "ethanol.store.cache").is_dir()
+
+
+class _FullDisk:
+    """Writing fails from a certain file on, as on a disk without room."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        original = Path.open
+
+        def open_(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if name in path.name and "w" in mode:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            return original(path, mode, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", open_)
+
+
+def test_a_full_disk_is_told_and_leaves_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config("unet3d", 10, validate_every=2, checkpoint_every=2)
+    _stop_after(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path)
+    monkeypatch.undo()
+    before = {name: (tmp_path / name).read_bytes() for name in ("metrics.csv", "resume.ckpt")}
+    _FullDisk(monkeypatch, "metrics.csv")
+    with pytest.raises(UserError, match="no space left on device"):
+        train(config, tmp_path, resume=True)
+    assert (tmp_path / "metrics.csv").read_bytes() == before["metrics.csv"]
+    monkeypatch.undo()
+    state = (tmp_path / "resume.ckpt").read_bytes()
+
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lightning.fabric.plugins.io.torch_io._atomic_save", fails)
+    with pytest.raises(UserError, match="no space left on device"):
+        train(config, tmp_path, resume=True)
+    assert (tmp_path / "resume.ckpt").read_bytes() == state
+    assert not list(tmp_path.glob(".*part"))
+    monkeypatch.undo()
+    train(config, tmp_path, resume=True)
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "device", "accelerator"), [(False, "auto", "cpu"), (True, "auto", "gpu"), (True, "cpu", "cpu")]
+)
+def test_one_device_and_none_without_double_precision(
+    cuda: bool, device: str, accelerator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else the machine has: two GPUs would wait for each other for ever, Apple's know no float64."""
+    import lightning.pytorch as lightning
+
+    asked: dict[str, Any] = {}
+
+    class Asked(Exception):
+        pass
+
+    def trainer(**options: Any) -> None:
+        asked.update(options)
+        raise Asked
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(lightning, "Trainer", trainer)
+    with pytest.raises(Asked):
+        train(_config("unet3d", 1, device=device), tmp_path / "run")
+    assert (asked["accelerator"], asked["devices"]) == (accelerator, 1)

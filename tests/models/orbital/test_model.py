@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import places
 import pytest
 import torch
 
-from orbdens.config import OrbitalConfig
+from orbdens.config import OrbitalRun, parse_config
 from orbdens.density import OrbitalDensity
 from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.metrics import nmae
 from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.conditioning import RARE, SAMPLE, representative
+from orbdens.models.orbital.batch import Example, graph_of
+from orbdens.models.orbital.conditioning import RARE, SAMPLE, sample_for_scales
+from orbdens.models.orbital.graph import merge, place_graph
 from orbdens.models.orbital.model import OrbitalModel
-from orbdens.models.orbital.objectives import OverlapObjective, PointsObjective
+from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
+from orbdens.models.orbital.task import OrbitalTask
+from orbdens.models.task import Stage, TrainingData
+from orbdens.neighbours import neighbours
+from orbdens.progress import silent
+from orbdens.sites import place_sites, type_name
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
 from orbdens.structure import Structure
 
@@ -26,17 +35,23 @@ GOLDEN = places.GOLDEN / "ethanol"
 SMALL = {"channels": 8, "layers": 1, "l_max": 3, "basis": {"beta": 2.0, "l_max": 3}}
 
 
-def _prepared(tmp_path: Path, store: Store, **options: object) -> OrbitalModel:
+def _prepared(tmp_path: Path, store: Store, objective: dict[str, Any] | None = None, **options: Any) -> OrbitalTask:
+    """A fresh model with its scales set, ready to learn; ``options`` are those of the model."""
     torch.manual_seed(0)
-    config = OrbitalConfig.model_validate({**SMALL, **options})
-    model = OrbitalModel(config, OrbitalModel.facts_from(config, store, store.keys()))
-    model.prepare(store, store.keys(), tmp_path, lambda *_: None)
-    return model
+    sections = {"model": {"kind": "orbital", **SMALL, **options}, "objective": objective or {}}
+    config = parse_config({"data": {"store": str(store.path)}, "training": {"steps": 1}, **sections}, "the test")
+    assert isinstance(config, OrbitalRun)
+    data = TrainingData(store, store.keys(), tmp_path, silent)
+    return OrbitalTask(OrbitalModel(config.model, OrbitalTask.facts(config, data)), config, data)
+
+
+def _batch(stage: Stage, keys: Sequence[str], seed: int = 0) -> Any:
+    return stage.collate([stage.example(key, np.random.default_rng((seed, i))) for i, key in enumerate(keys)])
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> OrbitalModel:
-    return _prepared(tmp_path_factory.mktemp("cache"), Store(GOLDEN)).eval()
+    return _prepared(tmp_path_factory.mktemp("cache"), Store(GOLDEN)).model.eval()
 
 
 @pytest.mark.parametrize("charge", [-1, 0, 2])
@@ -88,18 +103,33 @@ def test_a_lone_atom_has_its_electrons_and_is_round(model: OrbitalModel) -> None
     np.testing.assert_allclose(values, values[0], rtol=1e-5)
 
 
-def test_charge_and_multiplicity_are_inputs(model: OrbitalModel) -> None:
-    structure = Store(GOLDEN)[Store(GOLDEN).keys()[0]].structure
-    fields = model.predict(
-        [Structure(structure.numbers, structure.positions, multiplicity=multiplicity) for multiplicity in (1, 3)]
-    )
-    values = [field.at(structure.positions) for field in fields]
-    assert np.abs(values[0] - values[1]).max() > 1e-6
+def test_multiplicity_acts_once_it_is_learned(tmp_path: Path) -> None:
+    """Weights that no data speak of do nothing; a step on a triplet moves them."""
+    golden = Store(GOLDEN)
+    key = golden.keys()[0]
+    record = golden[key]
+    with StoreWriter(tmp_path / "store", golden.manifest) as writer:
+        for name, multiplicity in (("singlet", 1), ("triplet", 3)):
+            writer.put(name, replace(record, structure=replace(record.structure, multiplicity=multiplicity)))
+        writer.finish({"train": ["singlet", "triplet"]})
+    task = _prepared(tmp_path / "cache", Store(tmp_path / "store"))
+    model, states = task.model, [replace(record.structure, multiplicity=multiplicity) for multiplicity in (1, 3)]
+
+    def difference() -> float:
+        one, other = (density.at(record.structure.positions) for density in model.predict(states))
+        return float(np.abs(one - other).max())
+
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for keys, acts in ((["singlet"], False), (["triplet"], True)):
+        optimiser.zero_grad()
+        task.stages[0].loss(_batch(task.stages[0], keys)).backward()
+        optimiser.step()
+        assert (difference() > 1e-6) == acts
 
 
 def test_messages_fade_at_the_cut_off(tmp_path: Path) -> None:
     """An atom moved through the cut-off changes the density smoothly."""
-    model = _prepared(tmp_path, Store(GOLDEN), cutoff=3.0).eval()
+    model = _prepared(tmp_path, Store(GOLDEN), cutoff=3.0).model.eval()
     values = []
     for distance in (2.999, 3.0, 3.001):
         structure = Structure(np.array([8, 1]), np.array([[0, 0, 0], [0, 0, distance]], dtype=float))
@@ -110,7 +140,7 @@ def test_messages_fade_at_the_cut_off(tmp_path: Path) -> None:
 
 def test_density_is_smooth_while_a_bond_forms(tmp_path: Path) -> None:
     """The midpoint of O-H fades between 1.16 and 1.36 Å; values and electrons change without a jump or a kink."""
-    bonded = _prepared(tmp_path, Store(GOLDEN), sites="bonds").eval()
+    bonded = _prepared(tmp_path, Store(GOLDEN), sites="bonds").model.eval()
     lengths = np.arange(1.10, 1.42, 0.004)
     points = np.array([[0.2, 0.1, 0.5], [0.0, 0.3, 1.0], [0.4, 0.0, -0.3]])
     values = []
@@ -127,26 +157,28 @@ def test_density_is_smooth_while_a_bond_forms(tmp_path: Path) -> None:
 def test_the_analytic_objective_leaves_the_orbitals_as_they_are(tmp_path: Path) -> None:
     """Exponents and scalings enter the electron count; only the points objective may change them for it."""
     store = Store(GOLDEN)
-    options = {"learn_exponents": True, "scaling_limit": 1.5, "points_stage": 0.5, "points_per_structure": 200}
-    model = _prepared(tmp_path, store, **options)
+    objective = {"points_stage": 0.5, "points_per_structure": 200}
+    task = _prepared(tmp_path, store, objective, learn_exponents=True, scaling_limit=1.5)
     for fraction, learns in ((0.0, False), (0.6, True)):
-        model.zero_grad()
-        key = store.keys()[0]
-        model.loss(model.collate([model.example(key, store[key], np.random.default_rng(0), fraction)])).backward()
-        assert all((parameter.grad is not None) == learns for parameter in model.shapes.parameters())
+        task.model.zero_grad()
+        stage = task.stages[task.stage_at(fraction)]
+        stage.loss(_batch(stage, store.keys()[:1])).backward()
+        assert all((parameter.grad is not None) == learns for parameter in task.model.shapes.parameters())
 
 
 def test_fit_is_the_best_density_of_the_basis(tmp_path: Path) -> None:
     """The loss of the fit itself is zero, and its density is near the label's."""
     store = Store(GOLDEN)
-    model = _prepared(tmp_path, store)
+    task = _prepared(tmp_path, store)
+    model, stage = task.model, task.stages[0]
+    assert isinstance(stage, AnalyticStage)
     key = store.keys()[0]
     record = store[key]
-    batch = model.collate([model.example(key, record, np.random.default_rng(0), 0.0)])
+    batch = _batch(stage, [key])
     fits = model.basis.per_type(batch.fit, batch.site_type)
     with torch.no_grad():
-        orbitals = model(batch)
-    assert float(model._objectives["overlap"].loss(replace(orbitals, coefficients=fits), batch)) < 1e-5
+        orbitals = model(graph_of(batch))
+    assert float(stage.error(replace(orbitals, coefficients=fits), batch)) < 1e-5
     coefficients = model.basis.primitives([c.double() for c in fits], batch.site_type).numpy()
     structure = record.structure
     field = OrbitalDensity(
@@ -170,10 +202,9 @@ def test_fits_of_another_store_or_basis_are_not_taken(tmp_path: Path) -> None:
             positions = record.structure.positions * (1 + shift)
             writer.put(key, replace(record, structure=Structure(record.structure.numbers, positions)))
             writer.finish({"train": [key]})
-        model = _prepared(cache, Store(place))
-        objective = model._objectives["overlap"]
-        assert isinstance(objective, OverlapObjective)
-        fits.append(objective.fits.get(key)["coefficients"])
+        stage = _prepared(cache, Store(place)).stages[0]
+        assert isinstance(stage, AnalyticStage)
+        fits.append(stage.fits.get(key)["coefficients"])
     assert not torch.allclose(fits[0], fits[1], atol=1e-3)
     _prepared(cache, Store(place), basis={"beta": 3.0, "l_max": 2})
     assert len(list(cache.glob("fits-*"))) == 2
@@ -186,13 +217,12 @@ def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
     if kind == "grid":
         store = _as_grids(store, tmp_path / "grids")
     basis = {"beta": 3.5, "l_max": 2}
-    model = _prepared(tmp_path / "cache", store, points_stage=1, points_per_structure=400, basis=basis)
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    task = _prepared(tmp_path / "cache", store, {"points_stage": 1, "points_per_structure": 400}, basis=basis)
+    (stage,) = task.stages
+    optimiser = torch.optim.Adam(task.model.parameters(), lr=5e-3)
     losses = []
     for step in range(25):
-        keys = store.keys()[:2]
-        examples = [model.example(k, store[k], np.random.default_rng((step, i)), 0.0) for i, k in enumerate(keys)]
-        loss = model.loss(model.collate(examples))
+        loss = stage.loss(_batch(stage, store.keys()[:2], step))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -203,14 +233,14 @@ def test_points_objective_learns(tmp_path: Path, kind: str) -> None:
 def test_mixed_precision_keeps_geometry_and_charge(tmp_path: Path) -> None:
     """Under bfloat16 autocast the loss is near that of single precision; predictions do not change at all."""
     store = Store(GOLDEN)
-    model = _prepared(tmp_path, store).eval()
-    keys = store.keys()[:2]
-    batch = model.collate([model.example(key, store[key], np.random.default_rng(0), 0.0) for key in keys])
-    structure = store[keys[0]].structure
+    task = _prepared(tmp_path, store)
+    model, stage = task.model.eval(), task.stages[0]
+    batch = _batch(stage, store.keys()[:2])
+    structure = store.structure(store.keys()[0])
     points = structure.positions + 0.3
-    exact, expected = model.loss(batch).detach(), model.predict(structure).at(points)
+    exact, expected = stage.loss(batch).detach(), model.predict(structure).at(points)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed, found = model.loss(batch).detach(), model.predict(structure).at(points)
+        mixed, found = stage.loss(batch).detach(), model.predict(structure).at(points)
     assert mixed.dtype == torch.float32
     assert abs(float(mixed - exact)) < 0.05 * float(exact)
     np.testing.assert_array_equal(found, expected)
@@ -220,13 +250,13 @@ def test_a_rare_element_has_statistics_too(tmp_path: Path) -> None:
     """The only record of 450 that holds a type is found, wherever it stands."""
 
     class Records:
-        def __getitem__(self, key: str) -> OrbitalRecord:
-            number = 8 if int(key) == 3 else 1
-            return OrbitalRecord(Structure(np.array([number]), np.zeros((1, 3))), np.zeros((1, 1)), np.zeros(1))
+        def structure(self, key: str) -> Structure:
+            return Structure(np.array([8 if int(key) == 3 else 1]), np.zeros((1, 3)))
 
     keys = [str(i) for i in range(450)]
     basis = Basis.from_json({"H": [[1.0]], "O": [[1.0]]})
-    chosen = representative(Records(), keys, basis, "atoms")  # type: ignore[arg-type]
+    data = TrainingData(Records(), keys, Path(), silent)  # type: ignore[arg-type]
+    chosen = sample_for_scales(data, basis, "atoms")
     assert "3" in chosen
     assert SAMPLE <= len(chosen) <= SAMPLE + RARE
 
@@ -257,21 +287,71 @@ def test_the_loss_knows_dipoles(tmp_path: Path) -> None:
     """The dipole in the loss is that of the predicted density, with every option on, and its error enters."""
     store = Store(GOLDEN)
     options = {"sites": "bonds", "learn_exponents": True, "scaling_limit": 1.5, "displacement_limit": 0.3}
-    model = _prepared(tmp_path, store, **options, points_stage=0.5, points_per_structure=200, dipole_weight=2.0)
+    objective = {"points_stage": 0.5, "points_per_structure": 200, "dipole_weight": 2.0}
+    task = _prepared(tmp_path, store, objective, **options)
+    model, stage = task.model, task.stages[1]
+    assert isinstance(stage, PointsStage)
     with torch.no_grad():
         for parameter in model.shapes.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
     keys = store.keys()[:2]
-    records = [store[key] for key in keys]
-    batch = model.collate(
-        [model.example(k, r, np.random.default_rng(0), 1.0) for k, r in zip(keys, records, strict=True)]
-    )
-    objective = model._objectives["points"]
-    assert isinstance(objective, PointsObjective)
-    dipoles = objective.dipoles(model(batch), batch).detach().numpy()
-    fields = model.predict([record.structure for record in records])
+    batch = _batch(stage, keys)
+    dipoles = stage.dipoles(model(graph_of(batch)), batch).detach().numpy()
+    fields = model.predict([store.structure(key) for key in keys])
     np.testing.assert_allclose(dipoles, [field.dipole for field in fields], atol=2e-5)
-    whole = float(model.loss(batch).detach())
+    whole = float(stage.loss(batch).detach())
     error = float(np.linalg.norm(dipoles - batch.dipole.numpy(), axis=1).mean())
     del batch["dipole"]
-    assert whole - float(model.loss(batch).detach()) == pytest.approx(2 * error, rel=1e-3)
+    assert whole - float(stage.loss(batch).detach()) == pytest.approx(2 * error, rel=1e-3)
+
+
+@pytest.mark.parametrize("periodic", [False, True], ids=["molecule", "crystal"])
+@pytest.mark.parametrize("rule", ["atoms", "bonds", "bond-pairs"])
+def test_edges_are_all_pairs_of_atoms_and_sites_within_the_cut_off(rule: str, periodic: bool) -> None:
+    """Edges that go by way of bonds against a search from every site."""
+    structure = Store(GOLDEN).structure(Store(GOLDEN).keys()[0])
+    if periodic:
+        structure = replace(structure, cell=np.diag([4.2, 5.0, 4.6]) + 0.3, pbc=(True, False, True))
+    types = tuple(sorted({int(site_type) for site_type in place_sites(structure, rule).types}))
+    basis = Basis.from_json({type_name(site_type): [[1.0]] for site_type in types})
+    sites, graph = place_graph(structure, rule, basis, 3.0, 20)
+    everywhere = Structure(np.ones(len(sites.types)), sites.positions, structure.cell, structure.pbc)
+    pairs = neighbours(everywhere, 3.0)
+    expected = {
+        (int(a), int(b), *np.round(vector, 4)) for a, b, vector in zip(*pairs, strict=True) if a < structure.n_atoms
+    }
+    found = {
+        (int(a), int(b), *np.round(vector, 4))
+        for a, b, vector in zip(*graph.edge_index.numpy(), graph.edge_vector.double().numpy(), strict=True)
+    }
+    assert len(found) == graph.edge_index.shape[1]
+    assert {edge[:2] for edge in found} == {edge[:2] for edge in expected}
+    assert len(found) == len(expected)
+    order = [sorted(edges) for edges in (found, expected)]
+    np.testing.assert_allclose(*(np.array(edges) for edges in order), atol=2e-4)
+
+
+def test_batches_of_training_and_prediction_are_the_same(tmp_path: Path) -> None:
+    store = Store(GOLDEN)
+    task = _prepared(tmp_path, store, sites="bond-pairs")
+    graphs = [task.graph(key) for key in store.keys()[:3]]
+    merged, batched = merge(graphs), graph_of(_batch(task.stages[0], store.keys()[:3]))
+    for field in fields(merged):
+        assert torch.equal(getattr(merged, field.name), getattr(batched, field.name)), field.name
+
+
+def test_targets_that_nobody_described_are_refused(tmp_path: Path) -> None:
+    store = Store(GOLDEN)
+    task = _prepared(tmp_path, store)
+    with pytest.raises(ValueError, match="no targets are called fitt"):
+        Example.of(task.graph(store.keys()[0]), fitt=torch.zeros(1))
+
+
+def test_orbitals_reach_as_far_as_the_most_diffuse_needs(tmp_path: Path) -> None:
+    """An orbital of 0.1 Å⁻² is cut where it is negligible, so that values hold the electrons that are counted."""
+    store = Store(GOLDEN)
+    model = _prepared(tmp_path, store, basis={"table": {"O": [[0.1, 1.0, 5.0]]}, "beta": 3.0, "l_max": 2}).model.eval()
+    assert model.orbital_cutoff > 11
+    density = model.predict(Structure(np.array([8]), np.zeros((1, 3))))
+    grid, values = density.on_grid(0.3, 14.0)
+    assert float(values.sum(dtype=float)) * grid.volume_element == pytest.approx(6, abs=1e-3)

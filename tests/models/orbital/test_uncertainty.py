@@ -10,67 +10,87 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from orbdens.config import OrbitalConfig
+from orbdens.config import OrbitalRun, parse_config
 from orbdens.metrics import negative_part
 from orbdens.models.orbital.basis import Basis
+from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.model import OrbitalModel
-from orbdens.models.orbital.uncertainty import Familiarity
+from orbdens.models.orbital.task import OrbitalTask
+from orbdens.models.orbital.uncertainty import Uncertainty
+from orbdens.models.task import TrainingData
+from orbdens.progress import silent
 from orbdens.store import Store
 from orbdens.structure import Structure
 
 GOLDEN = places.GOLDEN / "ethanol"
 
 
-def _familiarity(n_sites: int) -> tuple[Familiarity, torch.Tensor, torch.Tensor]:
+def _measured(n_sites: int) -> tuple[Uncertainty, torch.Tensor, torch.Tensor]:
     basis = Basis.from_json({"H": [[1.0], [1.0]], "C": [[1.0], [1.0]]})
-    familiarity = Familiarity(basis, l_max=1, channels=6)
+    uncertainty = Uncertainty(basis, l_max=1, channels=6)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(n_sites, 4, 6, generator=generator) * torch.tensor([3.0, 1, 1, 0.3, 0.3, 1])
     site_type = torch.arange(n_sites) % 2
     residuals = [torch.full((n_sites // 2, 4), size) for size in (0.1, 0.2)]
-    familiarity.fit([(features, site_type)], [(site_type, residuals)])
-    return familiarity, features, site_type
+    uncertainty.measure([(features, site_type)], [(site_type, residuals)])
+    return uncertainty, features, site_type
+
+
+def _two_lone_sites(site_type: torch.Tensor) -> Graph:
+    nothing = torch.zeros(0)
+    return Graph(
+        site_type=site_type,
+        site_weight=torch.ones(2),
+        positions=torch.zeros(2, 3),
+        edge_index=nothing,
+        edge_vector=nothing,
+        state=torch.zeros(2, 2),
+        n_electrons=torch.tensor([2.0, 2.0], dtype=torch.float64),
+        structure_of_site=torch.tensor([0, 1]),
+        site_ptr=torch.tensor([0, 1, 2]),
+    )
 
 
 def test_training_sites_are_at_distance_one() -> None:
-    familiarity, features, site_type = _familiarity(4000)
-    distances = familiarity.distances(features, site_type)
+    uncertainty, features, site_type = _measured(4000)
+    distances = uncertainty.distances(features, site_type)
     np.testing.assert_allclose(distances.mean(dim=0), 1, atol=0.05)
 
 
 def test_errors_grow_with_distance_and_strangers_are_named() -> None:
-    familiarity, features, site_type = _familiarity(4000)
-    familiarity.calibrate(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]))
-    assert familiarity.scale == 2
+    uncertainty, features, site_type = _measured(4000)
+    uncertainty.calibrate(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]))
+    assert uncertainty.scale == 2
     strange = features[:2] * torch.tensor([10.0, 1.0])[:, None, None]
-    structures, electrons = torch.tensor([0, 1]), torch.tensor([2.0, 2.0], dtype=torch.float64)
-    near, nobody = familiarity.guess(features[:2], site_type[:2], structures, electrons)
-    far, strangers = familiarity.guess(strange, site_type[:2], structures, electrons)
+    graph = _two_lone_sites(site_type[:2])
+    near, nobody = uncertainty.raw_errors(features[:2], graph)
+    far, strangers = uncertainty.raw_errors(strange, graph)
     torch.testing.assert_close(far / near, torch.tensor([10.0, 1.0], dtype=torch.float64))
     assert nobody.tolist() == [False, False] and strangers.tolist() == [True, False]
 
 
 def test_a_rare_type_borrows_what_is_familiar() -> None:
     """One site of a type spans one direction; all others must not be infinitely strange."""
-    familiarity, features, _ = _familiarity(400)
+    uncertainty, features, _ = _measured(400)
     site_type = torch.zeros(400, dtype=torch.int64)
     site_type[0] = 1
-    familiarity.fit([(features, site_type)], [])
-    distances = familiarity.distances(features[1:], torch.ones(399, dtype=torch.int64))
+    uncertainty.measure([(features, site_type)], [])
+    distances = uncertainty.distances(features[1:], torch.ones(399, dtype=torch.int64))
     assert distances.mean() < 20
 
 
 def test_expected_errors_of_a_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     store = Store(GOLDEN)
-    config = OrbitalConfig.model_validate(
-        {"channels": 8, "layers": 1, "l_max": 2, "basis": {"beta": 2.5, "l_max": 2}, "sites": "atoms"}
-    )
-    model = OrbitalModel(config, OrbitalModel.facts_from(config, store, store.keys()))
-    model.prepare(store, store.keys(), tmp_path, lambda *_: None)
+    options = {"kind": "orbital", "channels": 8, "layers": 1, "l_max": 2, "basis": {"beta": 2.5, "l_max": 2}}
+    config = parse_config({"data": {"store": str(GOLDEN)}, "model": options, "training": {"steps": 1}}, "the test")
+    assert isinstance(config, OrbitalRun)
+    data = TrainingData(store, store.keys(), tmp_path, silent)
+    task = OrbitalTask(OrbitalModel(config.model, OrbitalTask.facts(config, data)), config, data)
+    model = task.model
     ethanol = store[store.keys()[0]].structure
     assert model.predict(ethanol).expected_error is None
-    model.finish(store, store.keys(), [(ethanol, 3.0)])
+    task.finish([(ethanol, 3.0)])
     field = model.predict(ethanol)
     assert field.expected_error == pytest.approx(3.0, rel=1e-4)
     assert field.unfamiliar == ()
