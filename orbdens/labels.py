@@ -45,7 +45,7 @@ class LabelDensity(Density):
 
     @property
     def n_electrons(self) -> float:
-        from orbdens.pyscf.bridge import electron_count  # PySCF takes a second to import
+        from orbdens.pyscf.integrals import electron_count
 
         return electron_count(self.record, self.manifest.orbital_basis)
 
@@ -53,7 +53,7 @@ class LabelDensity(Density):
     def dipole(self) -> NDArray[np.float64]:
         whole = self.record.dipole
         if whole is None:
-            from orbdens.pyscf.bridge import dipole
+            from orbdens.pyscf.integrals import dipole
 
             whole = dipole(self.record, self.manifest)
         return whole - core_charges(self.structure, self.manifest.valence_electrons) @ self.structure.positions

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pyscf import dft, gto
 
-from orbdens.pyscf.bridge import without_checkpoint
+from orbdens.pyscf.records import without_checkpoint
 from orbdens.structure import Structure
 
 WATER = Structure(np.array([8, 1, 1]), np.array([[0.0, 0, 0.1], [0.76, 0.02, -0.5], [-0.76, 0, -0.5]]))

@@ -19,7 +19,7 @@ from data_tools.stores.splitting import random_splits
 from orbdens.errors import UserError
 from orbdens.formats.structures import read_structures
 from orbdens.progress import Display
-from orbdens.pyscf.bridge import named_basis
+from orbdens.pyscf.bases import named_basis
 from orbdens.store import Manifest, StoreWriter
 from orbdens.structure import Structure
 

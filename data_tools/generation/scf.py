@@ -12,7 +12,9 @@ from ase.data import chemical_symbols
 from pyscf import dft, gto
 
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import electron_count, label_basis, orbital_record, without_checkpoint
+from orbdens.pyscf.bases import label_basis
+from orbdens.pyscf.integrals import electron_count
+from orbdens.pyscf.records import orbital_record, without_checkpoint
 from orbdens.store.records import OrbitalRecord, Record
 from orbdens.structure import Structure
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyscf.pbc import dft, gto
 
 from data_tools.generation.scf import Settings, atoms_of, check_count, converge, with_limits
-from orbdens.pyscf.bridge import without_checkpoint
+from orbdens.pyscf.records import without_checkpoint
 from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR

@@ -19,7 +19,7 @@ from data_tools.generation.scf import calculate as calculate_molecule
 from data_tools.generation.workers import available_cores, in_processes
 from orbdens.errors import UserError
 from orbdens.progress import Display
-from orbdens.pyscf.bridge import named_basis
+from orbdens.pyscf.bases import named_basis
 from orbdens.store import Manifest, OrbitalRecord, StoreWriter
 from orbdens.structure import Structure
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from data_tools.sources.importing import Item, Source, import_source
 from data_tools.sources.reading import Reading
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import ao_order, electron_count, named_basis, shell_l
+from orbdens.pyscf.bases import named_basis
+from orbdens.pyscf.integrals import electron_count
+from orbdens.pyscf.order import ao_order, shell_l
 from orbdens.sampling import evenly_spaced
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord
 from orbdens.structure import Structure

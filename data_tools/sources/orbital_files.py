@@ -22,16 +22,10 @@ from data_tools.sources.files import Files, Member
 from data_tools.sources.importing import Item, Source
 from data_tools.sources.reading import Reading, source_name
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import (
-    ao_order,
-    both_spins,
-    dipole,
-    electron_count,
-    label_basis,
-    shell_l,
-    side_by_side,
-    with_fixed_signs,
-)
+from orbdens.pyscf.bases import label_basis
+from orbdens.pyscf.integrals import dipole, electron_count
+from orbdens.pyscf.order import ao_order, shell_l
+from orbdens.pyscf.records import both_spins, side_by_side, with_fixed_signs
 from orbdens.store import Manifest
 from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
 from orbdens.structure import Structure

@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from rich.console import Console
 from rich.table import Table
 
-from orbdens.pyscf.bridge import electron_count
+from orbdens.pyscf.integrals import electron_count
 from orbdens.sampling import evenly_spaced
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store
 

@@ -13,7 +13,7 @@ import numpy as np
 from pyscf import lib
 
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import electron_count, unpaired_electrons
+from orbdens.pyscf.integrals import electron_count, unpaired_electrons
 from orbdens.store import StoreWriter
 from orbdens.store.checks import check_record
 from orbdens.store.lmdb_values import FIRST_KEY, PLACE, block_key, cut, open_place

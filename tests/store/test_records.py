@@ -14,7 +14,8 @@ from pyscf import gto
 from scipy.special import lpmv
 
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import ao_order, label_basis, shell_l
+from orbdens.pyscf.bases import label_basis
+from orbdens.pyscf.order import ao_order, shell_l
 from orbdens.store import LabelBasis, OrbitalRecord, Store
 from orbdens.structure import Structure
 from orbdens.units import BOHR

@@ -27,7 +27,8 @@ from data_tools.generation.workers import in_processes, on_cluster
 from data_tools.stores.splitting import random_splits
 from orbdens.cli.main import run
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import electron_count, named_basis, unpaired_electrons
+from orbdens.pyscf.bases import named_basis
+from orbdens.pyscf.integrals import electron_count, unpaired_electrons
 from orbdens.store import GridRecord, OrbitalRecord, Record, Store
 from orbdens.store.checks import check_record
 from orbdens.structure import Structure

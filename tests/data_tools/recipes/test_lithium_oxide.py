@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_tools.recipes.lithium_oxide import ANGLES, calculate, geometries, splits
-from orbdens.pyscf.bridge import dipole, electron_count
+from orbdens.pyscf.integrals import dipole, electron_count
 from orbdens.shipped import store_path
 from orbdens.store import OrbitalRecord, Store
 

@@ -14,7 +14,8 @@ from places import GOLDEN
 
 from data_tools.sources.npz import import_npz
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import ao_order, dipole, electron_count, shell_l
+from orbdens.pyscf.integrals import dipole, electron_count
+from orbdens.pyscf.order import ao_order, shell_l
 from orbdens.store import OrbitalRecord, Store
 from orbdens.structure import Structure
 from orbdens.units import DEBYE

@@ -19,7 +19,7 @@ from data_tools.sources.orbital_files import OrbitalFile, orbital_source, read_o
 from data_tools.sources.reading import Reading
 from orbdens.errors import UserError
 from orbdens.kernels import density_from_orbitals
-from orbdens.pyscf.bridge import electron_count, unpaired_electrons
+from orbdens.pyscf.integrals import electron_count, unpaired_electrons
 from orbdens.store import OrbitalRecord, Store
 from orbdens.units import BOHR
 

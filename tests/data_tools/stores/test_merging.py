@@ -12,7 +12,7 @@ from places import GOLDEN
 from data_tools.stores.merging import first_difference, merge, subset
 from orbdens.cli.main import run
 from orbdens.errors import UserError
-from orbdens.pyscf.bridge import named_basis
+from orbdens.pyscf.bases import named_basis
 from orbdens.shipped import store_path
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
 from orbdens.store.records import encode_record

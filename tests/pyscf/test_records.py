@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pyscf import dft, gto
 
-from orbdens.errors import UserError
-from orbdens.pyscf.bridge import dipole, electron_count, label_basis, named_basis, orbital_record, without_checkpoint
+from orbdens.pyscf.bases import label_basis, named_basis
+from orbdens.pyscf.integrals import dipole, electron_count
+from orbdens.pyscf.records import orbital_record, without_checkpoint
 from orbdens.store import Manifest
 from orbdens.structure import Structure
 from orbdens.units import BOHR
@@ -54,16 +55,3 @@ def test_open_shell_all_electron_ion() -> None:
     assert electron_count(record, basis) == pytest.approx(manifest.n_electrons(structure), abs=1e-5)
     assert record.dipole is not None
     np.testing.assert_allclose(dipole(record, manifest), record.dipole, atol=1e-5)
-
-
-def test_unknown_basis() -> None:
-    with pytest.raises(UserError, match="PySCF has no basis 'gth-nonsense'"):
-        named_basis(["H"], "gth-nonsense", "gth-pbe")
-    with pytest.raises(UserError, match="for U"):
-        named_basis(["H", "U"], "gth-dzvp", "gth-pbe")
-
-
-def test_one_basis_per_element() -> None:
-    mol = gto.M(atom="H1 0 0 0; H2 0 0 1", basis={"H1": "sto-3g", "H2": "6-31g"}, verbose=0)
-    with pytest.raises(UserError, match="the H atoms of the PySCF molecule have different bases"):
-        label_basis(mol)
