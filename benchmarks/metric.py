@@ -21,7 +21,7 @@ from benchmarks.machine import machine
 from orbdens.config import OrbitalConfig
 from orbdens.kernels.pairs.metric import TabulatedMetric, metric_product
 from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_record
+from orbdens.models.orbital.density_fitting import fit_orbital_record
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import OVERLAP_REACH
 from orbdens.store import OrbitalRecord, Store
@@ -104,7 +104,7 @@ def main() -> None:
         label_basis = store.manifest.label_basis
         if not isinstance(record, OrbitalRecord) or label_basis is None:
             sys.exit("fits need orbital records")
-        seconds = median_seconds(lambda: fit_record(record, label_basis, basis, "atoms"), arguments.repeats)
+        seconds = median_seconds(lambda: fit_orbital_record(record, label_basis, basis, "atoms"), arguments.repeats)
         figures["fits_per_s"] = 1 / seconds
     for name, value in figures.items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")

@@ -21,7 +21,7 @@ from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.metrics import REGIONS, Summary, density_error, distances_to_atoms, nmae
 from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_label
+from orbdens.models.orbital.density_fitting import fit_record
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import place_sites, type_name
 from orbdens.store import GridRecord, OrbitalRecord, Store, open_store
@@ -181,7 +181,7 @@ def _fitted(
     record: OrbitalRecord | GridRecord, store: Store, basis: Basis, model: OrbitalConfig
 ) -> tuple[OrbitalDensity, int]:
     """The closest density, and its number of coefficients."""
-    fitted = fit_label(record, store, basis, model.sites)
+    fitted = fit_record(record, store, basis, model.sites)
     placed = place_sites(record.structure, model.sites)
     kinds = torch.as_tensor(basis.index(placed.types))
     coefficients = basis.primitives(basis.per_type(fitted["coefficients"].double(), kinds), kinds)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +24,6 @@ from orbdens.errors import UserError
 from orbdens.kernels import Shells, normalisation
 from orbdens.kernels.pairs.metric import blocks
 from orbdens.sites import BOND, type_from_name, type_name
-from orbdens.units import BOHR
 
 DROP = 1e-7
 """Smallest eigenvalue of a radial overlap that is kept, relative to the largest."""
@@ -191,24 +189,16 @@ def _given(name: str, shells: list[list[float]]) -> list[list[float]]:
 
 
 def _even_tempered(symbol: str, source: str, window: BasisConfig | VirtualBasisConfig) -> list[list[float]]:
-    """Expand a PySCF basis into even-tempered density-fitting shells (PySCF's ``aug_etb`` rule).
-
-    For the products of two orbitals of the source basis that add up to l, the exponents run from the smallest sum to
-    the largest in the ratio beta.
-    """
-    from pyscf.df.addons import _aug_etb_element
-    from pyscf.gto import basis as pyscf_basis
+    """Exponents for l = 0, 1, ... of the even-tempered expansion of a PySCF basis, inside a window."""
+    from orbdens.pyscf.bases import even_tempered  # PySCF takes a second to import
 
     try:
-        products = pyscf_basis.load(source, symbol)
-    except Exception:  # PySCF raises several kinds, none of them documented
-        raise UserError(f"PySCF has no basis '{source}' for {symbol} (option model.basis.source)") from None
-    shells: list[list[float]] = []
-    for l, count, smallest, ratio in _aug_etb_element(atomic_numbers[symbol], products, window.beta):
-        exponents = smallest * ratio ** np.arange(count) / BOHR**2
-        if l <= window.l_max:
-            inside = (exponents >= window.min_exponent) & (exponents <= window.max_exponent)
-            shells.append(exponents[inside].tolist())
+        exponents = even_tempered(symbol, source, window.beta)
+    except UserError as error:
+        raise UserError(f"{error} (option model.basis.source)") from None
+    shells = [
+        e[(e >= window.min_exponent) & (e <= window.max_exponent)].tolist() for e in exponents[: window.l_max + 1]
+    ]
     if not shells or not all(shells):
         raise UserError(
             f"the window of exponents from {window.min_exponent} to {window.max_exponent} Å⁻² leaves a shell of "

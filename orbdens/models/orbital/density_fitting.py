@@ -1,4 +1,4 @@
-"""Least-squares fits of label densities to a basis: the targets of the overlap objective.
+"""Least-squares fits of label densities to a basis: the targets of the analytic stage.
 
 With S_kl = ⟨χ_k|χ_l⟩ and b_k = ⟨χ_k|ρ⟩ the fit f = S⁻¹b is the closest density the basis can hold, and for any
 coefficients c, ‖ρ_c − ρ‖² = (c − f)ᵀ S (c − f) + ‖ρ_f − ρ‖² (Pythagoras). Only the first term depends on c, and written
@@ -11,11 +11,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from orbdens.density import Density
@@ -25,9 +24,11 @@ from orbdens.models.orbital.basis import DROP, Basis
 from orbdens.models.task import TrainingData
 from orbdens.processes import parallel_map
 from orbdens.sites import Sites, place_sites
-from orbdens.store import GridRecord, LabelBasis, OrbitalRecord, Store
+from orbdens.store import LabelBasis, LabelShell, OrbitalRecord, Record, Store
 from orbdens.store.cache import TensorCache
-from orbdens.units import BOHR
+
+if TYPE_CHECKING:
+    from orbdens.pyscf.integrals import Functions
 
 CHUNK = 16
 """Fits written to the cache at once."""
@@ -42,158 +43,65 @@ RIDGE = 1e-8
 """Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
 
 
-def fit_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sites: str) -> dict[str, torch.Tensor]:
-    """Fit one record.
+def fit_orbital_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sites: str) -> dict[str, Any]:
+    """Fit the density of orbitals, by analytic integrals.
 
     Returns:
         ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order and their weights included, and
         ``norm`` [1], the L2 norm ‖ρ_f‖ of the fitted density in e/Å^(3/2).
     """
-    from pyscf import df
+    from orbdens.pyscf.integrals import overlaps, projections  # PySCF takes a second to import
 
-    structure = record.structure
-    placed = place_sites(structure, sites)
-    labels, scale = _label_molecule(structure.numbers, structure.positions, label_basis)
-    fitting = _fitting_molecule(placed, basis)
-    orbitals = (record.orbitals.astype(np.float64) * scale[:, None])[_our_row(labels)]
-    density_matrix = (orbitals * record.occupations) @ orbitals.T
-    lower = np.tril_indices(len(orbitals))
-    weights = np.where(lower[0] == lower[1], 1.0, 2.0) * density_matrix[lower]
-    theirs = _our_row(fitting).argsort()
-    b = (weights @ df.incore.aux_e2(labels, fitting, "int3c1e_sph", aosym="s2ij"))[theirs] * BOHR**-1.5
+    placed = place_sites(record.structure, sites)
+    functions = _primitives(placed, basis)
     transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
-    return _solve(_overlap(fitting, theirs, transform), transform.T @ b, weights, RIDGE)
+    metric = transform.T @ overlaps(functions) @ transform
+    return _solve(metric, transform.T @ projections(record, label_basis, functions), weights, RIDGE)
 
 
 def overlap_matrix(placed: Sites, basis: Basis) -> NDArray[np.float64]:
     """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites [n, n]."""
-    fitting = _fitting_molecule(placed, basis)
+    from orbdens.pyscf.integrals import overlaps
+
     transform, _ = _transform(basis, basis.index(placed.types), placed.weights)
-    return _overlap(fitting, _our_row(fitting).argsort(), transform)
-
-
-def _overlap(fitting: Any, theirs: NDArray[np.int64], transform: Any) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = transform.T @ fitting.intor("int1e_ovlp")[np.ix_(theirs, theirs)] @ transform
+    result: NDArray[np.float64] = transform.T @ overlaps(_primitives(placed, basis)) @ transform
     return result
 
 
-def _solve(
-    metric: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], ridge: float
-) -> dict[str, torch.Tensor]:
-    from scipy.linalg import cho_factor, cho_solve
-
-    fit = cho_solve(cho_factor(metric + ridge * np.eye(len(b))), b)
-    return {
-        "coefficients": torch.tensor(weights * fit, dtype=torch.float32),
-        "norm": torch.tensor([np.sqrt(fit @ metric @ fit)], dtype=torch.float32),
-    }
-
-
-def fit_density(label: Density, basis: Basis, sites: str, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """As ``fit_record``, from a weighted least-squares fit on a sample of the grid's points."""
+def fit_density(label: Density, basis: Basis, sites: str, rng: np.random.Generator) -> dict[str, Any]:
+    """As ``fit_orbital_record`` for any density, from a weighted least-squares fit on a sample of points."""
     structure = label.structure
     placed = place_sites(structure, sites)
-    kinds = basis.index(placed.types)
-    sparse_transform, site_weights = _transform(basis, kinds, placed.weights)
+    site_type = basis.index(placed.types)
+    sparse_transform, site_weights = _transform(basis, site_type, placed.weights)
     transform = sparse_transform.toarray()
     n = transform.shape[1]
     cell = None if structure.cell is None else torch.as_tensor(structure.cell)[None]
     metric, b = np.zeros((n, n)), np.zeros(n)
     for _ in range(DRAWS):
-        points, weights, labels = label.sample(POINTS_PER_COEFFICIENT * n, rng)
+        points, volumes, values = label.sample(POINTS_PER_COEFFICIENT * n, rng)
         orbitals = orbital_fields(
             torch.as_tensor(points),
             torch.tensor([0, len(points)]),
             torch.as_tensor(placed.positions),
-            torch.as_tensor(kinds),
-            torch.tensor([0, len(kinds)]),
+            torch.as_tensor(site_type),
+            torch.tensor([0, len(site_type)]),
             basis.shells,
             torch.as_tensor(transform),
             cells=cell,
             pbc=None if cell is None else torch.tensor([structure.pbc]),
         ).numpy()
-        weighted = orbitals * (weights[:, None] / DRAWS)
+        weighted = orbitals * (volumes[:, None] / DRAWS)
         metric += weighted.T @ orbitals
-        b += weighted.T @ labels
+        b += weighted.T @ values
     return _solve(metric, b, site_weights, GRID_RIDGE)
 
 
-def _transform(
-    basis: Basis, site_type: NDArray[np.int64], site_weights: NDArray[np.float64]
-) -> tuple[Any, NDArray[np.float64]]:
-    """Orthonormal to weighted primitive coefficients of a whole structure, sparse [n_primitive, n_orthonormal], and
-    the weight of each orthonormal coefficient."""
-    from scipy import sparse
-
-    blocks = [
-        weight * np.kron(r.to_primitive, np.eye(2 * r.l + 1))
-        for kind, weight in zip(site_type, site_weights, strict=True)
-        for r in basis.radials[kind]
-    ]
-    return sparse.block_diag(blocks, format="csr"), np.repeat(site_weights, np.array(basis.sizes)[site_type])
-
-
-def _fitting_molecule(placed: Sites, basis: Basis) -> Any:
-    kinds = basis.index(placed.types)
-    return _molecule(
-        placed.positions, [[(r.l, [(e, 1.0)]) for r in basis.radials[kind] for e in r.exponents] for kind in kinds]
-    )
-
-
-def _molecule(positions: NDArray[np.float64], shells: list[list[tuple[int, list[tuple[float, float]]]]]) -> Any:
-    """A PySCF molecule of ghost-like sites, each with its own shells (l, [(exponent in Å⁻², coefficient)])."""
-    from pyscf import gto
-
-    names = [f"He{i}" for i in range(len(positions))]
-    table = {
-        name: [[l, *([e * BOHR**2, c] for e, c in primitives)] for l, primitives in site]
-        for name, site in zip(names, shells, strict=True)
-    }
-    return gto.M(
-        atom=list(zip(names, (positions / BOHR).tolist(), strict=True)), basis=table, unit="Bohr", verbose=0, spin=None
-    )
-
-
-def _label_molecule(
-    numbers: NDArray[np.int64], positions: NDArray[np.float64], label_basis: LabelBasis
-) -> tuple[Any, NDArray[np.float64]]:
-    """The molecule in its label basis, and the norm of each of its orbitals, which PySCF sets to one."""
-    shells: list[list[tuple[int, list[tuple[float, float]]]]] = []
-    norms: list[float] = []
-    for number in numbers:
-        site: list[tuple[int, list[tuple[float, float]]]] = []
-        for shell in label_basis.elements[chemical_symbols[number]]:
-            a = np.array(shell.exponents)
-            c = (
-                np.array(shell.weights)
-                / normalisation(shell.l, torch.tensor(shell.exponents, dtype=torch.float64)).numpy()
-            )
-            overlap = (2 * np.sqrt(np.outer(a, a)) / np.add.outer(a, a)) ** (shell.l + 1.5)
-            norms += [float(np.sqrt(c @ overlap @ c))] * (2 * shell.l + 1)
-            # Segmented contractions come with zeros, and integrals over them take time.
-            site.append((shell.l, [(e, w) for e, w in zip(a.tolist(), c.tolist(), strict=True) if w != 0]))
-        shells.append(site)
-    return _molecule(positions, shells), np.array(norms)
-
-
-def _our_row(molecule: Any) -> NDArray[np.int64]:
-    """Our row of each PySCF orbital: PySCF orders l = 1 as x, y, z, we as y, z, x."""
-    rows: list[int] = []
-    for shell in range(molecule.nbas):
-        l, start = molecule.bas_angular(shell), len(rows)
-        rows += [start + i for i in ((2, 0, 1) if l == 1 else range(2 * l + 1))]
-    return np.array(rows)
-
-
-def fit_label(record: OrbitalRecord | GridRecord, store: Store, basis: Basis, sites: str) -> dict[str, torch.Tensor]:
-    """Fit a record of either kind: ``fit_record`` or ``fit_density``."""
+def fit_record(record: Record, store: Store, basis: Basis, sites: str) -> dict[str, Any]:
+    """Fit a record of a store: orbitals analytically, values on a grid on a sample of its points."""
     if isinstance(record, OrbitalRecord):
-        return fit_record(record, store.manifest.orbital_basis, basis, sites)
+        return fit_orbital_record(record, store.manifest.orbital_basis, basis, sites)
     return fit_density(label_density(record, store.manifest), basis, sites, np.random.default_rng(0))
-
-
-def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, torch.Tensor]:
-    return fit_label(store[key], store, basis, sites)
 
 
 def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: str) -> TensorCache:
@@ -215,3 +123,49 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
             done = len(keys) - len(missing) + min(start + CHUNK, len(missing))
             data.progress("fitting labels to the basis", done, len(keys))
     return fits
+
+
+def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, Any]:
+    return fit_record(store[key], store, basis, sites)
+
+
+def _solve(
+    metric: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], ridge: float
+) -> dict[str, Any]:
+    from scipy.linalg import cho_factor, cho_solve
+
+    fit = cho_solve(cho_factor(metric + ridge * np.eye(len(b))), b)
+    return {
+        "coefficients": torch.tensor(weights * fit, dtype=torch.float32),
+        "norm": torch.tensor([np.sqrt(fit @ metric @ fit)], dtype=torch.float32),
+    }
+
+
+def _primitives(placed: Sites, basis: Basis) -> Functions:
+    """The L2-normalised primitives of all sites."""
+    from orbdens.pyscf.integrals import Functions
+
+    per_type = [
+        [
+            LabelShell(radial.l, (exponent,), (float(normalisation(radial.l, torch.tensor(exponent).double())),))
+            for radial in radials
+            for exponent in radial.exponents.tolist()
+        ]
+        for radials in basis.radials
+    ]
+    return Functions(placed.positions, [per_type[site_type] for site_type in basis.index(placed.types)])
+
+
+def _transform(
+    basis: Basis, site_type: NDArray[np.int64], site_weights: NDArray[np.float64]
+) -> tuple[Any, NDArray[np.float64]]:
+    """Orthonormal to weighted primitive coefficients of a whole structure, sparse [n_primitive, n_orthonormal], and
+    the weight of each orthonormal coefficient."""
+    from scipy import sparse
+
+    blocks = [
+        weight * np.kron(r.to_primitive, np.eye(2 * r.l + 1))
+        for kind, weight in zip(site_type, site_weights, strict=True)
+        for r in basis.radials[kind]
+    ]
+    return sparse.block_diag(blocks, format="csr"), np.repeat(site_weights, np.array(basis.sizes)[site_type])
