@@ -1,38 +1,57 @@
-"""Imports point down: cli > verbs > models > interface > data > kernels, formats, metrics > structures > units."""
+"""Imports point down, without circles, and nobody imports what another module keeps private; ``orbdens/README.md``."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+import data_tools
 import orbdens
 
-PACKAGE = Path(orbdens.__file__).parent
+PACKAGES = [Path(package.__file__ or "").parent for package in (orbdens, data_tools)]
 LEVELS = [
-    ["units", "errors"],
-    ["config", "progress", "structure"],
-    ["grid", "graph"],
-    ["sites"],
-    ["formats", "metrics", "kernels"],
-    ["evaluation", "density"],
-    ["tables", "data"],
-    ["density_model"],
-    ["model", "baselines"],
+    ["errors", "units", "shipped"],
+    ["files", "progress", "machine", "structure", "models.registry"],
+    ["config", "processes", "electrons", "grid", "neighbours"],
+    ["sites", "sampling", "kernels"],
+    ["store", "formats", "metrics"],
+    ["density", "pyscf"],
+    ["labels"],
+    ["models.interface"],
+    ["models.task"],
+    ["models"],
     ["checkpoint"],
-    ["start"],
-    ["fit", "train", "predict", "evaluate", "compare", "report", "doctor"],
-    ["demo"],
+    ["training", "evaluation", "prediction", "doctor", "testing"],
+    ["demo", "examples"],
     ["cli"],
+    ["data_tools"],
 ]
 """A part may import parts of the lines above its own, and none of its own line: no verb imports a verb."""
 
-HEAVY = ("torch", "lightning", "pyscf", "numba", "ase", "matplotlib")
+HEAVY = ("torch", "lightning", "pyscf", "numba", "ase", "matplotlib", "torch_geometric", "e3nn")
 
 
-def imported_parts(file: Path) -> set[str]:
-    """Parts of orbdens that a file imports anywhere, but for imports that only type checkers see."""
+def modules() -> dict[str, Path]:
+    """All modules of both packages by their dotted names."""
+    found = {}
+    for package in PACKAGES:
+        for file in package.rglob("*.py"):
+            parts = file.relative_to(package.parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+MODULES = modules()
+
+
+def imports(file: Path) -> Iterator[tuple[str, str | None, bool]]:
+    """What a file imports anywhere: (module, name, at the top), but for imports that only type checkers see."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     unseen = {
         id(node)
@@ -40,23 +59,88 @@ def imported_parts(file: Path) -> set[str]:
         if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
-    modules = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and id(node) not in unseen:
-            modules += [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module and id(node) not in unseen:
-            modules.append(node.module)
-    return {module.split(".")[1] for module in modules if module.startswith("orbdens.")}
-
-
-def test_imports_point_down() -> None:
-    level_of = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-    for file in PACKAGE.rglob("*.py"):
-        part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if part == "__init__":
+        if id(node) in unseen:
             continue
-        for other in imported_parts(file) - {part}:
-            assert level_of[other] < level_of[part], f"{file.relative_to(PACKAGE)} imports orbdens.{other}"
+        at_top = node in tree.body
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None, at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0 or file not in MODULES.values(), f"{file}: relative import"
+            yield from ((node.module, alias.name, at_top) for alias in node.names)
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Modules of ours that a file imports; a name taken from a package that is a module itself counts as that."""
+    found = set()
+    for module, name, _ in imports(file):
+        inner = f"{module}.{name}"
+        found.add(inner if inner in MODULES else module)
+    return found & MODULES.keys()
+
+
+def level_of(module: str) -> int | None:
+    """Of its longest prefix in ``LEVELS``; None for the front door of orbdens itself."""
+    if module.startswith("data_tools"):
+        return len(LEVELS) - 1
+    parts = module.split(".")[1:]
+    for length in range(len(parts), 0, -1):
+        for level, names in enumerate(LEVELS):
+            if ".".join(parts[:length]) in names:
+                return level
+    assert not parts, f"{module} stands on no level"
+    return None
+
+
+def room(module: str) -> str:
+    """The part of a module that ``LEVELS`` names."""
+    if module.startswith("data_tools"):
+        return "data_tools"
+    names = [name for names in LEVELS for name in names]
+    parts = module.split(".")[1:]
+    return next(n for length in range(len(parts), 0, -1) if (n := ".".join(parts[:length])) in names)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"orbdens"}))
+def test_imports_point_down(module: str) -> None:
+    level = level_of(module)
+    assert level is not None
+    for other in imported_modules(MODULES[module]) - {"orbdens"}:
+        if room(other) != room(module):
+            below = level_of(other)
+            assert below is not None and below < level, f"{module} imports {other}"
+
+
+def test_there_are_no_circles() -> None:
+    graph = {module: imported_modules(file) - {module, "orbdens"} for module, file in MODULES.items()}
+    # A package that re-exports its modules, and modules that import siblings through it, are no circle.
+    for module, others in graph.items():
+        graph[module] = {other for other in others if not module.startswith(f"{other}.")}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_nobody_imports_private_names() -> None:
+    here = Path(__file__).parent
+    files = [*MODULES.values(), *here.rglob("*.py"), *(here.parent / "benchmarks").rglob("*.py")]
+    for file in files:
+        for module, name, _ in imports(file):
+            if module.split(".")[0] in ("orbdens", "data_tools", "benchmarks"):
+                assert not (name or "").startswith("_"), f"{file.name} imports {name} of {module}"
+
+
+def test_kernels_and_pyscf_are_entered_by_their_doors() -> None:
+    for module, file in MODULES.items():
+        for other in imported_modules(file):
+            if not module.startswith("orbdens.kernels"):
+                assert not other.startswith("orbdens.kernels."), f"{module} imports {other}"
+
+
+def test_files_are_short() -> None:
+    for file in MODULES.values():
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 450, file
 
 
 def test_names_are_imported_without_torch() -> None:
@@ -65,8 +149,20 @@ def test_names_are_imported_without_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_prediction_needs_no_training_packages() -> None:
+    """Of `orbdens predict`'s seconds most are imports."""
+    unneeded = ("lightning", "pyscf", "torch_geometric", "e3nn", "matplotlib", "sympy")
+    code = (
+        "import sys, numpy as np, orbdens;from orbdens.structure import Structure;"
+        "d = orbdens.load().predict(Structure(np.array([8, 1, 1]), np.eye(3)));d.at(np.eye(3));"
+        f"print([m for m in {unneeded} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_pickles() -> None:
-    for file in PACKAGE.rglob("*.py"):
+    for file in MODULES.values():
         text = file.read_text(encoding="utf-8")
         assert "import pickle" not in text, file
         assert "torch.load(" not in text, file
