@@ -182,8 +182,8 @@ def wrong_electrons(record: Record, manifest: Manifest, tolerance: float | None 
     """
     try:
         expected = manifest.n_electrons(record.structure)
-    except KeyError as missing:
-        return f"the manifest has no electrons of {missing.args[0]}"
+    except UserError as error:
+        return str(error)
     label, spin = label_density(record, manifest), spin_density(record, manifest)
     if label.native_grid is not None:
         if tolerance is None:
