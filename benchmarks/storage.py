@@ -30,8 +30,8 @@ from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.sampling import evenly_spaced
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter, open_store
-from orbdens.store.packing import DICTIONARY, FAST, _each_tensor, _shuffle, pack, unpack
-from orbdens.store.records import encode_record
+from orbdens.store.encoding import encode_record
+from orbdens.store.packing import DICTIONARY, FAST, change_tensors, pack, shuffle, unpack
 
 SPACING, MARGIN = 0.2, 4.0
 """Å; of the grids, as the published sets have them."""
@@ -124,7 +124,7 @@ def grids(store: Store, folder: Path) -> dict[str, float]:
         "grid_float16_disk_share": _size(half.path) / raw,
         "grid_float16_nmae_percent": float(np.mean(errors)),
         "grid_zstd_share": len(compress(plain)) / len(plain),
-        "grid_shuffled_zstd_share": len(compress(_each_tensor(plain, _shuffle_only))) / len(plain),
+        "grid_shuffled_zstd_share": len(compress(change_tensors(plain, _shuffle_only))) / len(plain),
         "grid_packed_share": len(packed) / len(plain),
         "grid_pack_mb_per_s": len(plain) / 1e6 / _seconds(lambda: pack(plain)),
         "grid_unpack_mb_per_s": len(plain) / 1e6 / _seconds(lambda: unpack(packed)),
@@ -179,7 +179,7 @@ def _nmae(values: Any, reference: Any) -> float:
 
 
 def _shuffle_only(data: bytes, width: int, smooth: bool) -> bytes:
-    return _shuffle(data, width, False)
+    return shuffle(data, width, False)
 
 
 def _size(path: Path) -> int:

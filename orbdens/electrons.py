@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from orbdens.errors import UserError
 from orbdens.structure import Structure
 
 
@@ -16,10 +17,16 @@ def core_charges(structure: Structure, valence_electrons: Mapping[str, int]) -> 
     Args:
         structure: any.
         valence_electrons: electrons that a neutral atom brings into the density, by symbol.
+
+    Raises:
+        UserError: an element of the structure is not among them.
     """
+    unknown = set(structure.symbols) - set(valence_electrons)
+    if unknown:
+        raise UserError(f"it is not known how many electrons {', '.join(sorted(unknown))} brings into the density")
     return np.array([valence_electrons[symbol] for symbol in structure.symbols], dtype=np.float64)
 
 
 def electrons_of(structure: Structure, valence_electrons: Mapping[str, int]) -> int:
-    """Electrons in the density of a structure, its charge taken into account; arguments as ``core_charges``."""
-    return sum(valence_electrons[symbol] for symbol in structure.symbols) - structure.charge
+    """Electrons in the density of a structure, its charge taken into account; the rest as ``core_charges``."""
+    return round(core_charges(structure, valence_electrons).sum()) - structure.charge

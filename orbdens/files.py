@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orbdens.errors import UserError
@@ -39,20 +39,34 @@ def check_input(path: Path) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; it takes the final name if the block ends well, and vanishes if not.
+    """Yield a temporary name beside ``path``; what the block wrote there takes the final name once it is on the disk.
+
+    If the block fails, the temporary file vanishes and what was at ``path`` stays. A kill may leave the temporary
+    file, whose name begins with a dot and ends with ``.part``.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, be it that the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
+        sync(temporary)
         temporary.replace(path)
+        with suppress(OSError):  # some file systems have no sync of folders
+            sync(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason(error)}") from None
     finally:
-        if temporary.exists():
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the contents of a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def reason(error: OSError) -> str:

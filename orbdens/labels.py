@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from orbdens.density import Density, GridDensity
 from orbdens.electrons import core_charges
 from orbdens.grid import Grid
-from orbdens.kernels import density_from_orbitals
-from orbdens.store import Manifest, OrbitalRecord, Record, Store
+from orbdens.kernels import Shells, density_from_orbitals
+from orbdens.store import LabelBasis, Manifest, OrbitalRecord, Record, Store
 from orbdens.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
 class LabelDensity(Density):
-    """Σ_i n_i |ψ_i|², the exact density of an orbital record.
+    """Σ_i n_i |ψ_i|², the exact density of an orbital record: at every point, and its integrals analytic.
 
     Attributes:
         structure: what it is the density of.
@@ -32,11 +32,13 @@ class LabelDensity(Density):
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         basis, structure = self.manifest.orbital_basis, self.structure
+        # float32 resolves positions near the molecule, wherever that is
+        centre = structure.positions.mean(axis=0)
         values = density_from_orbitals(
-            torch.as_tensor(points, dtype=torch.float32),
-            torch.as_tensor(structure.positions, dtype=torch.float32),
+            torch.as_tensor(np.asarray(points).reshape(-1, 3) - centre, dtype=torch.float32),
+            torch.as_tensor(structure.positions - centre, dtype=torch.float32),
             torch.as_tensor(basis.types(structure.numbers)),
-            basis.shells().to(dtype=torch.float32),
+            label_shells(basis).to(dtype=torch.float32),
             torch.as_tensor(self.record.orbitals),
             torch.as_tensor(self.record.occupations),
         )
@@ -60,7 +62,7 @@ class LabelDensity(Density):
 
 
 def label_density(record: Record, manifest: Manifest) -> Density:
-    """The density that a record of a store holds, orbital records exactly and grid records on their grids.
+    """The density that a record of a store holds: exact at every point, or on a grid (its ``native_grid``).
 
     Args:
         record: of either kind.
@@ -70,15 +72,20 @@ def label_density(record: Record, manifest: Manifest) -> Density:
         return LabelDensity(record.structure, record, manifest)
     nx, ny, nz = record.values.shape
     grid = Grid(record.origin, record.steps, (nx, ny, nz))
-    return GridDensity(record.structure, grid, record.values.astype(np.float32))
+    return GridDensity(record.structure, grid, record.values.astype(np.float32, copy=False))
 
 
 def spin_density(record: Record, manifest: Manifest) -> Density | None:
-    """Density of spin up minus that of spin down, as ``label_density``; None for a closed shell."""
+    """Density of spin up minus that of spin down, as ``label_density``; None for a closed shell.
+
+    Its ``n_electrons`` are the unpaired ones.
+    """
     if isinstance(record, OrbitalRecord):
         if record.spins is None:
             return None
-        return LabelDensity(record.structure, replace(record, occupations=record.occupations * record.spins), manifest)
+        # the stored dipole is that of the whole density
+        record = replace(record, occupations=record.occupations * record.spins, spins=None, dipole=None)
+        return LabelDensity(record.structure, record, manifest)
     return None if record.spin_values is None else label_density(replace(record, values=record.spin_values), manifest)
 
 
@@ -89,3 +96,8 @@ def stored_density(store: Store, key: str) -> Density:
         UserError: there is no such record, or it is damaged.
     """
     return label_density(store[key], store.manifest)
+
+
+def label_shells(basis: LabelBasis) -> Shells:
+    """The shells of a label basis as the kernels take them, float64; site types are rows of ``basis.symbols``."""
+    return Shells(**{name: torch.as_tensor(array) for name, array in basis.shell_arrays.items()})

@@ -16,36 +16,75 @@ T = TypeVar("T")
 WIDTHS = (0.3, 0.7, 1.5)
 """Å; points are drawn from Gaussians of these widths around atoms: cores, bonds and tails."""
 
+PAIRS = 500_000
+"""Pairs of points and atoms looked at together, which bounds the memory."""
+
+REACH = 6 * max(WIDTHS)
+"""Å; images of an atom farther away than this do not matter to the chance of a point to be drawn."""
+
 
 def draw_points(
     structure: Structure, n: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points [n, 3] from a mixture of Gaussians around the atoms, and 1 / (n p) of each [n] in Å³."""
-    widths = np.array(WIDTHS)
+    """Points from a mixture of Gaussians around the atoms; the integral is over all space, or over one cell.
+
+    Returns:
+        Points in Å [n, 3], not wrapped into a cell, and the volume that each stands for in Å³ [n], 1 / (n p).
+    """
     atom = rng.integers(structure.n_atoms, size=n)
-    points = structure.positions[atom] + rng.normal(size=(n, 3)) * rng.choice(widths, size=n)[:, None]
-    square = ((points[:, None] - structure.positions) ** 2).sum(axis=2)[:, :, None]
-    gauss = np.exp(-square / (2 * widths**2)) / (2 * np.pi * widths**2) ** 1.5
-    return points, 1 / (n * gauss.mean(axis=(1, 2)))
+    points = structure.positions[atom] + rng.normal(size=(n, 3)) * rng.choice(WIDTHS, size=n)[:, None]
+    wrapped, centres = _with_images(structure, points)
+    total = np.empty(n)
+    step = max(1, PAIRS // len(centres))
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        square = ((wrapped[part, None] - centres) ** 2).sum(axis=2)
+        gaussians = (np.exp(-square / (2 * width**2)).sum(axis=1) / (2 * np.pi * width**2) ** 1.5 for width in WIDTHS)
+        total[part] = sum(gaussians)
+    return points, structure.n_atoms * len(WIDTHS) / (n * total)
+
+
+def _with_images(structure: Structure, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points wrapped into the cell [n, 3], and the atoms and images of atoms in ``REACH`` of it [n_centres, 3]."""
+    if structure.cell is None or not structure.periodic:
+        return points, structure.positions
+    inverse = np.linalg.inv(structure.cell)
+    # rows of the inverse's transpose are as long as lattice planes are dense
+    n_cells = np.ceil(REACH * np.linalg.norm(inverse, axis=0)).astype(int) * structure.pbc
+    shifts = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in n_cells), indexing="ij"), axis=-1).reshape(-1, 3)
+    wrapped, atoms = (
+        (fractions - np.floor(fractions) * structure.pbc) @ structure.cell
+        for fractions in (points @ inverse, structure.positions @ inverse)
+    )
+    images = (atoms + (shifts @ structure.cell)[:, None]).reshape(-1, 3)
+    low, high = wrapped.min(axis=0) - REACH, wrapped.max(axis=0) + REACH
+    return wrapped, images[((low < images) & (images < high)).all(axis=1)]
 
 
 def draw_voxels(
     grid: Grid, values: NDArray[np.floating], n: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
-    """Grid points [n, 3], the volume each stands for [n] in Å³, and the values there [n].
+    """Grid points with a probability proportional to |value| plus its mean.
 
-    Points are drawn with a probability proportional to |value| plus its mean; ``values`` is of the grid's shape.
+    Args:
+        grid: to draw from.
+        values: e/Å³, of the grid's shape.
+        n: number of points.
+        rng: source of randomness.
+
+    Returns:
+        Points in Å [n, 3], the volume that each stands for in Å³ [n], and the values there [n].
     """
     flat = values.reshape(-1)
     sizes = np.abs(flat).astype(np.float64)
-    cumulative = np.cumsum(sizes + sizes.mean())
+    sizes += sizes.mean() or 1.0
+    cumulative = np.cumsum(sizes)
     chosen = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-    probability = (sizes[chosen] + sizes.mean()) / cumulative[-1]
     index = np.stack(np.unravel_index(chosen, grid.shape), axis=1)
-    points = grid.origin + index @ grid.steps
-    return points, grid.volume_element / (n * probability), flat[chosen].astype(np.float32)
+    volumes = grid.volume_element * cumulative[-1] / (n * sizes[chosen])
+    return grid.origin + index @ grid.steps, volumes, flat[chosen].astype(np.float32)
 
 
 def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
-    """At most ``count`` items in their order, first and last among them: a sample without chance."""
+    """At most ``count`` items in their order, first and last among them: a sample that is the same every time."""
     return [items[int(i)] for i in np.unique(np.linspace(0, len(items) - 1, min(len(items), count)).round())]

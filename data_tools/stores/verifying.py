@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 from pyscf import lib
 
 from orbdens.errors import UserError
-from orbdens.pyscf.integrals import electron_count, unpaired_electrons
-from orbdens.store import StoreWriter
-from orbdens.store.checks import check_record
-from orbdens.store.lmdb_values import FIRST_KEY, PLACE, block_key, cut, open_place
-from orbdens.store.manifest import FORMAT_VERSION, Manifest
-from orbdens.store.packing import unpack
-from orbdens.store.pages import read_entries
-from orbdens.store.reader import close_reader, open_reader
-from orbdens.store.records import GridRecord, Record, decode_record
+from orbdens.labels import label_density, spin_density
+from orbdens.store import Manifest, Record, Salvage, check_record, write_anew
 
 Progress = Callable[[int, int], None]
 
@@ -36,15 +26,6 @@ BROKEN = (UNREADABLE, WRONG, MISCOUNTED)
 """Kinds of damage that cost a record."""
 
 LOST, NAMED, REPEATED = "is not found under its key", "is not there but in a split", "is in several splits"
-
-MOST_PAGES = 5
-"""Damaged pages that a line names."""
-
-DAMAGED = "damaged"
-"""Name of a file after its whole records went to a new one."""
-
-MENDED = "mended"
-"""Folder within a store where a repair makes the new files."""
 
 
 @dataclass
@@ -100,8 +81,7 @@ def verify(path: Path, on_progress: Progress = lambda done, total: None, toleran
     """
     manifest = Manifest.read(path)
     findings = Findings(tolerance=tolerance)
-    with lib.with_omp_threads(1):  # integrals of one record are too few to share
-        keys = {key for key, _ in _whole_records(path, manifest, findings, on_progress)}
+    keys = {key for key, _ in _whole_records(Salvage(path, manifest), manifest, findings, on_progress)}
     findings.n_records = len(keys)
     held = keys.union(*findings.broken.values())
     splits_of: defaultdict[str, list[str]] = defaultdict(list)
@@ -137,138 +117,59 @@ def repair(path: Path, findings: Findings) -> dict[str, str]:
     Raises:
         UserError: there is no store at ``path``, its manifest cannot be read, or it cannot be written.
     """
-    manifest = Manifest.read(path)
+    manifest = replace(Manifest.read(path), finished=False)
     kinds = {*BROKEN, LOST, NAMED}
     rewrite = bool(findings.files or kinds & findings.records.keys() or findings.n_records < manifest.count)
-    manifest = replace(manifest, finished=False, format_version=FORMAT_VERSION if rewrite else manifest.format_version)
-    try:
-        manifest.write(path)
-        again = Findings(tolerance=findings.tolerance)
-        records = _whole_records(path, manifest, again, everywhere=rewrite)
-        keys = _rewrite(path, manifest, records) if rewrite else {key for key, _ in records}
-        reasons = {key: kind for kind in findings.records for key in findings.records[kind]}
-        reasons |= {
-            key: f"{kind}: {reason}" for kind, found in findings.broken.items() for key, reason in found.items()
-        }
-        gone = {key: reason for key, reason in sorted(reasons.items()) if key not in keys}
-        note = {"files": findings.files, "records": gone, "manifest": findings.manifest}
-        splits: dict[str, list[str]] = {}
-        free = set(keys)
-        for name, members in manifest.splits.items():
-            splits[name] = [key for key in dict.fromkeys(members) if key in free]
-            free -= set(splits[name])
-        replace(
-            manifest,
-            splits={name: members for name, members in splits.items() if members},
-            provenance={**manifest.provenance, "repaired": [*manifest.provenance.get("repaired", []), note]},
-            count=len(keys),
-            finished=True,
-        ).write(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    manifest.write(path)
+    again = Findings(tolerance=findings.tolerance)
+    records = _whole_records(Salvage(path, manifest, everywhere=rewrite), manifest, again)
+    keys = write_anew(path, manifest, records) if rewrite else {key for key, _ in records}
+    reasons = {key: kind for kind in findings.records for key in findings.records[kind]}
+    reasons |= {key: f"{kind}: {reason}" for kind, found in findings.broken.items() for key, reason in found.items()}
+    gone = {key: reason for key, reason in sorted(reasons.items()) if key not in keys}
+    note = {"files": findings.files, "records": gone, "manifest": findings.manifest}
+    splits: dict[str, list[str]] = {}
+    free = set(keys)
+    for name, members in manifest.splits.items():
+        splits[name] = [key for key in dict.fromkeys(members) if key in free]
+        free -= set(splits[name])
+    replace(
+        Manifest.read(path),
+        splits={name: members for name, members in splits.items() if members},
+        provenance={**manifest.provenance, "repaired": [*manifest.provenance.get("repaired", []), note]},
+        count=len(keys),
+        finished=True,
+    ).write(path)
     return gone
 
 
-def _rewrite(path: Path, manifest: Manifest, records: Iterator[tuple[str, Record]]) -> set[str]:
-    """Put new files with these records in place of those of a store; returns the keys."""
-    keys: set[str] = set()
-    shutil.rmtree(path / MENDED, ignore_errors=True)
-    with StoreWriter(path / MENDED, manifest) as writer:
-        for key, record in records:
-            if key not in writer:
-                writer.put(key, record)
-                keys.add(key)
-        writer.finish({})
-    for new, old in zip(manifest.folders(path / MENDED), manifest.folders(path), strict=True):
-        _exchange(new, old)
-    shutil.rmtree(path / MENDED)
-    return keys
-
-
-def _exchange(new: Path, old: Path) -> None:
-    """Put the LMDB of one folder in place of another's, which stays there under another name."""
-    close_reader(old)
-    old.mkdir(exist_ok=True)
-    if (old / "data.mdb").exists():
-        names = (DAMAGED + (f"-{i}" if i > 1 else "") + ".mdb" for i in range(1, 1000))
-        # linked, so that a kill here leaves no moment without a data.mdb
-        os.link(old / "data.mdb", next(old / name for name in names if not (old / name).exists()))
-    (new / "data.mdb").replace(old / "data.mdb")
-    (old / "lock.mdb").unlink(missing_ok=True)
-
-
 def _whole_records(
-    path: Path,
+    salvage: Salvage,
     manifest: Manifest,
     findings: Findings,
     on_progress: Progress = lambda done, total: None,
-    everywhere: bool = False,
 ) -> Iterator[tuple[str, Record]]:
-    """The records that are right; what is wrong with the others goes to ``findings``."""
-    found = []
-    for shard, folder in enumerate(manifest.folders(path)):
-        file = folder / "data.mdb"
-        try:
-            entries, damage = read_entries(file, everywhere)
-        except (OSError, ValueError) as error:
-            reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
-            findings.files.append(f"{file} cannot be read: {reason}")
+    """The records that are right; what is wrong with the files and with others goes to ``findings``."""
+    findings.files += salvage.damage
+    total = len(salvage)
+    for done, found in enumerate(salvage, start=1):
+        on_progress(done, total)
+        if found.record is None:
+            findings.records[UNREADABLE][found.key] = found.problem
             continue
-        found.append((shard, folder, entries, not damage))
-        if damage:
-            more = f" and {len(damage) - MOST_PAGES} more" if len(damage) > MOST_PAGES else ""
-            findings.files.append(f"{file} is damaged: {', '.join(damage[:MOST_PAGES])}{more}")
-    done, total = 0, sum(key >= FIRST_KEY for _, _, entries, _ in found for key in entries)
-    for shard, folder, entries, sound in found:
-        reader = None
-        if sound and not everywhere:  # LMDB walks only files that it cannot trip over
-            try:
-                reader = open_reader(folder)
-            except UserError as error:
-                findings.files.append(str(error))
-        n = sum(key >= FIRST_KEY for key in entries)
-        if reader is not None and len(reader) != n:
-            findings.files.append(
-                f"{folder / 'data.mdb'} is damaged: it says that it has {len(reader)} records, not {n}"
-            )
-        for key in sorted(key for key in entries if key >= FIRST_KEY):
-            name = key.decode("utf-8", "replace")
-            done += 1
-            on_progress(done, total)
-            try:
-                stored = _stored(key, entries)
-                record = decode_record(unpack(stored))
-            except (ValueError, UserError) as error:
-                findings.records[UNREADABLE][name] = str(error)
-                continue
-            try:
-                check_record(record, manifest.label_basis)
-            except UserError as error:
-                findings.records[WRONG][name] = str(error)
-                continue
-            wrong = wrong_electrons(record, manifest, findings.tolerance)
-            if wrong:
-                findings.records[MISCOUNTED][name] = wrong
-                continue
-            if manifest.shard_of(name) != shard or (reader is not None and not _is_at(reader.get, name, stored)):
-                findings.records[LOST][name] = ""
-            yield name, record
-
-
-def _stored(key: bytes, entries: Mapping[bytes, memoryview]) -> bytes:
-    """The stored bytes of a record; ValueError if they are not there."""
-    entry = entries[key]
-    if len(entry) != PLACE.size:
-        return bytes(entry)
-    number, start, size = open_place(key, entry)
-    return cut(entries.get(block_key(number)), start, size)
-
-
-def _is_at(get: Callable[[str], bytes | None], key: str, stored: bytes) -> bool:
-    try:
-        return get(key) == stored
-    except UserError:
-        return False
+        try:
+            check_record(found.record, manifest.label_basis)
+        except UserError as error:
+            findings.records[WRONG][found.key] = str(error)
+            continue
+        with lib.with_omp_threads(1):  # integrals of one record are too few to share
+            wrong = wrong_electrons(found.record, manifest, findings.tolerance)
+        if wrong:
+            findings.records[MISCOUNTED][found.key] = wrong
+            continue
+        if not found.in_place:
+            findings.records[LOST][found.key] = ""
+        yield found.key, found.record
 
 
 def wrong_electrons(record: Record, manifest: Manifest, tolerance: float | None = None) -> str | None:
@@ -281,17 +182,16 @@ def wrong_electrons(record: Record, manifest: Manifest, tolerance: float | None 
     """
     try:
         expected = manifest.n_electrons(record.structure)
-    except KeyError as missing:
-        return f"the manifest has no electrons of {missing.args[0]}"
-    if isinstance(record, GridRecord):
-        count = float(record.values.sum(dtype=np.float64) * abs(np.linalg.det(record.steps)))
+    except UserError as error:
+        return str(error)
+    label, spin = label_density(record, manifest), spin_density(record, manifest)
+    if label.native_grid is not None:
         if tolerance is None:
             tolerance = max(GRID_TOLERANCE[0], GRID_TOLERANCE[1] * expected)
     else:
-        assert manifest.label_basis is not None  # check_record makes sure
-        count, tolerance = electron_count(record, manifest.label_basis), ORBITAL_TOLERANCE
-        if record.spins is not None:
-            unpaired = unpaired_electrons(record, manifest.label_basis)
-            if not abs(unpaired - (record.structure.multiplicity - 1)) <= tolerance:
-                return f"{unpaired:.4f} unpaired instead of {record.structure.multiplicity - 1}"
+        tolerance = ORBITAL_TOLERANCE
+        unpaired = None if spin is None else spin.n_electrons
+        if unpaired is not None and not abs(unpaired - (record.structure.multiplicity - 1)) <= tolerance:
+            return f"{unpaired:.4f} unpaired instead of {record.structure.multiplicity - 1}"
+    count = label.n_electrons
     return None if abs(count - expected) <= tolerance else f"{count:.4f} instead of {expected}"

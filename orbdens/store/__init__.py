@@ -1,23 +1,33 @@
-"""The store: an LMDB (or a folder of shards) of safetensors records beside a JSON manifest. No pickle, no torch."""
+"""The store: an LMDB (or a folder of shards) of safetensors records beside a JSON manifest. No pickle, no torch.
+
+What other packages use is here; ``orbdens.store.cache`` alone imports torch.
+"""
 
 from pathlib import Path
 
 from orbdens import shipped
+from orbdens.store.checks import check_record, check_splits
 from orbdens.store.manifest import Manifest
 from orbdens.store.reader import Store
 from orbdens.store.records import GridRecord, LabelBasis, LabelShell, OrbitalRecord, Record
+from orbdens.store.salvage import FoundRecord, Salvage, write_anew
 from orbdens.store.writer import StoreWriter
 
 __all__ = [
+    "FoundRecord",
     "GridRecord",
     "LabelBasis",
     "LabelShell",
     "Manifest",
     "OrbitalRecord",
     "Record",
+    "Salvage",
     "Store",
     "StoreWriter",
+    "check_record",
+    "check_splits",
     "open_store",
+    "write_anew",
 ]
 
 

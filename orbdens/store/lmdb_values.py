@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import lmdb
 
-PLACE = struct.Struct("<IIIH")
+ENTRY = struct.Struct("<IIIH")
 """Entry of a key: number of its block, first byte in it, bytes, and half a checksum of all that and the key.
 
 A longer entry is the record itself (format version 1).
 """
 
-BLOCK = 32 * 4096 - 16
+BLOCK_SIZE = 32 * 4096 - 16
 """Bytes of a block, a record larger than that aside: whole pages but for LMDB's header."""
 
 FIRST_KEY = b"\x01"
@@ -29,41 +29,37 @@ def block_key(number: int) -> bytes:
     return b"\x00" + number.to_bytes(4, "big")
 
 
-def read_record(transaction: lmdb.Transaction, key: bytes) -> bytes | None:
+def read_record(get: Callable[[bytes], bytes | memoryview | None], key: bytes) -> bytes | None:
     """The stored bytes of a record; None if there is none.
 
     Args:
-        transaction: opened with ``buffers``, so that no whole block is copied.
+        get: gives what lies under a key, such as ``get`` of a transaction with ``buffers``, which copies no block.
         key: of the record.
 
     Raises:
-        ValueError: its block is missing or too short.
+        ValueError: its entry is damaged, or its block is missing or too short.
     """
-    entry = transaction.get(key)
-    if entry is None or len(entry) != PLACE.size:
+    entry = get(key)
+    if entry is None or len(entry) != ENTRY.size:
         return None if entry is None else bytes(entry)
-    number, start, size = open_place(key, entry)
-    return cut(transaction.get(block_key(number)), start, size)
-
-
-def make_place(key: bytes, number: int, start: int, size: int) -> bytes:
-    """The entry of a key."""
-    return PLACE.pack(number, start, size, zlib.crc32(key + struct.pack("<III", number, start, size)) & 0xFFFF)
-
-
-def open_place(key: bytes, entry: bytes | memoryview) -> tuple[int, int, int]:
-    """Number of a block, first byte and bytes of an entry; ValueError if it is not what was written for this key."""
-    number, start, size, _ = PLACE.unpack(entry)
-    if make_place(key, number, start, size) != entry:
-        raise ValueError("its entry is not what was written")
-    return number, start, size
-
-
-def cut(block: bytes | memoryview | None, start: int, size: int) -> bytes:
-    """A record out of its block; ValueError if it is not there."""
+    number, start, size = decode_entry(key, entry)
+    block = get(block_key(number))
     if block is None or start + size > len(block):
         raise ValueError("the block it is in is missing or cut off")
     return bytes(block[start : start + size])
+
+
+def encode_entry(key: bytes, number: int, start: int, size: int) -> bytes:
+    """The entry of a key."""
+    return ENTRY.pack(number, start, size, zlib.crc32(key + struct.pack("<III", number, start, size)) & 0xFFFF)
+
+
+def decode_entry(key: bytes, entry: bytes | memoryview) -> tuple[int, int, int]:
+    """Number of a block, first byte and bytes of an entry; ValueError if it is not what was written for this key."""
+    number, start, size, _ = ENTRY.unpack(entry)
+    if encode_entry(key, number, start, size) != entry:
+        raise ValueError("its entry is not what was written")
+    return number, start, size
 
 
 def count_blocks(transaction: lmdb.Transaction) -> int:
@@ -84,17 +80,17 @@ def append_records(transaction: lmdb.Transaction, items: Sequence[tuple[bytes, b
     number, block, changed = count_blocks(transaction), bytearray(), False
     if number:
         last = transaction.get(block_key(number - 1))
-        if last is not None and len(last) < BLOCK:
+        if last is not None and len(last) < BLOCK_SIZE:
             number, block = number - 1, bytearray(last)
     with transaction.cursor() as cursor:
         # appending fills pages to the end, where LMDB would otherwise split them in halves
         append = not cursor.last() or bytes(cursor.key()) < items[0][0]
     for key, value in items:
-        if block and len(block) + len(value) > BLOCK:
+        if block and len(block) + len(value) > BLOCK_SIZE:
             if changed:
                 transaction.put(block_key(number), block)
             number, block = number + 1, bytearray()
-        transaction.put(key, make_place(key, number, len(block), len(value)), append=append)
+        transaction.put(key, encode_entry(key, number, len(block), len(value)), append=append)
         block += value
         changed = True
     transaction.put(block_key(number), block)

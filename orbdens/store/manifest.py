@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from orbdens.electrons import electrons_of
 from orbdens.errors import UserError
+from orbdens.files import written_whole
 from orbdens.store.records import LabelBasis
 from orbdens.structure import Structure
 
@@ -112,18 +112,18 @@ class Manifest:
             )
         except KeyError as error:
             raise UserError(f"{path} is not the manifest of a store: it has no {error}") from None
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{path} is not the manifest of a store: {error}") from None
 
     def write(self, store: Path) -> None:
-        """Write ``manifest.json`` so that at any moment there is a whole one, the old or the new."""
-        temporary = store / "manifest.json.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
+        """Write ``manifest.json`` so that at any moment there is a whole one, the old or the new.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with written_whole(store / "manifest.json") as temporary, temporary.open("w", encoding="utf-8") as file:
             json.dump(self.to_json(), file, indent=1)
             file.write("\n")
-        sync(temporary)
-        temporary.replace(store / "manifest.json")
-        sync(store)
 
     def folders(self, store: Path) -> list[Path]:
         """The LMDB folders of a store."""
@@ -132,12 +132,3 @@ class Manifest:
     def shard_of(self, key: str) -> int:
         """Which shard holds a key."""
         return zlib.crc32(key.encode()) % self.shards
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

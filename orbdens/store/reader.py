@@ -1,38 +1,50 @@
-"""Stores: an LMDB (or a folder of shards) of safetensors records beside a JSON manifest. No pickle anywhere.
+"""Reading a store, in any number of processes at once.
 
-Format version 1 has a value per record; version 2 packs records and puts many in one value (``packing``, ``blocks``).
-Both are read, the second is written, also when a store of version 1 is resumed.
+Format version 1 has a value per record; version 2 packs records and puts many in one value (``packing``,
+``lmdb_values``). Both are read.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import lmdb
 
 from orbdens.errors import UserError
 from orbdens.store.checks import check_record
+from orbdens.store.encoding import STRUCTURE, decode_record, decode_structure
+from orbdens.store.lmdb_pages import first_damaged_page
 from orbdens.store.lmdb_values import FIRST_KEY, count_blocks, read_record
 from orbdens.store.manifest import Manifest
 from orbdens.store.packing import unpack
-from orbdens.store.pages import damaged_page
-from orbdens.store.records import Record, decode_record
+from orbdens.store.records import Record
 from orbdens.structure import Structure
+
+T = TypeVar("T")
 
 
 class Reader:
-    """An LMDB open for reading in one process."""
+    """An LMDB open for reading in one process.
+
+    Args:
+        folder: holds ``data.mdb``.
+
+    Raises:
+        UserError: there is none, it is no LMDB or not a whole one, it may not be read, or this process writes to it.
+    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "data.mdb"
         if not path.is_file():
             raise UserError(f"{folder} is not a whole store: it has no data.mdb")
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{path} may not be read")
         size = path.stat().st_size
         try:
             self.environment = lmdb.open(str(folder), readonly=True, lock=False, max_dbs=0, readahead=False)
@@ -53,10 +65,12 @@ class Reader:
             return int(transaction.stat()["entries"]) - count_blocks(transaction)
 
     def get(self, key: str) -> bytes | None:
-        """The stored bytes of a key; UserError if the file is damaged."""
+        """The stored bytes of a record; None if there is none, UserError if the file is damaged."""
+        if not key or key.startswith("\0"):  # no record has such a key
+            return None
         try:
             with self._begin() as transaction:
-                return read_record(transaction, key.encode()) if key else None
+                return read_record(transaction.get, key.encode())
         except lmdb.BadValsizeError:
             return None
         except (lmdb.Error, ValueError) as error:
@@ -73,7 +87,10 @@ class Reader:
         """Check the file's pages, once per process; UserError if one is damaged. Not while a writer is at work."""
         if not self._checked:
             path = Path(self.environment.path()) / "data.mdb"
-            page = damaged_page(path, self.environment.stat()["psize"])
+            try:
+                page = first_damaged_page(path)
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path} cannot be read: {error}") from None
             if page is not None:
                 raise UserError(f"{path} is damaged: page {page} is not what it should be")
             self._checked = True
@@ -191,19 +208,28 @@ class Store:
             raise UserError(f"{self.path} has no record '{key}'")
         return value
 
+    def __getitem__(self, key: str) -> Record:
+        return self._decode(key, self._record)
+
     def structure(self, key: str) -> Structure:
-        """The structure of a record.
+        """The structure of a record without the rest of it, several times faster.
+
+        The checksum is one of the whole record and is not computed here: other damage than that of a file shows only
+        when the record itself is read.
 
         Raises:
-            UserError: there is no such record, or it is damaged.
+            UserError: there is no such record, or it cannot be decoded.
         """
-        return self[key].structure
+        return self._decode(key, lambda value: decode_structure(unpack(value, only=STRUCTURE)))
 
-    def __getitem__(self, key: str) -> Record:
+    def _record(self, value: bytes) -> Record:
+        record = decode_record(unpack(value))
+        check_record(record, self.manifest.label_basis)
+        return record
+
+    def _decode(self, key: str, decode: Callable[[bytes], T]) -> T:
         value = self.stored(key)
         try:
-            record = decode_record(unpack(value))
-            check_record(record, self.manifest.label_basis)
+            return decode(value)
         except (ValueError, UserError) as error:
             raise UserError(f"record '{key}' of {self.path} cannot be read: {error}") from None
-        return record

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from orbdens.errors import UserError
 from orbdens.structure import Structure
-
-if TYPE_CHECKING:
-    from orbdens.kernels import Shells
-
-DTYPES: dict[str, type[np.generic]] = {
-    "F16": np.float16,
-    "F32": np.float32,
-    "F64": np.float64,
-    "I8": np.int8,
-    "I32": np.int32,
-    "I64": np.int64,
-    "U8": np.uint8,
-}
 
 
 @dataclass(frozen=True)
@@ -55,14 +38,14 @@ class LabelBasis:
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        """Elements by atomic number; an element's place here is its type in ``shells``."""
+        """Elements by atomic number; an element's place here is its type in ``shell_arrays``."""
         from ase.data import atomic_numbers
 
         return tuple(sorted(self.elements, key=lambda symbol: int(atomic_numbers[symbol])))
 
     @cached_property
     def type_of_element(self) -> dict[int, int]:
-        """Type (row of ``shells``) of an atomic number."""
+        """Type (place in ``symbols``) of an atomic number."""
         from ase.data import atomic_numbers
 
         return {int(atomic_numbers[symbol]): i for i, symbol in enumerate(self.symbols)}
@@ -89,25 +72,17 @@ class LabelBasis:
         """Number of AOs of a structure with these atomic numbers [n_atoms]."""
         return int(self._n_ao_of_type[self.types(numbers)].sum()) if len(numbers) else 0
 
-    def shells(self) -> Shells:
-        """The shells of all types (see ``symbols``) as the kernels take them, float64, exponents in Å⁻²."""
-        return self._shells
-
     @cached_property
-    def _shells(self) -> Shells:
-        import torch
-
-        from orbdens.kernels import Shells
-
+    def shell_arrays(self) -> dict[str, NDArray[Any]]:
+        """The shells of all types as flat arrays, named and laid out as ``orbdens.kernels.Shells`` has them."""
         flat = [shell for symbol in self.symbols for shell in self.elements[symbol]]
-        shells_of_type = [len(self.elements[symbol]) for symbol in self.symbols]
-        return Shells(
-            shell_ptr=torch.tensor(np.cumsum([0, *shells_of_type])),
-            shell_l=torch.tensor([shell.l for shell in flat], dtype=torch.int64),
-            primitive_ptr=torch.tensor(np.cumsum([0, *(len(shell.exponents) for shell in flat)])),
-            exponents=torch.tensor([a for shell in flat for a in shell.exponents], dtype=torch.float64),
-            weights=torch.tensor([w for shell in flat for w in shell.weights], dtype=torch.float64),
-        )
+        return {
+            "shell_ptr": np.cumsum([0, *(len(self.elements[symbol]) for symbol in self.symbols)]),
+            "shell_l": np.array([shell.l for shell in flat], dtype=np.int64),
+            "primitive_ptr": np.cumsum([0, *(len(shell.exponents) for shell in flat)]),
+            "exponents": np.array([exponent for shell in flat for exponent in shell.exponents], dtype=np.float64),
+            "weights": np.array([weight for shell in flat for weight in shell.weights], dtype=np.float64),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Element symbol -> list of {l, exponents, weights}."""
@@ -178,112 +153,3 @@ class GridRecord:
 
 
 Record = OrbitalRecord | GridRecord
-
-
-def encode_tensors(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """Safetensors bytes with a checksum of names, contents and metadata in the metadata; the same each time."""
-    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    data = safetensors.numpy.save(arrays, metadata={**metadata, "crc32": _checksum(arrays, metadata)})
-    # the library writes metadata in an order of chance
-    start = 8 + int.from_bytes(data[:8], "little")
-    tree = json.loads(data[8:start])
-    header = json.dumps({"__metadata__": dict(sorted(tree.pop("__metadata__").items())), **tree}, separators=(",", ":"))
-    text = header.encode() + b" " * (-len(header.encode()) % 8)
-    return len(text).to_bytes(8, "little") + text + data[start:]
-
-
-def decode_tensors(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors (writable copies) and metadata of ``encode_tensors``.
-
-    Raises:
-        ValueError: with the reason, if these are not such bytes or if they were damaged.
-    """
-    if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and data[-1:] == b".":
-        raise ValueError("it is a Python pickle, and pickles are never opened")
-    try:
-        # bytearrays, so that the arrays below are writable without another copy
-        tensors = {
-            name: np.frombuffer(entry["data"], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
-            for name, entry in safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-        }
-        header = data[8 : 8 + int.from_bytes(data[:8], "little")]
-        metadata: dict[str, str] = json.loads(header)["__metadata__"]
-        expected = metadata.pop("crc32")
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"it is not a safetensors record ({error})") from None
-    if _checksum(tensors, metadata) != expected:
-        raise ValueError("its checksum does not match its contents")
-    return tensors, metadata
-
-
-def encode_record(record: Record) -> bytes:
-    """A record as safetensors bytes."""
-    structure = record.structure
-    metadata = {"charge": str(structure.charge), "multiplicity": str(structure.multiplicity)}
-    tensors: dict[str, NDArray[Any]] = {"numbers": structure.numbers.astype(np.uint8)}
-    # float32 input (npz files, many trajectories) is kept at half the size, without loss
-    short = structure.positions.astype(np.float32)
-    tensors["positions"] = short if np.array_equal(short, structure.positions) else structure.positions
-    if structure.cell is not None:
-        tensors["cell"] = np.asarray(structure.cell, dtype=np.float64)
-        metadata["pbc"] = "".join("T" if p else "F" for p in structure.pbc)
-    if record.energy is not None:
-        tensors["energy"] = np.array(record.energy, dtype=np.float64)
-    if record.dipole is not None:
-        tensors["dipole"] = np.asarray(record.dipole, dtype=np.float64)
-    if isinstance(record, OrbitalRecord):
-        metadata["kind"] = "orbital"
-        tensors["orbitals"] = np.asarray(record.orbitals, dtype=np.float32)
-        tensors["occupations"] = np.asarray(record.occupations, dtype=np.float32)
-        if record.spins is not None:
-            tensors["spins"] = np.asarray(record.spins, dtype=np.int8)
-    else:
-        metadata["kind"] = "grid"
-        tensors["origin"] = np.asarray(record.origin, dtype=np.float64)
-        tensors["steps"] = np.asarray(record.steps, dtype=np.float64)
-        tensors["values"] = record.values
-        if record.spin_values is not None:
-            tensors["spin_values"] = record.spin_values
-    return encode_tensors(tensors, metadata)
-
-
-def decode_record(data: bytes) -> Record:
-    """The inverse of ``encode_record``.
-
-    Raises:
-        ValueError: with the reason, if these are not the bytes of a record.
-    """
-    tensors, metadata = decode_tensors(data)
-    try:
-        pbc = metadata.get("pbc", "FFF")
-        structure = Structure(
-            numbers=tensors["numbers"],
-            positions=tensors["positions"],
-            cell=tensors.get("cell"),
-            pbc=(pbc[0] == "T", pbc[1] == "T", pbc[2] == "T"),
-            charge=int(metadata["charge"]),
-            multiplicity=int(metadata["multiplicity"]),
-        )
-        energy = float(tensors["energy"]) if "energy" in tensors else None
-        dipole = tensors.get("dipole")
-        if metadata["kind"] == "orbital":
-            orbitals, occupations = tensors["orbitals"], tensors["occupations"]
-            return OrbitalRecord(structure, orbitals, occupations, energy, dipole, tensors.get("spins"))
-        return GridRecord(
-            structure,
-            tensors["origin"],
-            tensors["steps"],
-            tensors["values"],
-            tensors.get("spin_values"),
-            energy,
-            dipole,
-        )
-    except KeyError as error:
-        raise ValueError(f"it has no {error}") from None
-
-
-def _checksum(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
-    crc = zlib.crc32(json.dumps(dict(metadata), sort_keys=True).encode())
-    for name in sorted(arrays):
-        crc = zlib.crc32(arrays[name].reshape(-1).view(np.uint8), zlib.crc32(name.encode(), crc))
-    return f"{crc:08x}"

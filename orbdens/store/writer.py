@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +15,16 @@ from typing import Self
 import lmdb
 
 from orbdens.errors import UserError
+from orbdens.files import reason, sync
 from orbdens.store.checks import check_record, check_splits
+from orbdens.store.encoding import encode_record
 from orbdens.store.lmdb_values import append_records, count_blocks, free_share
-from orbdens.store.manifest import FORMAT_VERSION, Manifest, sync
+from orbdens.store.manifest import FORMAT_VERSION, Manifest
 from orbdens.store.packing import pack
-from orbdens.store.reader import close_reader
-from orbdens.store.records import Record, encode_record
+from orbdens.store.reader import close_reader, open_reader
+from orbdens.store.records import Record
 
-COPY = "without-free-pages"
+COMPACTION_FOLDER = "without-free-pages"
 """Folder, within that of an LMDB, of a copy that a writer is making."""
 
 COMMIT_INTERVAL = 0.25
@@ -29,6 +32,9 @@ COMMIT_INTERVAL = 0.25
 
 FREE_SHARE = 0.005
 """A finished file with a larger share of free pages is copied without them."""
+
+LARGEST_RECORD = 4_000_000_000
+"""Packed bytes; LMDB counts in 32 bits."""
 
 
 class StoreWriter:
@@ -41,8 +47,9 @@ class StoreWriter:
         overwrite: delete the store at ``path`` first.
 
     Raises:
-        UserError: ``path`` is not an empty folder and neither ``resume`` nor ``overwrite`` is set; it is no store; or
-            the store to resume is of another level of theory or label basis.
+        UserError: ``path`` is not an empty folder and neither ``resume`` nor ``overwrite`` is set; it is no store; the
+            store to resume is damaged, or of another level of theory or label basis; or nothing can be written
+            there. Of all methods as well, if the disk is full.
     """
 
     def __init__(self, path: str | Path, manifest: Manifest, resume: bool = False, overwrite: bool = False) -> None:
@@ -50,30 +57,39 @@ class StoreWriter:
         self.manifest = replace(manifest, splits={}, count=0, finished=False, format_version=FORMAT_VERSION)
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             self._take_over(resume, overwrite)
-        try:
-            for folder in self.manifest.folders(self.path):
-                folder.mkdir(parents=True, exist_ok=True)
-            if not (self.path / "manifest.json").exists():
-                self.manifest.write(self.path)
-            self._environments = [self._open_environment(folder) for folder in self.manifest.folders(self.path)]
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
+        self._environments: list[lmdb.Environment] = []
         self._pending: dict[str, bytes] = {}
         self._committed = 0.0
+        try:
+            with self._told():
+                for folder in self.manifest.folders(self.path):
+                    folder.mkdir(parents=True, exist_ok=True)
+                if not (self.path / "manifest.json").exists():
+                    self.manifest.write(self.path)
+                for folder in self.manifest.folders(self.path):
+                    self._environments.append(self._open_environment(folder))
+        except UserError:
+            self._close_environments()
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """UserError in place of what LMDB and the system raise, but for a map that wants to grow."""
+        try:
+            yield
+        except lmdb.MapFullError:
+            raise
+        except (OSError, lmdb.Error) as error:
+            words = reason(error) if isinstance(error, OSError) else str(error).rpartition(": ")[2].lower()
+            raise UserError(f"{self.path} cannot be written: {words}") from None
 
     def _take_over(self, resume: bool, overwrite: bool) -> None:
         if not resume and not overwrite:
             raise UserError(f"{self.path} exists; resume or overwrite it, or choose another name")
         known = Manifest.read(self.path)
         if overwrite:
-            # the manifest goes first: what is left of an interrupted deletion is then no store
-            (self.path / "manifest.json").unlink()
-            for folder in known.folders(self.path):
-                for name in ("data.mdb", "lock.mdb"):
-                    (folder / name).unlink(missing_ok=True)
-                shutil.rmtree(folder / COPY, ignore_errors=True)
-                if folder != self.path and folder.exists():
-                    folder.rmdir()
+            with self._told():
+                self._delete(known)
             return
         for name in ("level", "density", "label_basis"):
             if known.to_json()[name] != json.loads(json.dumps(self.manifest.to_json()[name])):
@@ -82,14 +98,24 @@ class StoreWriter:
         if known.format_version != FORMAT_VERSION:
             self.manifest.write(self.path)  # first, so that no reader of the old version meets a block
 
+    def _delete(self, known: Manifest) -> None:
+        """Delete the files of the store that is there, and nothing else."""
+        # the manifest goes first: what is left of an interrupted deletion is then no store
+        (self.path / "manifest.json").unlink()
+        for folder in known.folders(self.path):
+            for name in ("data.mdb", "lock.mdb"):
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / COMPACTION_FOLDER, ignore_errors=True)
+            if folder != self.path and folder.exists():
+                folder.rmdir()
+
     def _open_environment(self, folder: Path) -> lmdb.Environment:
+        file = folder / "data.mdb"
+        if file.exists() and file.stat().st_size > 0:
+            open_reader(folder).check_pages()
         close_reader(folder)
-        shutil.rmtree(folder / COPY, ignore_errors=True)
-        try:
-            return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
-        except lmdb.Error as error:
-            reason = "it is open in this process" if "already open" in str(error) else "data.mdb is damaged"
-            raise UserError(f"{folder} cannot be written: {reason}") from None
+        shutil.rmtree(folder / COMPACTION_FOLDER, ignore_errors=True)
+        return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +160,10 @@ class StoreWriter:
             check_record(record, self.manifest.label_basis)
         except UserError as error:
             raise UserError(f"record '{key}': {error}") from None
-        self._pending[key] = pack(encode_record(record))
+        packed = pack(encode_record(record))
+        if len(packed) > LARGEST_RECORD:
+            raise UserError(f"record '{key}' takes {len(packed)} bytes, more than the {LARGEST_RECORD} of a store")
+        self._pending[key] = packed
         if time.monotonic() - self._committed >= COMMIT_INTERVAL:
             self.flush()
 
@@ -147,13 +176,11 @@ class StoreWriter:
             items = sorted((k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard)
             while items:
                 try:
-                    with environment.begin(write=True, buffers=True) as transaction:
+                    with self._told(), environment.begin(write=True, buffers=True) as transaction:
                         append_records(transaction, items)
                     break
                 except lmdb.MapFullError:
                     environment.set_mapsize(2 * environment.info()["map_size"])
-                except lmdb.Error as error:
-                    raise UserError(f"{self.path} cannot be written: {error}") from None
         self._pending.clear()
         self._committed = time.monotonic()
 
@@ -167,33 +194,40 @@ class StoreWriter:
         check_splits(splits, self.__contains__, self.path)
         splits = {name: list(keys) for name, keys in splits.items()}
         self.manifest = replace(self.manifest, splits=splits, count=len(self), finished=True)
-        for folder, environment in zip(self.manifest.folders(self.path), self._environments, strict=True):
-            self._drop_free_pages(folder, environment)
-        self.manifest.write(self.path)
-        self.close()
-        for folder in self.manifest.folders(self.path):
-            (folder / "lock.mdb").unlink(missing_ok=True)  # of use to writers alone
+        with self._told():
+            for folder, environment in zip(self.manifest.folders(self.path), self._environments, strict=True):
+                self._drop_free_pages(folder, environment)
+            self.manifest.write(self.path)
+            self._close_environments()
+            for folder in self.manifest.folders(self.path):
+                (folder / "lock.mdb").unlink(missing_ok=True)  # of use to writers alone
 
     def _drop_free_pages(self, folder: Path, environment: lmdb.Environment) -> None:
         """Close an LMDB; if many of its pages are free and the disk has room, a copy without them takes its place."""
+        compact = folder / COMPACTION_FOLDER
         copied = free_share(environment) > FREE_SHARE
         if copied:
             try:
-                (folder / COPY).mkdir()
-                environment.copy(str(folder / COPY), compact=True)
-                sync(folder / COPY / "data.mdb")
+                compact.mkdir()
+                environment.copy(str(compact), compact=True)
+                sync(compact / "data.mdb")
             except (OSError, lmdb.Error):
                 copied = False
         environment.close()
         if copied:
-            (folder / COPY / "data.mdb").replace(folder / "data.mdb")
-        shutil.rmtree(folder / COPY, ignore_errors=True)
+            (compact / "data.mdb").replace(folder / "data.mdb")
+        shutil.rmtree(compact, ignore_errors=True)
         sync(folder)
 
     def close(self) -> None:
         """Commit and close without the finished marker; the store can be read and resumed."""
-        if self._environments:
-            self.flush()
+        try:
+            if self._environments:
+                self.flush()
+        finally:
+            self._close_environments()
+
+    def _close_environments(self) -> None:
         for environment in self._environments:
             environment.close()
         self._environments = []

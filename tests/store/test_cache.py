@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,11 +49,29 @@ def test_another_header_empties_it(cache: TensorCache) -> None:
 
 
 def test_damage_empties_it(cache: TensorCache) -> None:
-    data = cache.path / "data.mdb"
-    path = cache.path
-    del cache
-    data.write_bytes(data.read_bytes()[:-4096])
-    assert len(TensorCache(path, HEADER)) == 0
+    cache.path.write_bytes(cache.path.read_bytes()[:-4096])
+    assert len(TensorCache(cache.path, HEADER)) == 0
+
+
+def test_a_damaged_value_is_one_sentence(cache: TensorCache) -> None:
+    data = cache.path.read_bytes()
+    place = data.index(torch.arange(3.0).numpy().tobytes())
+    cache.path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+    with pytest.raises(UserError, match=r"'x' of the cache .* cannot be read \(its checksum .*\); delete that file"):
+        cache.get("x")
+
+
+def test_missing(cache: TensorCache) -> None:
+    assert cache.missing(["z", "x", "a", "y"]) == ["z", "a"]
+
+
+def test_a_cache_of_an_older_version_is_deleted(tmp_path: Path) -> None:
+    old = tmp_path / "cache"
+    old.mkdir()
+    for name in ("header.json", "data.mdb", "lock.mdb"):
+        (old / name).write_text("{}")
+    assert len(TensorCache(old, HEADER)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 def test_grows(cache: TensorCache) -> None:
@@ -64,6 +87,60 @@ def test_worker_processes(cache: TensorCache, method: str) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(cache)).get("x")["b"], torch.arange(3.0))
 
 
+def fill(folder: Path, start: Any, process: int, rounds: int) -> None:
+    """Make, fill and read a new cache in each round, with others that begin at the same moment."""
+    for round_ in range(rounds):
+        start.wait()
+        cache = TensorCache(folder / f"cache{round_}", HEADER)
+        for i in range(2):
+            cache.put_many({f"k{j}": {"b": torch.full((500,), j)} for j in range(i, i + 4)})
+            cache.put_many({f"of {process}": {"b": torch.full((10,), i)}})
+        for j in range(5):
+            assert torch.equal(cache.get(f"k{j}")["b"], torch.full((500,), j))
+        assert torch.equal(cache.get(f"of {process}")["b"], torch.full((10,), 1))
+
+
+def test_processes_that_fill_one_new_cache(tmp_path: Path) -> None:
+    """Two trainings on one new store: nothing is lost, nobody fails."""
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(3, timeout=20)
+    workers = [context.Process(target=fill, args=(tmp_path, start, process, 25)) for process in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert len(TensorCache(tmp_path / "cache24", HEADER)) == 8
+
+
+FULL = """
+import resource, sys
+import torch
+from orbdens.errors import UserError
+from orbdens.store.cache import TensorCache
+cache = TensorCache(sys.argv[1], {})
+cache.put_many({"first": {"b": torch.ones(10)}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    for i in range(100):
+        cache.put_many({f"k{i}": {"b": torch.full((1000,), i)}})
+except UserError as error:
+    print(error)
+n = len(cache)
+assert 10 < n < 100
+assert cache.get("first")["b"].sum() == 10
+print(n, [int(cache.get(f"k{i}")["b"][0]) for i in range(n - 1)] == list(range(n - 1)))
+"""
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "cache")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    message, rest = done.stdout.splitlines()
+    assert message.startswith(f"the cache {tmp_path / 'cache'} cannot be written: ")
+    assert rest.endswith("True")
+
+
 def test_errors(cache: TensorCache, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no 'z'"):
         cache.get("z")
@@ -72,5 +149,10 @@ def test_errors(cache: TensorCache, tmp_path: Path) -> None:
         TensorCache(tmp_path, HEADER)
     with pytest.raises(UserError, match="is in the way of a cache"):
         TensorCache(tmp_path / "thesis.tex", HEADER)
+    with closing(sqlite3.connect(tmp_path / "photos")) as other:
+        other.execute("CREATE TABLE photos (name TEXT)")
+    with pytest.raises(UserError, match="is in the way of a cache"):
+        TensorCache(tmp_path / "photos", HEADER)
+    assert (tmp_path / "thesis.tex").read_text() == "dear"
     with pytest.raises(UserError, match="cannot be written"):
         TensorCache(tmp_path / "thesis.tex" / "cache", HEADER)

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from places import GOLDEN
 
 from orbdens.store import GridRecord, OrbitalRecord, Store
+from orbdens.store.encoding import decode_tensors, encode_record, encode_tensors
 from orbdens.store.packing import TAG, pack, unpack
-from orbdens.store.records import decode_tensors, encode_record, encode_tensors
 
 TENSORS = st.dictionaries(
     st.sampled_from(["values", "orbitals", "numbers", "positions"]),

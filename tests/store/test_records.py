@@ -14,6 +14,7 @@ from pyscf import gto
 from scipy.special import lpmv
 
 from orbdens.errors import UserError
+from orbdens.labels import label_shells
 from orbdens.pyscf.bases import label_basis
 from orbdens.pyscf.order import ao_order, shell_l
 from orbdens.store import LabelBasis, OrbitalRecord, Store
@@ -88,7 +89,7 @@ def test_types_and_shells() -> None:
     assert basis.n_ao(np.array([], dtype=np.int64)) == 0
     with pytest.raises(UserError, match="the label basis has no Fe, only H, O"):
         basis.types(np.array([8, 26]))
-    shells = basis.shells()
+    shells = label_shells(basis)
     assert shells.shell_l.tolist() == [0, 0, 1, 0, 0, 1, 1, 2]
     assert shells.shell_ptr.tolist() == [0, 3, 8]
     assert shells.primitive_ptr[-1] == len(shells.exponents) == len(shells.weights)

@@ -24,7 +24,7 @@ from places import GOLDEN, ROOT
 
 from orbdens.errors import UserError
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter
-from orbdens.store.lmdb_values import block_key, open_place
+from orbdens.store.lmdb_values import block_key, decode_entry
 from orbdens.store.packing import unpack
 
 MakeRecord = Callable[[int], OrbitalRecord]
@@ -201,7 +201,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from orbdens.store import Manifest, OrbitalRecord, StoreWriter
-from orbdens.store.records import LabelBasis, LabelShell
+from orbdens.store import LabelBasis, LabelShell
 from orbdens.structure import Structure
 path, n = sys.argv[1], int(sys.argv[2])
 basis = LabelBasis({"H": (LabelShell(0, (1.0,), (1.0,)),)})
@@ -318,7 +318,7 @@ def _pickled_database(path: Path) -> None:
 def _change_value(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Put another value for the key w3: into its block if it is as long, else in place of its entry."""
     with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
-        number, start, size = open_place(b"w3", bytes(transaction.get(b"w3") or b""))
+        number, start, size = decode_entry(b"w3", bytes(transaction.get(b"w3") or b""))
         block = bytes(transaction.get(block_key(number)) or b"")
         changed = change(block[start : start + size])
         if len(changed) == size:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from orbdens.store import GridRecord, LabelBasis, LabelShell, Manifest, OrbitalRecord, Record, Store, StoreWriter
-from orbdens.store.lmdb_values import BLOCK
+from orbdens.store.lmdb_values import BLOCK_SIZE
 from orbdens.structure import Structure
 
 BASIS = LabelBasis({"H": (LabelShell(0, (0.7,), (0.5,)),), "C": (LabelShell(1, (1.5,), (0.3,)),)})
@@ -97,7 +97,7 @@ def test_records_larger_than_a_block_and_many_small_ones() -> None:
     structure = Structure(np.array([1]), np.zeros((1, 3)))
     sizes = [(3, 4, 5), (40, 50, 60), (2, 2, 2), (30, 33, 35)]
     grids = [GridRecord(structure, np.zeros(3), np.eye(3), rng.normal(size=s).astype(np.float32)) for s in sizes]
-    assert grids[1].values.nbytes > 2 * BLOCK
+    assert grids[1].values.nbytes > 2 * BLOCK_SIZE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s"
         with StoreWriter(path, Manifest({}, "valence", {"H": 1})) as writer:

@@ -19,6 +19,7 @@ from data_tools.sources.orbital_files import OrbitalFile, orbital_source, read_o
 from data_tools.sources.reading import Reading
 from orbdens.errors import UserError
 from orbdens.kernels import density_from_orbitals
+from orbdens.labels import label_shells
 from orbdens.pyscf.integrals import electron_count, unpaired_electrons
 from orbdens.store import OrbitalRecord, Store
 from orbdens.units import BOHR
@@ -66,7 +67,7 @@ def _densities_of(file: OrbitalFile) -> np.ndarray[Any, Any]:
         torch.as_tensor(POINTS),
         torch.as_tensor(record.structure.positions),
         torch.as_tensor(file.basis.types(record.structure.numbers)),
-        file.basis.shells(),
+        label_shells(file.basis),
         torch.as_tensor(record.orbitals, dtype=torch.float64),
         torch.as_tensor(record.occupations, dtype=torch.float64),
         backend="reference",

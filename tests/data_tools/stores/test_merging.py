@@ -15,7 +15,7 @@ from orbdens.errors import UserError
 from orbdens.pyscf.bases import named_basis
 from orbdens.shipped import store_path
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
-from orbdens.store.records import encode_record
+from orbdens.store.encoding import encode_record
 
 
 def copy(source: Store, path: Path, manifest: Manifest, keys: list[str], splits: dict[str, list[str]]) -> Store:

@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from places import GOLDEN
 
-import data_tools.stores.verifying as verifying
 from data_tools.stores.verifying import repair, verify
 from orbdens.cli.main import run
 from orbdens.shipped import store_path
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store, StoreWriter
-from orbdens.store.lmdb_values import block_key, open_place
+from orbdens.store.encoding import encode_record
+from orbdens.store.lmdb_values import block_key, decode_entry
 from orbdens.store.reader import close_reader
-from orbdens.store.records import encode_record
+from orbdens.store.salvage import DAMAGED
 
 PLACE = str(places.ROOT)
 
@@ -43,7 +43,7 @@ def keys_of(path: Path) -> list[str]:
 def change_block(path: Path, key: str, change: Callable[[bytes], bytes]) -> None:
     """Change the stored bytes of a record, which keep their length."""
     with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
-        number, start, size = open_place(key.encode(), bytes(transaction.get(key.encode()) or b""))
+        number, start, size = decode_entry(key.encode(), bytes(transaction.get(key.encode()) or b""))
         block = bytes(transaction.get(block_key(number)) or b"")
         transaction.put(block_key(number), block[:start] + change(block[start : start + size]) + block[start + size :])
 
@@ -220,7 +220,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from data_tools.stores.verifying import Findings, repair, verify
-from orbdens.store.records import encode_record
+from orbdens.store.encoding import encode_record
 from orbdens.store import LabelBasis, LabelShell, Manifest, OrbitalRecord, Store, StoreWriter
 from orbdens.store.reader import close_reader
 from orbdens.structure import Structure
@@ -320,4 +320,4 @@ def test_shards_that_were_exchanged(tmp_path: Path) -> None:
     assert len(findings.records["is not found under its key"]) == 6
     assert repair(tmp_path / "s", findings) == {}
     assert verify(tmp_path / "s").fine
-    assert verifying.DAMAGED in "".join(path.name for path in (tmp_path / "s" / "shard-000").iterdir())
+    assert DAMAGED in "".join(path.name for path in (tmp_path / "s" / "shard-000").iterdir())
