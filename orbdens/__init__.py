@@ -3,40 +3,20 @@
 Units everywhere: Å, e/Å³, e·Å. The names below are loaded on first use, so that importing the package is instant.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # every public name, once: type checkers run these imports, and ``__getattr__`` reads them
     from orbdens.checkpoint import load_model as load
-    from orbdens.density import Density
-    from orbdens.errors import UserError
-    from orbdens.formats.cube import read_cube, write_cube
-    from orbdens.formats.structures import read_structures
-    from orbdens.grid import Grid
-    from orbdens.structure import Structure
+    from orbdens.density import Density as Density
+    from orbdens.errors import UserError as UserError
+    from orbdens.evaluation.measure import evaluate as evaluate
+    from orbdens.formats.cube import read_cube as read_cube
+    from orbdens.formats.cube import write_cube as write_cube
+    from orbdens.formats.structures import read_structures as read_structures
+    from orbdens.grid import Grid as Grid
+    from orbdens.prediction import predict as predict
+    from orbdens.store import Store as Store
+    from orbdens.structure import Structure as Structure
+    from orbdens.training.run import train as train
 
 __version__ = "0.1.0"
-
-__all__ = ["Density", "Grid", "Structure", "UserError", "load", "read_cube", "read_structures", "write_cube"]
-
-_HOMES = {
-    "Density": ("orbdens.density", "Density"),
-    "Grid": ("orbdens.grid", "Grid"),
-    "Structure": ("orbdens.structure", "Structure"),
-    "UserError": ("orbdens.errors", "UserError"),
-    "load": ("orbdens.checkpoint", "load_model"),
-    "read_cube": ("orbdens.formats.cube", "read_cube"),
-    "read_structures": ("orbdens.formats.structures", "read_structures"),
-    "write_cube": ("orbdens.formats.cube", "write_cube"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'orbdens' has no attribute '{name}'")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
