@@ -29,23 +29,22 @@ if TYPE_CHECKING:
     from orbdens.density import Density
     from orbdens.models.interface import DensityModel
 
-BATCH_SIZE = 32
 LARGEST_GRID = 1_000_000_000
 """Points; more would not fit the memory of most machines, nor does any program read such files."""
 
 
 @overload
-def predict(atoms: ase.Atoms | Structure, model: str | Path | DensityModel = shipped.MODEL) -> Density: ...
+def predict(atoms: ase.Atoms | Structure, model: str | Path | DensityModel | None = None) -> Density: ...
 
 
 @overload
 def predict(
-    atoms: Sequence[ase.Atoms | Structure], model: str | Path | DensityModel = shipped.MODEL
+    atoms: Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None
 ) -> list[Density]: ...
 
 
 def predict(
-    atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure], model: str | Path | DensityModel = shipped.MODEL
+    atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None
 ) -> Density | list[Density]:
     """The density of one molecule or crystal, or the densities of many.
 
@@ -53,12 +52,12 @@ def predict(
 
     Args:
         atoms: positions in Å; of ASE's Atoms, ``info`` may hold ``charge`` (e) and ``multiplicity``.
-        model: a loaded model, or model.safetensors, the run folder that holds it, or the name of weights that ship.
+        model: a loaded model, or model.safetensors, the run folder that holds it, or None for the weights that ship.
 
     Raises:
         UserError: there is no such model, a structure cannot be computed, or it holds an element the model never saw.
     """
-    if isinstance(model, str | Path):
+    if model is None or isinstance(model, str | Path):
         from orbdens.checkpoint import load_model
 
         model = load_model(model)
@@ -71,7 +70,7 @@ class Request:
 
     Attributes:
         files: structure files that ASE reads, one or many structures each.
-        model: model.safetensors, the run folder that holds it, or the name of weights that ship.
+        model: model.safetensors, the run folder that holds it, or None for the weights that ship.
         spacing: Å; of grids around the structures.
         margin: Å; around the atoms (a periodic structure gets its cell instead).
         like: a cube file whose grid to take for every structure.
@@ -83,7 +82,7 @@ class Request:
     """
 
     files: Sequence[Path]
-    model: Path = Path(shipped.MODEL)
+    model: Path | None = None
     spacing: float = SPACING
     margin: float = MARGIN
     like: Path | None = None
@@ -125,8 +124,8 @@ class Written:
     unfamiliar: tuple[str, ...]
 
 
-def split_inputs(inputs: Sequence[Path]) -> tuple[Path, list[Path]]:
-    """The model and the structure files among ``[MODEL] FILE...``; a model need not be named.
+def split_inputs(inputs: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """The model (None if none is named) and the structure files among ``[MODEL] FILE...``.
 
     The first is a model if it is a folder, ends in .safetensors, or is no file and has no ending.
 
@@ -136,7 +135,7 @@ def split_inputs(inputs: Sequence[Path]) -> tuple[Path, list[Path]]:
     first, *others = inputs
     names_model = first.is_dir() or first.suffix == ".safetensors" or not (first.suffix or first.is_file())
     if not names_model:
-        return Path(shipped.MODEL), list(inputs)
+        return None, list(inputs)
     if not others:
         if first.exists() or str(first) == shipped.MODEL:
             raise UserError(f"expected structure files (FILE...) after the model {first}")
@@ -172,24 +171,18 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
 
     from orbdens.checkpoint import load_model
 
-    model = load_model(request.model)
-    for structure in structures:
-        model.count_electrons(structure)
+    densities = load_model(request.model).predict_many(structures)  # which checks all of them before the first
     for path in paths:
         check_output(path, request.force)
-    done = 0
-    for start in range(0, len(structures), BATCH_SIZE):
-        batch = slice(start, start + BATCH_SIZE)
-        for path, density in zip(paths[batch], model.predict(structures[batch]), strict=True):
-            if request.coefficients:
-                write_npz(path, **_atoms(density), **_orbitals(density))
-            elif points is not None:
-                write_npz(path, **_atoms(density), points=points, density=density.at(points))
-            else:
-                _write_grid(path, density, request, like)
-            done += 1
-            progress("predicting", done, len(paths))
-            yield Written(path, density.structure, density.n_electrons, density.expected_error, density.unfamiliar)
+    for done, (path, density) in enumerate(zip(paths, densities, strict=True), start=1):
+        if request.coefficients:
+            write_npz(path, **_atoms(density), **_orbitals(density))
+        elif points is not None:
+            write_npz(path, **_atoms(density), points=points, density=density.at(points))
+        else:
+            _write_grid(path, density, request, like)
+        progress("predicting", done, len(paths))
+        yield Written(path, density.structure, density.n_electrons, density.expected_error, density.unfamiliar)
 
 
 def _output_paths(sources: list[Path], request: Request) -> list[Path]:

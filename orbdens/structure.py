@@ -28,7 +28,7 @@ class Structure:
     Attributes:
         numbers: atomic numbers [n_atoms].
         positions: Å [n_atoms, 3].
-        cell: lattice vectors as rows, Å [3, 3]; None for a molecule. Vectors along which it does not repeat may be zero:
+        cell: lattice vectors as rows, Å [3, 3]; None for a molecule. Those along which it does not repeat may be zero:
             unit vectors at right angles to the others take their place.
         pbc: along which lattice vectors the structure repeats.
         charge: total charge in e.
@@ -76,7 +76,7 @@ class Structure:
         return str(Formula(str(Symbols(self.numbers))).convert("hill"))
 
     def check(self, where: str) -> Structure:
-        """Return the structure itself if a density can be computed for it.
+        """Return the structure itself if a density can be computed for it; one that passed is not checked again.
 
         Args:
             where: names the structure in the message, e.g. ``water.xyz, structure 3``.
@@ -85,6 +85,8 @@ class Structure:
             UserError: no atoms, an atomic number that no element has, a coordinate that is not finite, a cell without
                 volume, or two atoms on one spot (periodic images included).
         """
+        if "passed" in self.__dict__:
+            return self
         if self.n_atoms == 0:
             raise UserError(f"{where} has no atoms")
         unknown = np.flatnonzero((self.numbers < 1) | (self.numbers > HEAVIEST))
@@ -102,6 +104,7 @@ class Structure:
         if pairs:
             i, j = min(sorted((i % self.n_atoms, j % self.n_atoms)) for i, j in pairs)
             raise UserError(f"{where}: atoms {i + 1} and {j + 1} are on one spot (closer than {CLOSEST_ATOMS} Å)")
+        object.__setattr__(self, "passed", True)
         return self
 
     def images(self) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from orbdens.electrons import core_charges
 from orbdens.grid import Grid
 from orbdens.metrics import (
     Summary,
@@ -13,7 +14,6 @@ from orbdens.metrics import (
     distances_to_atoms,
     electronic_dipole,
     nmae,
-    nuclear_charges,
 )
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
@@ -61,7 +61,7 @@ def test_distances_see_periodic_images() -> None:
 def test_dipole_of_a_shifted_charge() -> None:
     grid = Grid.around(PAIR, 0.2, 5.0)
     density = 9 * (2.0 / np.pi) ** 1.5 * np.exp(-2.0 * ((grid.points() - [0, 0, 1.0]) ** 2).sum(axis=1))
-    total = nuclear_charges(PAIR, {"Li": 3, "O": 6}) @ PAIR.positions + electronic_dipole(
+    total = core_charges(PAIR, {"Li": 3, "O": 6}) @ PAIR.positions + electronic_dipole(
         grid, density.reshape(grid.shape)
     )
     np.testing.assert_allclose(total, [0, 0, 6 * 1.5 - 9 * 1.0], atol=1e-6)

@@ -94,8 +94,8 @@ def write_report(path: Path, evaluations: Sequence[Evaluation], pictures: Mappin
     write_page(
         path,
         title=f"Electron densities of {on.store}",
-        lead=f"{n_models} model{'s' * (n_models > 1)}, measured on the {n_structures} structures of split “{on.split}”, "
-        f"on {grid_phrase(on.spacing, on.margin)}.",
+        lead=f"{n_models} model{'s' * (n_models > 1)}, measured on the {n_structures} structures of split "
+        f"“{on.split}”, on {grid_phrase(on.spacing, on.margin)}.",
         table=html_table(table.columns, table.rows, table.notes),
         pictures=pictures.values(),
         foot=f"{cores}{gpu}; {versions}.",

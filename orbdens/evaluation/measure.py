@@ -39,7 +39,6 @@ from orbdens.sampling import evenly_spaced
 from orbdens.store import Record, Store, open_store
 from orbdens.structure import Structure
 
-BATCH_SIZE = 16
 SLICE_STEP = 0.08
 """Å; between the points of the slice that is kept as a picture."""
 
@@ -59,8 +58,21 @@ class _Measured:
     expected: float | None
 
 
+class _Clock:
+    """Sums up the time spent inside ``with`` blocks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._begun
+
+
 def evaluate(
-    model: str | Path,
+    model: str | Path | None,
     store: str | Path,
     split: str = "test",
     spacing: float = SPACING,
@@ -72,7 +84,7 @@ def evaluate(
     """Compare a model with every structure of a split.
 
     Args:
-        model: model.safetensors, the run folder that holds it, or the name of weights that ship.
+        model: model.safetensors, the run folder that holds it, or None for the weights that ship.
         store: folder of the store, or ``lithium-oxide``.
         split: named split of the store.
         spacing: Å; uniform grid on which orbital records are compared (grid records: on their own grids).
@@ -84,8 +96,7 @@ def evaluate(
     Raises:
         UserError: no such model, store or split, or an element the model never saw.
     """
-    file = find_model(Path(model))
-    _, _, training = read_header(file)
+    file = find_model(model)
     network = load_model(file)
     records = open_store(store)
     keys = records.keys(split)
@@ -93,37 +104,36 @@ def evaluate(
         raise UserError(f"split '{split}' of {store} is empty")
     if n is not None:
         keys = evenly_spaced(keys, n)
+    structures = [records.structure(key) for key in keys]
+    # what is imported or compiled at the first prediction is no part of the speed
+    network.predict(structures[0]).on(Grid.around(structures[0], spacing=1.0, margin=0.0))
     measured: list[_Measured] = []
-    structures: list[Structure] = []
     own_grids: list[bool] = []
     slices: list[Slice] = []
-    seconds = 0.0
+    clock = _Clock()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    for start in range(0, len(keys), BATCH_SIZE):
-        batch = {key: records[key] for key in keys[start : start + BATCH_SIZE]}
-        clock = time.perf_counter()
-        densities = network.predict([record.structure for record in batch.values()])
-        seconds += time.perf_counter() - clock
-        for (key, record), density in zip(batch.items(), densities, strict=True):
-            label = label_density(record, records.manifest)
-            grid = comparison_grid(label, spacing, margin)
-            clock = time.perf_counter()
+    densities = network.predict_many(structures)
+    for key in keys:
+        with clock:
+            density = next(densities)
+        record = records[key]
+        label = label_density(record, records.manifest)
+        grid = comparison_grid(label, spacing, margin)
+        with clock:
             predicted = density.on(grid)
-            seconds += time.perf_counter() - clock
-            measured.append(_measure(key, record, density, predicted, label.on(grid), grid, records))
-            structures.append(label.structure)
-            own_grids.append(label.native_grid is not None)
-            if not slices:
-                slices.append(_slice(key, label, density))
-            progress("evaluating", len(measured), len(keys))
+        measured.append(_measure(key, record, density, predicted, label.on(grid), grid, records))
+        own_grids.append(label.native_grid is not None)
+        if not slices:
+            slices.append(_slice(key, label, density))
+        progress("evaluating", len(measured), len(keys))
     on_own_grids = all(own_grids)
     return Evaluation(
         model=ModelFacts(
             name=name or file.resolve().parent.name,
             kind=network.config.kind,
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-            training_minutes=training_minutes(training),
+            training_minutes=training_minutes(read_header(file).training),
         ),
         measured_on=MeasuredOn(
             store=records.path.resolve().name,
@@ -135,7 +145,7 @@ def evaluate(
         errors=_errors(measured),
         slice=slices[0],
         cost=Cost(
-            structures_per_s=len(keys) / seconds,
+            structures_per_s=len(keys) / clock.seconds,
             peak_memory_mb=peak_memory_mb(),
             peak_gpu_memory_mb=torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         ),

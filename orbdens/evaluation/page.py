@@ -11,9 +11,7 @@ from orbdens.evaluation.pictures import Picture
 from orbdens.files import written_whole
 
 
-def write_page(
-    path: Path, *, title: str, lead: str, table: str, pictures: Iterable[Picture], foot: str
-) -> None:
+def write_page(path: Path, *, title: str, lead: str, table: str, pictures: Iterable[Picture], foot: str) -> None:
     """Write a page, whole or not at all.
 
     Args:

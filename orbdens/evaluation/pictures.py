@@ -240,9 +240,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
     return figure
 
 
-def density_panel(
-    axes: Axes, extent: Extent, atoms: Marks, density: NDArray[np.float64], norm: LogNorm
-) -> AxesImage:
+def density_panel(axes: Axes, extent: Extent, atoms: Marks, density: NDArray[np.float64], norm: LogNorm) -> AxesImage:
     """Draw a cut through a density.
 
     Args:

@@ -76,18 +76,16 @@ class Writer:
 
 
 WRITERS: Mapping[str, Writer] = {
-    "cube": Writer(
-        ".cube", "orbdens.formats.cube:write_cube", (".cube", ".cub"), about="Gaussian's, in Bohr and e/Bohr³"
-    ),
+    "cube": Writer(".cube", "orbdens.formats.cube:write_cube", (".cube", ".cub"), "Gaussian's; Bohr, e/Bohr³"),
     "chgcar": Writer(
         ".CHGCAR",
         "orbdens.formats.chgcar:write_chgcar",
         ("chgcar",),
-        about="VASP's, in Å and density times volume; VASP itself cannot start from it without augmentation occupancies",
+        "VASP's; Å, density times volume; VASP itself cannot start from it, for want of augmentation occupancies",
         repeats=True,
         holds_spin=True,
     ),
-    "npz": Writer(".npz", "orbdens.formats.npz:write_density", (".npz",), about="numpy's, in Å and e/Å³", holds_spin=True),
+    "npz": Writer(".npz", "orbdens.formats.npz:write_density", (".npz",), "numpy's; Å, e/Å³", holds_spin=True),
 }
 """Formats by the names that users give."""
 

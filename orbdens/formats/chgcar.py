@@ -1,4 +1,4 @@
-"""CHGCAR files of VASP: density times cell volume, x fastest, points (i/nx, j/ny, k/nz) of the cell without end points."""
+"""CHGCAR files of VASP: density times cell volume, x fastest, points (i/nx, j/ny, k/nz) without end points."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_help_is_instant(orbdens: CommandLine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "predict", "evaluate", "compare", "demo", "doctor", "fit"]
+    ["train", "predict", "evaluate", "compare", "demo", "doctor", "floor"]
     + [f"data {verb}" for verb in ("import", "generate", "geometries", "molecules", "select")]
     + [f"data {verb}" for verb in ("inspect", "split", "subset", "merge", "convert", "verify")],
 )
@@ -247,7 +247,7 @@ MISTAKES = {
     "compare good.xyz": "good.xyz is not a file of orbdens evaluate --json",
     "compare foreign.json": "foreign.json is not a file of orbdens evaluate --json",
     "compare future.json": "future.json has format version 9",
-    "compare a.json b.json": "a.json and b.json cannot be compared: their spacing differ .0.2 Å and 0.1 Å",
+    "compare a.json b.json": "a.json and b.json cannot be compared: their spacings differ .0.2 Å and 0.1 Å",
     "compare a.json c.json": "their structures differ",
     "compare a.json --html good.cube": "good.cube exists",
     "demo --out model": "model exists; --force replaces it",

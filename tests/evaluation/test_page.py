@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orbdens.evaluation.compare import read_evaluations
-from orbdens.evaluation.page import draw, write_pictures, write_report
+from orbdens.evaluation.compare import read_evaluations, write_report
+from orbdens.evaluation.pictures import draw, write_pictures
 from orbdens.evaluation.result import Evaluation
 from orbdens.evaluation.tables import comparison_table, evaluation_table
 

@@ -11,8 +11,8 @@ from ase.io.cube import read_cube_data
 
 from orbdens.errors import UserError
 from orbdens.files import check_output, written_whole
-from orbdens.formats.arrays import read_points
 from orbdens.formats.cube import read_cube, write_cube
+from orbdens.formats.npz import read_points
 from orbdens.formats.structures import read_structures
 from orbdens.grid import Grid
 from orbdens.structure import Structure
