@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from orbdens.errors import UserError
 from orbdens.evaluation.result import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
 from orbdens.evaluation.slices import Raster
 from orbdens.grid import Grid
-from orbdens.labels import label_density
+from orbdens.labels import label_density, stored_density
 from orbdens.machine import describe_machine, describe_versions, peak_memory_mb
 from orbdens.metrics import (
     MARGIN,
@@ -36,7 +36,7 @@ from orbdens.metrics import (
 )
 from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced
-from orbdens.store import Record, Store, open_store
+from orbdens.store import Store, open_store
 from orbdens.structure import Structure
 
 SLICE_STEP = 0.08
@@ -48,27 +48,21 @@ SLICE_MARGIN = 2.0
 
 @dataclass(frozen=True)
 class _Measured:
-    """Errors of the density of one structure; units as in ``Errors``."""
+    """Errors of the density of one structure; units as in ``Errors``.
+
+    Attributes:
+        on_own_grid: it was compared on the grid of its record.
+        seconds: that the prediction took, grid included.
+    """
 
     key: str
+    on_own_grid: bool
+    seconds: float
     density: DensityError
     electrons: float
     dipole: float
     negative: float
     expected: float | None
-
-
-class _Clock:
-    """Sums up the time spent inside ``with`` blocks."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __enter__(self) -> None:
-        self._begun = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._begun
 
 
 def evaluate(
@@ -105,29 +99,15 @@ def evaluate(
     if n is not None:
         keys = evenly_spaced(keys, n)
     structures = [records.structure(key) for key in keys]
-    # what is imported or compiled at the first prediction is no part of the speed
-    network.predict(structures[0]).on(Grid.around(structures[0], spacing=1.0, margin=0.0))
-    measured: list[_Measured] = []
-    own_grids: list[bool] = []
-    slices: list[Slice] = []
-    clock = _Clock()
+    first = network.predict(structures[0])
+    first.on(Grid.around(structures[0], spacing=1.0, margin=0.0))  # what is compiled now is no part of the speed
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    densities = network.predict_many(structures)
-    for key in keys:
-        with clock:
-            density = next(densities)
-        record = records[key]
-        label = label_density(record, records.manifest)
-        grid = comparison_grid(label, spacing, margin)
-        with clock:
-            predicted = density.on(grid)
-        measured.append(_measure(key, record, density, predicted, label.on(grid), grid, records))
-        own_grids.append(label.native_grid is not None)
-        if not slices:
-            slices.append(_slice(key, label, density))
+    measured: list[_Measured] = []
+    for one in _measure_each(network.predict_many(structures), records, keys, spacing, margin):
+        measured.append(one)
         progress("evaluating", len(measured), len(keys))
-    on_own_grids = all(own_grids)
+    on_own_grids = all(one.on_own_grid for one in measured)
     return Evaluation(
         model=ModelFacts(
             name=name or file.resolve().parent.name,
@@ -143,9 +123,9 @@ def evaluate(
             margin=None if on_own_grids else margin,
         ),
         errors=_errors(measured),
-        slice=slices[0],
+        slice=_slice(keys[0], stored_density(records, keys[0]), first),
         cost=Cost(
-            structures_per_s=len(keys) / clock.seconds,
+            structures_per_s=len(keys) / sum(one.seconds for one in measured),
             peak_memory_mb=peak_memory_mb(),
             peak_gpu_memory_mb=torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         ),
@@ -161,34 +141,53 @@ def training_minutes(notes: dict[str, Any]) -> float | None:
     return None if minutes is None or before is None else minutes + before
 
 
-def _measure(
-    key: str,
-    record: Record,
+def _measure_each(
+    densities: Iterator[Density], store: Store, keys: Sequence[str], spacing: float, margin: float
+) -> Iterator[_Measured]:
+    """Compare densities, which are predicted as they are asked for, with the records of ``keys``."""
+    for key in keys:
+        begun = time.perf_counter()
+        density = next(densities)
+        seconds = time.perf_counter() - begun
+        record = store[key]
+        label = label_density(record, store.manifest)
+        grid = comparison_grid(label, spacing, margin)
+        begun = time.perf_counter()
+        predicted = density.on(grid)
+        seconds += time.perf_counter() - begun
+        reference = label.on(grid)
+        excess = density.n_electrons - store.manifest.n_electrons(label.structure)
+        charges = core_charges(label.structure, store.manifest.valence_electrons)
+        yield _Measured(
+            key=key,
+            on_own_grid=label.native_grid is not None,
+            seconds=seconds,
+            density=density_error(predicted, reference, distances_to_atoms(label.structure, grid)),
+            electrons=excess,
+            dipole=_dipole_error(density, predicted, record.dipole, reference, grid, charges, excess),
+            negative=negative_part(predicted),
+            expected=density.expected_error,
+        )
+
+
+def _dipole_error(
     density: Density,
     predicted: NDArray[np.float32],
+    exact: NDArray[np.float64] | None,
     reference: NDArray[np.float32],
     grid: Grid,
-    store: Store,
-) -> _Measured:
-    """Compare one density with its record; ``predicted`` and ``reference`` are on the grid."""
-    structure = record.structure
-    excess = density.n_electrons - store.manifest.n_electrons(structure)
-    charges = core_charges(structure, store.manifest.valence_electrons)
-    if record.dipole is None:
-        reference_dipole, predicted_dipole = electronic_dipole(grid, reference), electronic_dipole(grid, predicted)
-        moved = float(predicted.sum(dtype=np.float64) - reference.sum(dtype=np.float64)) * grid.volume_element
+    charges: NDArray[np.float64],
+    excess: float,
+) -> float:
+    """In Debye, about the centre of the charges: from the exact dipole of a record, or else from both on its grid."""
+    positions = density.structure.positions
+    if exact is None:
+        exact, found = electronic_dipole(grid, reference), electronic_dipole(grid, predicted)
+        excess = float(predicted.sum(dtype=np.float64) - reference.sum(dtype=np.float64)) * grid.volume_element
     else:
-        reference_dipole, predicted_dipole = record.dipole, charges @ structure.positions + density.dipole
-        moved = excess
-    centre = charges @ structure.positions / charges.sum()
-    return _Measured(
-        key=key,
-        density=density_error(predicted, reference, distances_to_atoms(structure, grid)),
-        electrons=excess,
-        dipole=dipole_error(predicted_dipole + moved * centre, reference_dipole),
-        negative=negative_part(predicted),
-        expected=density.expected_error,
-    )
+        found = charges @ positions + density.dipole
+    centre = charges @ positions / charges.sum()
+    return dipole_error(found + excess * centre, exact)
 
 
 def _errors(measured: Sequence[_Measured]) -> Errors:
