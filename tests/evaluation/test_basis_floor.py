@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,16 +123,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("command", MISTAKES)
-def test_mistakes_end_in_one_sentence(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_mistakes_end_in_one_sentence(command: str, tmp_path: Path, mistake: Callable[[str, Path, str], None]) -> None:
     (tmp_path / "there.json").write_text("")
-    assert run(command.split(), debug=False) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert len(output.err.strip().splitlines()) == 1
-    assert re.search(MISTAKES[command], output.err)
+    mistake(command, tmp_path, MISTAKES[command])
 
 
 def test_an_empty_split_is_told(tmp_path: Path) -> None:
