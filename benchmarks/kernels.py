@@ -21,8 +21,8 @@ import torch
 from pyscf import df, gto
 from pyscf.df.addons import aug_etb
 
-from benchmarks.machine import machine
 from orbdens.kernels import Shells, orbital_fields, orbital_fields_on_grid
+from orbdens.machine import describe_machine, describe_versions
 from orbdens.units import BOHR
 
 BENZENE = (
@@ -263,7 +263,8 @@ def main() -> int:
     for name, value in figures.items():
         print(f"{name:44s} {value:12.4g}")
     if options.json:
-        everything = {"case": options.case, "machine": machine(options.threads), "errors": errors, **figures}
+        machine = describe_machine(options.threads) | describe_versions("torch", "numba", "pyscf")
+        everything = {"case": options.case, "machine": machine, "errors": errors, **figures}
         options.json.write_text(json.dumps(everything, indent=2) + "\n")
     return 0
 

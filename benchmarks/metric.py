@@ -17,9 +17,9 @@ import numpy as np
 import pyscf.lib
 import torch
 
-from benchmarks.machine import machine
 from orbdens.config import OrbitalConfig
 from orbdens.kernels.pairs.metric import TabulatedMetric, metric_product
+from orbdens.machine import describe_machine, describe_versions
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_orbital_record
 from orbdens.models.orbital.model import OrbitalModel
@@ -109,7 +109,8 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine(arguments.threads), **figures}, indent=2) + "\n")
+        machine = describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf")
+        arguments.json.write_text(json.dumps({"machine": machine, **figures}, indent=2) + "\n")
 
 
 def _error(

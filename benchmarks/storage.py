@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ import torch
 import zstandard
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.machine import machine
 from orbdens.grid import Grid
 from orbdens.labels import label_density
+from orbdens.machine import describe_machine, describe_versions
 from orbdens.sampling import evenly_spaced
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter, open_store
 from orbdens.store.encoding import encode_record
@@ -67,8 +66,8 @@ def main() -> None:
         results[Path(name).name] = figures
         print(f"{name}\n" + "\n".join(f"  {what:28} {_shown(value)}" for what, value in figures.items()))
     if arguments.json:
-        versions = {package: version(package) for package in ("lmdb", "safetensors", "zstandard")}
-        tree = {"machine": machine(1) | versions, "stores": results}
+        versions = describe_versions("torch", "numba", "pyscf", "lmdb", "safetensors", "zstandard")
+        tree = {"machine": describe_machine(1) | versions, "stores": results}
         arguments.json.write_text(json.dumps(tree, indent=2) + "\n")
 
 

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine
 from orbdens.checkpoint import MODEL_FILE, build_model, model_class, read_header
 from orbdens.config import load_config
 from orbdens.evaluation.measure import evaluate
+from orbdens.machine import describe_machine, describe_versions
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.store import open_store
@@ -217,7 +217,8 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 def _write(path: Path | None, lines: dict[str, Any], threads: int) -> None:
     if path:
-        path.write_text(json.dumps({"machine": machine(threads), "lines": lines}, indent=2) + "\n")
+        machine = describe_machine(threads) | describe_versions("torch", "numba", "pyscf")
+        path.write_text(json.dumps({"machine": machine, "lines": lines}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,42 +1,61 @@
 """Electron densities of molecules from their geometry, as sums of atom-centred Gaussian orbitals.
 
-Units everywhere: Å, e/Å³, e·Å. The names below are loaded on first use, so that importing the package is instant.
+Units everywhere: Å, e/Å³, e·Å. The names below are imported on first use, so that importing the package is instant.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-if TYPE_CHECKING:
-    from orbdens.checkpoint import load_model as load
-    from orbdens.density import Density
-    from orbdens.errors import UserError
-    from orbdens.formats.cube import read_cube, write_cube
-    from orbdens.formats.structures import read_structures
-    from orbdens.grid import Grid
-    from orbdens.structure import Structure
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # every public name, once: type checkers follow these imports, and ``__getattr__`` reads them
+    from orbdens.config import load_config as load_config
+    from orbdens.density import Density as Density
+    from orbdens.errors import UserError as UserError
+    from orbdens.evaluation.measure import evaluate as evaluate
+    from orbdens.formats.cube import read_cube as read_cube
+    from orbdens.formats.cube import write_cube as write_cube
+    from orbdens.formats.structures import read_structures as read_structures
+    from orbdens.grid import Grid as Grid
+    from orbdens.models.interface import DensityModel as DensityModel
+    from orbdens.prediction import predict as predict
+    from orbdens.store import Store as Store
+    from orbdens.structure import Structure as Structure
+    from orbdens.training.run import train as train
+else:
+    from functools import cache
+
+    @cache
+    def _homes() -> dict[str, str]:
+        """The module of every public name, from the imports above, which are not run."""
+        import ast
+
+        lines = ast.walk(ast.parse(__loader__.get_source(__name__)))
+        imports = [line for line in lines if isinstance(line, ast.ImportFrom) and line.module.startswith("orbdens.")]
+        return {alias.asname: line.module for line in imports for alias in line.names if alias.asname}
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name == "__all__":
+            return ["load", *_homes()]
+        if name not in _homes():
+            raise AttributeError(f"module 'orbdens' has no attribute '{name}'")
+        return getattr(import_module(_homes()[name]), name)
+
+    def __dir__() -> list[str]:
+        return ["__version__", "load", *_homes()]
+
 
 __version__ = "0.1.0"
 
-__all__ = ["Density", "Grid", "Structure", "UserError", "load", "read_cube", "read_structures", "write_cube"]
 
-_HOMES = {
-    "Density": ("orbdens.density", "Density"),
-    "Grid": ("orbdens.grid", "Grid"),
-    "Structure": ("orbdens.structure", "Structure"),
-    "UserError": ("orbdens.errors", "UserError"),
-    "load": ("orbdens.checkpoint", "load_model"),
-    "read_cube": ("orbdens.formats.cube", "read_cube"),
-    "read_structures": ("orbdens.formats.structures", "read_structures"),
-    "write_cube": ("orbdens.formats.cube", "write_cube"),
-}
+def load(model: str | Path | None = None, device: str = "cpu") -> DensityModel:
+    """A trained model: from ``model.safetensors``, the run folder that holds it, or (None) the weights that ship.
 
+    Raises:
+        UserError: there is no such model, or it cannot be read.
+    """
+    from orbdens.checkpoint import load_model
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'orbdens' has no attribute '{name}'")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return load_model(model, device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orbdens.kernels import BACKENDS, Shells, orbital_fields, validate
+from orbdens.machine import available_cores, describe_machine
 
 PACKAGES = (
     "orbdens",
@@ -106,9 +106,10 @@ def report(findings: list[Finding], console: Console) -> None:
             table.add_row(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             table.add_row(name, "not installed")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    table.add_row("cores, torch threads", f"{len(os.sched_getaffinity(0))}, {torch.get_num_threads()}")
-    table.add_row("GPU", gpu)
+    machine = describe_machine()
+    table.add_row("system, processor", f"{machine['system']}, {machine['cpu']}")
+    table.add_row("cores, torch threads", f"{available_cores()}, {machine['threads']}")
+    table.add_row("GPU", str(machine.get("gpu", "none")))
     console.print(table)
     backends = Table("kernels", "state", "error", "points/s")
     for finding in findings:

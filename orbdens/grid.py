@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.structure import Structure
+from orbdens.errors import UserError
+from orbdens.structure import Structure, perpendicular
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,17 +28,42 @@ class Grid:
 
     @classmethod
     def around(cls, structure: Structure, spacing: float, margin: float) -> Grid:
-        """The smallest axis-aligned grid with ``margin`` Å on all sides of a molecule, centred on it.
+        """The smallest grid with ``margin`` Å on all sides of a molecule, along the Cartesian axes, centred on it.
 
-        A periodic structure gets its cell instead, divided so that no step is longer than ``spacing``.
+        Along the lattice vectors that repeat it spans the cell instead, divided so that no step is longer than
+        ``spacing``; along the others it has the margin around the atoms, at right angles to those that repeat.
+
+        Raises:
+            UserError: the spacing is not above 0, or the margin is negative.
         """
-        if structure.periodic and structure.cell is not None:
-            n = np.maximum(np.ceil(np.linalg.norm(structure.cell, axis=1) / spacing - 1e-9).astype(int), 1)
-            return cls(np.zeros(3), structure.cell / n[:, None], (int(n[0]), int(n[1]), int(n[2])))
-        low, high = structure.positions.min(axis=0) - margin, structure.positions.max(axis=0) + margin
-        n = np.ceil((high - low) / spacing - 1e-9).astype(int) + 1
-        origin = (low + high - (n - 1) * spacing) / 2
-        return cls(origin, spacing * np.eye(3), (int(n[0]), int(n[1]), int(n[2])))
+        if not 0 < spacing < np.inf:
+            raise UserError(f"expected a spacing of the grid above 0 Å, but got {spacing:g}")
+        if not 0 <= margin < np.inf:
+            raise UserError(f"expected a margin of the grid of 0 Å or more, but got {margin:g}")
+        repeats = np.array(structure.pbc if structure.cell is not None else (False, False, False))
+        lattice = np.zeros((3, 3)) if structure.cell is None else structure.cell
+        axes = lattice.copy()
+        axes[~repeats] = perpendicular(lattice[repeats])
+        if np.linalg.det(axes) < 0 and not repeats.all():
+            axes[np.flatnonzero(~repeats)[-1]] *= -1  # right-handed, as some programs expect
+        free = axes[~repeats]
+        along = structure.positions @ free.T
+        low, high = along.min(axis=0) - margin, along.max(axis=0) + margin
+        counts = np.ones(3, dtype=int)
+        counts[repeats] = np.maximum(np.ceil(np.linalg.norm(axes[repeats], axis=1) / spacing - 1e-9), 1)
+        counts[~repeats] = np.ceil((high - low) / spacing - 1e-9) + 1
+        steps = np.where(repeats[:, None], axes / counts[:, None], axes * spacing)
+        origin = (low + high - (counts[~repeats] - 1) * spacing) / 2 @ free
+        return cls(origin, steps, (int(counts[0]), int(counts[1]), int(counts[2])))
+
+    def without_end_points(self, repeats: tuple[bool, bool, bool]) -> Grid:
+        """The same grid without its last point along axes that do not repeat, so that it fills a box that does.
+
+        Args:
+            repeats: for each axis whether its points already stop one step before the edge.
+        """
+        nx, ny, nz = (n if full else max(n - 1, 1) for n, full in zip(self.shape, repeats, strict=True))
+        return Grid(self.origin, self.steps, (nx, ny, nz))
 
     def same_as(self, other: Grid) -> bool:
         """Whether both have the same points."""

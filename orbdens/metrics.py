@@ -1,4 +1,4 @@
-"""The one definition of errors that every model, table and picture uses.
+"""The one definition of errors that every model, table and picture uses, and of the grid they are measured on.
 
 With weights w (volume per point) and sums over the points of one structure:
 
@@ -12,8 +12,9 @@ With weights w (volume per point) and sums over the points of one structure:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,14 @@ from orbdens.grid import Grid
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
 
-SPACING, MARGIN = 0.2, 4.0
-"""Å; the standard grid around molecules on which densities are compared."""
+if TYPE_CHECKING:
+    from orbdens.density import Density
+
+SPACING = 0.2
+"""Å; of the uniform grid on which densities are compared, and of any grid for which no other is asked."""
+
+MARGIN = 4.0
+"""Å; of that grid, from the outermost atoms to its edge."""
 
 NEAR_NUCLEUS = 0.5
 """Å; a point nearer than this to an atom belongs to the nuclei."""
@@ -31,7 +38,15 @@ NEAR_NUCLEUS = 0.5
 TAIL = 2.0
 """Å; a point farther than this from every atom belongs to the tail."""
 
-REGIONS = ("nuclei", "bonds", "tail")
+REGIONS = {
+    "nuclei": f"near nuclei (r < {NEAR_NUCLEUS:g} Å)",
+    "bonds": "in bonds",
+    "tail": f"in the tail (r > {TAIL:g} Å)",
+}
+"""Parts of space, and what tables and pictures call them."""
+
+SLAB = 1_000_000
+"""Points of a grid whose nearest atoms are searched at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +93,19 @@ def nmae(predicted: NDArray[np.floating], reference: NDArray[np.floating]) -> fl
 
 
 def negative_part(predicted: NDArray[np.floating]) -> float:
-    """100 · Σ|min(ρ̂, 0)| / Σρ̂ in %, on a regular grid: electrons that are fewer than none."""
+    """100 · Σ|min(ρ̂, 0)| / Σρ̂ in %, on a regular grid: the share of negative density."""
     return float(-100 * np.minimum(predicted, 0).sum(dtype=np.float64) / predicted.sum(dtype=np.float64))
+
+
+def comparison_grid(reference: Density, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
+    """The grid on which densities are compared with a reference: its own if it has one, else one around the atoms.
+
+    Args:
+        reference: the exact density.
+        spacing: Å; of a grid around the atoms.
+        margin: Å; as ``spacing``.
+    """
+    return reference.native_grid or Grid.around(reference.structure, spacing, margin)
 
 
 def distances_to_atoms(structure: Structure, grid: Grid) -> NDArray[np.float32]:
@@ -87,13 +113,21 @@ def distances_to_atoms(structure: Structure, grid: Grid) -> NDArray[np.float32]:
 
     Images are searched in the neighbouring cells, which is enough up to ``TAIL`` unless a cell is narrower than that.
     """
-    centres = structure.images()
-    points = (grid.points() - centres.mean(axis=0)).astype(np.float32)
-    nearest = np.full(len(points), np.inf, dtype=np.float32)
-    for centre in (centres - centres.mean(axis=0)).astype(np.float32):
-        offset = points - centre
-        np.minimum(nearest, np.einsum("ij,ij->i", offset, offset), out=nearest)
-    return np.sqrt(nearest, out=nearest).reshape(grid.shape)
+    return nearest_atoms(structure, grid)[0]
+
+
+def nearest_atoms(structure: Structure, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """As ``distances_to_atoms``, and the index of the nearest atom of every point; both of the grid's shape."""
+    from scipy.spatial import KDTree  # the command line reads the constants above, and must not wait for this
+
+    tree = KDTree(structure.images())
+    distances = np.empty(grid.shape, dtype=np.float32)
+    atoms = np.empty(grid.shape, dtype=np.intp)
+    for where, slab in grid.slabs(SLAB):
+        found, image = tree.query(slab.points())
+        distances[where] = found.reshape(slab.shape)
+        atoms[where] = image.reshape(slab.shape) % structure.n_atoms  # whole cells of images follow one another
+    return distances, atoms
 
 
 def electronic_dipole(grid: Grid, density: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -101,13 +135,6 @@ def electronic_dipole(grid: Grid, density: NDArray[np.floating]) -> NDArray[np.f
     weight = density.reshape(-1).astype(np.float64) * grid.volume_element
     moment: NDArray[np.float64] = weight @ grid.points()
     return -moment
-
-
-def nuclear_charges(structure: Structure, valence_electrons: Mapping[str, int]) -> NDArray[np.float64]:
-    """Charges in e [n_atoms] that balance the neutral atoms' parts of the density."""
-    from ase.data import chemical_symbols
-
-    return np.array([valence_electrons[chemical_symbols[z]] for z in structure.numbers], dtype=np.float64)
 
 
 def dipole_error(predicted: NDArray[np.float64], reference: NDArray[np.float64]) -> float:

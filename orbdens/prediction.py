@@ -1,32 +1,67 @@
-"""``orbdens predict``: densities of the structures in any files, on grids, at points, or as coefficients."""
+"""Predicted densities: of structures in memory (``orbdens.predict``), and of files into files (the verb)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orbdens import shipped
 from orbdens.errors import UserError
 from orbdens.files import check_output
-from orbdens.formats.arrays import read_points, write_npz
-from orbdens.formats.cube import CUBE_SUFFIXES, read_cube, write_cube
+from orbdens.formats import WRITERS, find_writer
+from orbdens.formats.cube import read_cube
+from orbdens.formats.npz import read_points, write_npz
 from orbdens.formats.structures import read_structures
 from orbdens.grid import Grid
+from orbdens.metrics import MARGIN, SPACING
+from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
-    from orbdens.density import Density
+    import ase
 
-BATCH_SIZE = 32
+    from orbdens.density import Density
+    from orbdens.models.interface import DensityModel
+
 LARGEST_GRID = 1_000_000_000
 """Points; more would not fit the memory of most machines, nor does any program read such files."""
 
-Wanted = Literal["cube", "npz", "points", "coefficients"]
+
+@overload
+def predict(atoms: ase.Atoms | Structure, model: str | Path | DensityModel | None = None) -> Density: ...
+
+
+@overload
+def predict(
+    atoms: Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None
+) -> list[Density]: ...
+
+
+def predict(
+    atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None
+) -> Density | list[Density]:
+    """The density of one molecule or crystal, or the densities of many.
+
+    A model that is named is loaded by every call; to predict again and again, ``orbdens.load`` it once.
+
+    Args:
+        atoms: positions in Å; of ASE's Atoms, ``info`` may hold ``charge`` (e) and ``multiplicity``.
+        model: a loaded model, or model.safetensors, the run folder that holds it, or None for the weights that ship.
+
+    Raises:
+        UserError: there is no such model, a structure cannot be computed, or it holds an element the model never saw.
+    """
+    if model is None or isinstance(model, str | Path):
+        from orbdens.checkpoint import load_model
+
+        model = load_model(model)
+    return model.predict(atoms)
 
 
 @dataclass(frozen=True)
@@ -35,33 +70,47 @@ class Request:
 
     Attributes:
         files: structure files that ASE reads, one or many structures each.
+        model: model.safetensors, the run folder that holds it, or None for the weights that ship.
         spacing: Å; of grids around the structures.
         margin: Å; around the atoms (a periodic structure gets its cell instead).
         like: a cube file whose grid to take for every structure.
-        points: an npy file of points in Å [n_points, 3] to take for every structure.
-        coefficients: write the orbitals themselves.
-        npz: write grids as npz in orbdens units instead of cube.
+        points: an npy file of points in Å [n_points, 3] to take for every structure; written as npz.
+        coefficients: write the orbitals themselves, as npz.
+        to: format of grids, of ``orbdens.formats.WRITERS``; None goes by the name of ``out``, or takes cube.
         out: file for a single structure, folder for many; None is the current folder.
         force: replace files that exist.
     """
 
     files: Sequence[Path]
-    spacing: float = 0.2
-    margin: float = 4.0
+    model: Path | None = None
+    spacing: float = SPACING
+    margin: float = MARGIN
     like: Path | None = None
     points: Path | None = None
     coefficients: bool = False
-    npz: bool = False
+    to: str | None = None
     out: Path | None = None
     force: bool = False
 
     @property
-    def wanted(self) -> Wanted:
-        if self.coefficients:
-            return "coefficients"
-        if self.points is not None:
-            return "points"
-        return "npz" if self.npz or (self.out is not None and self.out.suffix.lower() == ".npz") else "cube"
+    def named_file(self) -> Path | None:
+        """``out`` where it names a file: by its ending, unless it is a folder."""
+        out = self.out
+        return out if out and not out.is_dir() and any(w.names(out) for w in WRITERS.values()) else None
+
+    @property
+    def format(self) -> str:
+        """Format of the files."""
+        if self.coefficients or self.points is not None:
+            return "npz"
+        file = self.named_file
+        return self.to or next((name for name, writer in WRITERS.items() if file and writer.names(file)), "cube")
+
+    @property
+    def suffix(self) -> str:
+        """How names of the files end."""
+        content = ".orbitals" if self.coefficients else ".points" if self.points is not None else ""
+        return content + find_writer(self.format).suffix
 
 
 @dataclass(frozen=True)
@@ -75,15 +124,36 @@ class Written:
     unfamiliar: tuple[str, ...]
 
 
-def predict(model: Path, request: Request, on_written: Callable[[Written, int], None]) -> None:
+def split_inputs(inputs: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """The model (None if none is named) and the structure files among ``[MODEL] FILE...``.
+
+    The first is a model if it is a folder, ends in .safetensors, or is no file and has no ending.
+
+    Raises:
+        UserError: there are no structure files.
+    """
+    first, *others = inputs
+    names_model = first.is_dir() or first.suffix == ".safetensors" or not (first.suffix or first.is_file())
+    if not names_model:
+        return None, list(inputs)
+    if not others:
+        if first.exists() or str(first) == shipped.MODEL:
+            raise UserError(f"expected structure files (FILE...) after the model {first}")
+        raise UserError(f"there is no file {first}, nor a model of that name")
+    return first, others
+
+
+def predict_files(request: Request, progress: Progress = silent) -> Iterator[Written]:
     """Predict all structures of a request in batches and write one file for each.
 
     Everything that can be wrong with the input is found before the first file is written.
 
     Args:
-        model: model.safetensors or the run folder that holds it.
         request: what is wanted.
-        on_written: called after every file with what was written and the number of files in all.
+        progress: told of every file.
+
+    Yields:
+        What was written, after every file.
 
     Raises:
         UserError: an input file is missing, unreadable or holds a structure that cannot be computed, an element the
@@ -92,85 +162,75 @@ def predict(model: Path, request: Request, on_written: Callable[[Written, int], 
     read = [(file, structure) for file in request.files for structure in read_structures(file)]
     structures = [structure for _, structure in read]
     paths = _output_paths([file for file, _ in read], request)
-    grid = read_cube(request.like)[1] if request.like is not None else None
+    like = read_cube(request.like)[1] if request.like is not None else None
     points = read_points(request.points) if request.points is not None else None
+    if not request.coefficients and points is None:
+        largest = max((like or Grid.around(s, request.spacing, request.margin)).n_points for s in structures)
+        if largest > LARGEST_GRID:
+            raise UserError(f"a grid of {largest:.2g} points is too large: take a larger --grid or a smaller --margin")
 
     from orbdens.checkpoint import load_model
 
-    largest = max((grid or Grid.around(s, request.spacing, request.margin)).n_points for s in structures)
-    if largest > LARGEST_GRID:
-        raise UserError(f"a grid of {largest:.2g} points is too large; choose a larger --grid or a smaller --margin")
-    network = load_model(model)
-    for structure in structures:
-        network.count_electrons(structure)
+    densities = load_model(request.model).predict_many(structures)  # which checks all of them before the first
     for path in paths:
         check_output(path, request.force)
-    for start in range(0, len(structures), BATCH_SIZE):
-        batch = slice(start, start + BATCH_SIZE)
-        fields = network.predict(structures[batch])
-        for path, structure, field in zip(paths[batch], structures[batch], fields, strict=True):
-            place = grid or field.suited_grid(request.spacing, request.margin)
-            _write(path, structure, field, request, place, points)
-            on_written(Written(path, structure, field.n_electrons, field.expected_error, field.unfamiliar), len(paths))
+    for done, (path, density) in enumerate(zip(paths, densities, strict=True), start=1):
+        if request.coefficients:
+            write_npz(path, **_atoms(density), **_orbitals(density))
+        elif points is not None:
+            write_npz(path, **_atoms(density), points=points, density=density.at(points))
+        else:
+            _write_grid(path, density, request, like)
+        progress("predicting", done, len(paths))
+        yield Written(path, density.structure, density.n_electrons, density.expected_error, density.unfamiliar)
 
 
 def _output_paths(sources: list[Path], request: Request) -> list[Path]:
     """One path per structure: NAME.cube, or NAME-1.cube, NAME-2.cube, ... for a file with many structures."""
-    suffix = {"cube": ".cube", "npz": ".npz", "points": ".points.npz", "coefficients": ".orbitals.npz"}[request.wanted]
-    out = request.out
-    if out is not None and out.suffix.lower() in (*CUBE_SUFFIXES, ".npz"):
+    if request.named_file is not None:
         if len(sources) > 1:
-            raise UserError(f"{len(sources)} structures need a folder to go to, but --out names the one file {out}")
-        if request.wanted != "cube" and out.suffix.lower() != ".npz":
-            raise UserError(f"{request.wanted} would be written as .npz, but --out names {out}")
-        return [out]
-    folder = out if out is not None else Path()
+            raise UserError(
+                f"{len(sources)} structures need a folder to go to, but --out names the one file {request.out}"
+            )
+        if not find_writer(request.format).names(request.named_file):
+            raise UserError(f"files of format {request.format} are asked for, but --out names {request.out}")
+        return [request.named_file]
+    folder = request.out if request.out is not None else Path()
     paths: list[Path] = []
     total, seen = Counter(sources), Counter[Path]()
     for source in sources:
         seen[source] += 1
         number = f"-{seen[source]:0{len(str(total[source]))}d}" if total[source] > 1 else ""
-        paths.append(folder / f"{source.stem}{number}{suffix}")
+        paths.append(folder / f"{source.stem}{number}{request.suffix}")
     path, times = Counter(paths).most_common(1)[0]
     if times > 1:
         raise UserError(f"two input files would both be written to {path}: rename one, or run them separately")
     return paths
 
 
-def _write(
-    path: Path,
-    structure: Structure,
-    field: Density,
-    request: Request,
-    grid: Grid,
-    points: NDArray[np.float64] | None,
-) -> None:
-    atoms = {"numbers": structure.numbers, "positions": structure.positions}
-    if request.wanted == "coefficients":
-        write_npz(path, **atoms, **_orbitals(field))
-    elif points is not None:
-        write_npz(path, **atoms, points=points, density=field.at(points))
-    else:
-        values = field.on(grid)
-        if request.wanted == "cube":
-            write_cube(path, structure, grid, values)
-        else:
-            write_npz(path, **atoms, origin=grid.origin, steps=grid.steps, density=values)
+def _write_grid(path: Path, density: Density, request: Request, like: Grid | None) -> None:
+    writer, structure = find_writer(request.format), density.structure
+    grid = like or writer.suit(density.suited_grid(request.spacing, request.margin), structure)
+    writer.write(path, structure, grid, density.on(grid))
 
 
-def _orbitals(field: Density) -> dict[str, NDArray[np.generic]]:
+def _atoms(density: Density) -> dict[str, NDArray[np.generic]]:
+    return {"numbers": density.structure.numbers, "positions": density.structure.positions}
+
+
+def _orbitals(density: Density) -> dict[str, NDArray[np.generic]]:
     """Everything that a sum over orbitals needs; README says how to read it."""
     from orbdens.density import OrbitalDensity
 
-    if not isinstance(field, OrbitalDensity):
+    if not isinstance(density, OrbitalDensity):
         raise UserError("--coefficients needs a model that predicts orbitals, but this one predicts values on a grid")
     shells = {
-        name: getattr(field.shells, name).numpy()
+        name: getattr(density.shells, name).numpy()
         for name in ("shell_ptr", "shell_l", "primitive_ptr", "exponents", "weights")
     }
     return {
-        "site_positions": field.site_positions,
-        "site_types": field.site_types,
-        "coefficients": field.coefficients,
+        "site_positions": density.site_positions,
+        "site_types": density.site_types,
+        "coefficients": density.coefficients,
         **shells,
     }

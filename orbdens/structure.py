@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CLOSEST_ATOMS = 0.1
 """Å; two atoms nearer than this are taken for a mistake in the file."""
 
+HEAVIEST = 118
+"""Atomic number of the last element that has a name."""
+
 
 @dataclass(frozen=True, eq=False)
 class Structure:
@@ -25,7 +28,8 @@ class Structure:
     Attributes:
         numbers: atomic numbers [n_atoms].
         positions: Å [n_atoms, 3].
-        cell: lattice vectors as rows, Å [3, 3]; None for a molecule.
+        cell: lattice vectors as rows, Å [3, 3]; None for a molecule. Those along which it does not repeat may be zero:
+            unit vectors at right angles to the others take their place.
         pbc: along which lattice vectors the structure repeats.
         charge: total charge in e.
         multiplicity: 2S + 1.
@@ -40,9 +44,14 @@ class Structure:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", np.asarray(self.numbers, dtype=np.int64).reshape(-1))
-        object.__setattr__(self, "positions", np.asarray(self.positions, dtype=np.float64).reshape(-1, 3))
+        positions = np.asarray(self.positions, dtype=np.float64)
+        if positions.size and positions.shape[-1] != 3:
+            raise UserError(f"expected positions [n_atoms, 3], but got an array of shape {positions.shape}")
+        object.__setattr__(self, "positions", positions.reshape(-1, 3))
         if len(self.numbers) != len(self.positions):
             raise UserError(f"a structure has {len(self.numbers)} elements but {len(self.positions)} positions")
+        if self.cell is not None:
+            object.__setattr__(self, "cell", _completed(np.asarray(self.cell, dtype=np.float64), self.pbc))
 
     @property
     def n_atoms(self) -> int:
@@ -67,17 +76,23 @@ class Structure:
         return str(Formula(str(Symbols(self.numbers))).convert("hill"))
 
     def check(self, where: str) -> Structure:
-        """Return the structure itself if a density can be computed for it.
+        """Return the structure itself if a density can be computed for it; one that passed is not checked again.
 
         Args:
             where: names the structure in the message, e.g. ``water.xyz, structure 3``.
 
         Raises:
-            UserError: no atoms, a coordinate that is not finite, a cell without volume, or two atoms on one spot
-                (periodic images included).
+            UserError: no atoms, an atomic number that no element has, a coordinate that is not finite, a cell without
+                volume, or two atoms on one spot (periodic images included).
         """
+        if "passed" in self.__dict__:
+            return self
         if self.n_atoms == 0:
             raise UserError(f"{where} has no atoms")
+        unknown = np.flatnonzero((self.numbers < 1) | (self.numbers > HEAVIEST))
+        if len(unknown):
+            number = self.numbers[unknown[0]]
+            raise UserError(f"{where}: atom {unknown[0] + 1} has the atomic number {number}, which no element has")
         bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
         if len(bad):
             raise UserError(f"{where}: the coordinates of atom {bad[0] + 1} are not finite numbers")
@@ -89,6 +104,7 @@ class Structure:
         if pairs:
             i, j = min(sorted((i % self.n_atoms, j % self.n_atoms)) for i, j in pairs)
             raise UserError(f"{where}: atoms {i + 1} and {j + 1} are on one spot (closer than {CLOSEST_ATOMS} Å)")
+        object.__setattr__(self, "passed", True)
         return self
 
     def images(self) -> NDArray[np.float64]:
@@ -104,15 +120,19 @@ class Structure:
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:
-        """From ASE; total charge and multiplicity come from ``atoms.info['charge']`` and ``['multiplicity']``."""
+        """From ASE; total charge and multiplicity come from ``atoms.info['charge']`` and ``['multiplicity']``.
+
+        Raises:
+            UserError: one of them is not a whole number.
+        """
         pbc = tuple(bool(p) for p in atoms.pbc)
         return cls(
             numbers=atoms.numbers,
             positions=atoms.positions,
             cell=np.asarray(atoms.cell) if any(pbc) else None,
             pbc=(pbc[0], pbc[1], pbc[2]),
-            charge=int(atoms.info.get("charge", 0)),
-            multiplicity=int(atoms.info.get("multiplicity", 1)),
+            charge=_whole_number("charge", atoms.info.get("charge", 0)),
+            multiplicity=_whole_number("multiplicity", atoms.info.get("multiplicity", 1), lowest=1),
         )
 
     def to_ase(self) -> ase.Atoms:
@@ -125,3 +145,43 @@ class Structure:
             pbc=self.pbc,
             info={"charge": self.charge, "multiplicity": self.multiplicity},
         )
+
+
+def _whole_number(name: str, value: Any, lowest: int | None = None) -> int:
+    if isinstance(value, bool | np.bool_):  # how ASE reads a word of a comment that stands without a value
+        raise UserError(
+            f"{name} has no value: write {name}=1 or another whole number in the comment, or take the word {name} out"
+        )
+    if not isinstance(value, int | float | np.integer | np.floating) or value % 1 != 0:
+        raise UserError(f"expected a whole number as {name}, but got {value}")
+    if lowest is not None and value < lowest:
+        raise UserError(f"expected {lowest} or more as {name}, but got {value}")
+    return int(value)
+
+
+def _completed(cell: NDArray[np.float64], pbc: tuple[bool, bool, bool]) -> NDArray[np.float64]:
+    """The cell with unit vectors at right angles to the others in place of zero ones along which nothing repeats."""
+    missing = ~np.asarray(pbc) & ~cell.any(axis=1)
+    if not missing.any():
+        return cell
+    whole = cell.copy()
+    whole[missing] = perpendicular(cell[~missing])[: missing.sum()]
+    return whole
+
+
+def perpendicular(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal directions at right angles to vectors [n, 3], as near to the Cartesian axes as can be [3 - n, 3].
+
+    They keep the order of the axes; the axes themselves if there are no vectors.
+    """
+    _, sizes, rows = np.linalg.svd(vectors.reshape(-1, 3))
+    spanned = rows[: int((sizes > 1e-8 * max(sizes, default=1.0)).sum())]
+    left = np.eye(3) - spanned.T @ spanned  # rows: the parts of the Cartesian axes at right angles to the vectors
+    found: list[tuple[int, NDArray[np.float64]]] = []
+    for _ in range(3 - len(spanned)):
+        lengths = np.linalg.norm(left, axis=1)
+        axis = int(np.argmax(lengths.round(9)))
+        direction = left[axis] / lengths[axis]
+        found.append((axis, direction))
+        left = left - np.outer(left @ direction, direction)
+    return np.array([direction for _, direction in sorted(found, key=lambda item: item[0])]).reshape(-1, 3)

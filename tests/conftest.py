@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import orbdens as orbdens_package
+from orbdens.cli.main import run as run_command
 from orbdens.evaluation.result import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
 from orbdens.metrics import REGIONS
 from orbdens.structure import Structure
@@ -37,6 +39,7 @@ TINY = [
 """Overrides of configs/lithium-oxide.yaml for a model that is made in seconds."""
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+Mistake = Callable[[str, Path, str], None]
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,25 @@ def orbdens() -> CommandLine:
         command = [sys.executable, "-c", "from orbdens.cli import main; main()", *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "PYTHONPATH": PLACE}
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mistake:
+    """Run a command in a folder; it must end with status 2 and one sentence that fits a pattern, and change no file."""
+
+    def run(command: str, folder: Path, pattern: str) -> None:
+        monkeypatch.chdir(folder)
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+        status = run_command(command.split(), debug=False)
+        output = capsys.readouterr()
+        assert status == 2, output.err
+        assert len(output.err.strip().splitlines()) == 1, output.err
+        assert output.err.startswith("orbdens: ")
+        assert re.search(pattern, output.err), output.err
+        assert output.out == ""
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
     return run
 
@@ -93,8 +115,8 @@ def _density(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _evaluation(name: str, size: float, **measured_on: str | float) -> Evaluation:
-    chance = np.random.default_rng(len(name))
-    errors = size * np.exp(0.35 * chance.standard_normal(125))
+    rng = np.random.default_rng(len(name))
+    errors = size * np.exp(0.35 * rng.standard_normal(125))
     step, corner = 0.08, (-3.6, -2.45)
     x, y = np.meshgrid(corner[0] + step * np.arange(91), corner[1] + step * np.arange(61), indexing="ij")
     reference = _density(x, y)
@@ -107,7 +129,7 @@ def _evaluation(name: str, size: float, **measured_on: str | float) -> Evaluatio
         errors=Errors(
             keys=[f"Li2O-{i:03d}" for i in range(125)],
             nmae=errors.tolist(),
-            electrons=(1e-3 * size * chance.standard_normal(125)).tolist(),
+            electrons=(1e-3 * size * rng.standard_normal(125)).tolist(),
             dipole=(0.05 * errors).tolist(),
             regions={region: (share * errors).tolist() for region, share in shares.items()},
             negative=(0.01 * errors).tolist(),
@@ -116,7 +138,7 @@ def _evaluation(name: str, size: float, **measured_on: str | float) -> Evaluatio
             key="Li2O-000",
             formula="Li2O",
             step=step,
-            corner=list(corner),
+            corner=corner,
             atoms=list(ATOMS),
             reference=reference.round(5).tolist(),
             predicted=predicted.round(5).tolist(),

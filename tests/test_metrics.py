@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from places import GOLDEN
 
+from orbdens.density import GridDensity
+from orbdens.electrons import core_charges
 from orbdens.grid import Grid
+from orbdens.labels import stored_density
 from orbdens.metrics import (
+    MARGIN,
+    SPACING,
     Summary,
+    comparison_grid,
     density_error,
     dipole_error,
     distances_to_atoms,
     electronic_dipole,
+    nearest_atoms,
     nmae,
-    nuclear_charges,
 )
+from orbdens.store import Store
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
 
@@ -58,10 +68,36 @@ def test_distances_see_periodic_images() -> None:
     assert distances[0, 0, 9] == pytest.approx(np.hypot(0.5, 9.0), rel=1e-5)
 
 
+def test_nearest_atoms_are_those_of_the_structure() -> None:
+    crystal = Structure(np.array([3, 8]), np.array([[0.6, 0.0, 0.0], [4.0, 0.0, 0.0]]), 10 * np.eye(3), (True,) * 3)
+    distances, atoms = nearest_atoms(crystal, Grid(np.zeros(3), np.eye(3), (10, 1, 1)))
+    assert atoms[:, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0, 0]
+    np.testing.assert_allclose(distances[[2, 5, 8], 0, 0], [1.4, 1.0, 2.6], rtol=1e-6)
+
+
+def test_distances_in_a_crystal_take_no_time() -> None:
+    """1728 images and 185,000 points; a loop over the images takes ten times as long."""
+    place = np.stack(np.meshgrid(*[np.arange(4) / 4] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    cell = 11.28 * np.eye(3)
+    crystal = Structure(np.array([11, 17] * 32), place @ cell, cell, (True, True, True))
+    grid = Grid.around(crystal, 0.2, 0.0)
+    begun = time.process_time()
+    distances = distances_to_atoms(crystal, grid)
+    assert time.process_time() - begun < 0.9
+    assert distances.max() == pytest.approx(np.sqrt(3) / 2 * 11.28 / 4, abs=0.1)
+
+
+def test_labels_are_compared_on_their_own_grid_or_on_the_standard_one() -> None:
+    own = Grid(np.zeros(3), np.eye(3), (2, 2, 2))
+    assert comparison_grid(GridDensity(PAIR, own, np.zeros(own.shape, dtype=np.float32))) is own
+    label = stored_density(Store(GOLDEN / "ethanol"), "ethanol-00000")
+    assert comparison_grid(label).same_as(Grid.around(label.structure, SPACING, MARGIN))
+
+
 def test_dipole_of_a_shifted_charge() -> None:
     grid = Grid.around(PAIR, 0.2, 5.0)
     density = 9 * (2.0 / np.pi) ** 1.5 * np.exp(-2.0 * ((grid.points() - [0, 0, 1.0]) ** 2).sum(axis=1))
-    total = nuclear_charges(PAIR, {"Li": 3, "O": 6}) @ PAIR.positions + electronic_dipole(
+    total = core_charges(PAIR, {"Li": 3, "O": 6}) @ PAIR.positions + electronic_dipole(
         grid, density.reshape(grid.shape)
     )
     np.testing.assert_allclose(total, [0, 0, 6 * 1.5 - 9 * 1.0], atol=1e-6)

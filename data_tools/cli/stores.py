@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orbdens import shipped
 from orbdens.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
+from orbdens.formats import CHOICES, FORMATS_HELP
+from orbdens.metrics import MARGIN, SPACING
 
 AnyStore = Annotated[str, typer.Argument(metavar="STORE", help=f"Folder of a store, or the word {shipped.STORE}.")]
 OwnStore = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
@@ -43,10 +41,10 @@ def inspect(
         summary = summarise(opened, ELECTRONS_CHECKED if html is None else ELECTRONS_OF_PAGE)
         print_summary(opened, summary)
         if html is not None:
-            from data_tools.stores.inspect_page import write_page
+            from data_tools.stores.inspect_page import write_store_page
             from orbdens.cli.screen import stdout
 
-            write_page(html, opened, summary)
+            write_store_page(html, opened, summary)
             stdout.print(f"wrote {html}", soft_wrap=True)
 
 
@@ -172,11 +170,13 @@ def merge(
 def convert(
     store: AnyStore,
     out: Annotated[Path, typer.Argument(metavar="OUT_FOLDER", help="Folder of the files, one a record.")],
-    to: Annotated[str, typer.Option(help="cube (Gaussian; Bohr, e/Bohr³) or chgcar (VASP; Å, density times volume).")],
+    to: Annotated[str, typer.Option(metavar=CHOICES, help=f"Format of the files: {FORMATS_HELP}.")],
     split: Annotated[str | None, typer.Option(help="Only records of this named split.")] = None,
     n: Annotated[int | None, typer.Option("--n", min=1, help="At most so many records, evenly spaced.")] = None,
-    spacing: Annotated[float, typer.Option(min=0.01, max=2, help="Of the grid of orbital records, Å.")] = 0.2,
-    margin: Annotated[float, typer.Option(min=0, max=50, help="Of that grid around the atoms, Å.")] = 4.0,
+    spacing: Annotated[
+        float, typer.Option(min=0.01, max=2, help="Spacing of the grid of orbital records, Å.")
+    ] = SPACING,
+    margin: Annotated[float, typer.Option(min=0, max=50, help="Margin of that grid around the atoms, Å.")] = MARGIN,
     force: Force = False,
 ) -> None:
     """Write the densities of a store as files for other programs, named after the records' keys.
@@ -202,7 +202,7 @@ def convert(
             spacing=spacing,
             margin=margin,
             overwrite=force,
-            on_progress=lambda done, total: display.count("writing", done, total),
+            progress=display.count,
         )
     stdout.print(f"wrote {len(files)} files into {out}", soft_wrap=True)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.io.extxyz import write_xyz
 
 from data_tools.generation.forces import calculator
 from data_tools.generation.geometries import LEVEL_OF_FORCES, find_minimum, from_smiles, import_rdkit
 from orbdens.errors import UserError
 from orbdens.files import check_output, written_whole
+from orbdens.formats.structures import write_frame
 
 ELEMENTS = (6, 7, 8, 9)
 """Of the atoms that a variant may hold beside hydrogen."""
@@ -164,7 +164,7 @@ def write_minima(
                 skipped[one] = str(error)
             else:
                 frame.info = {"smiles": one, "charge": start.charge, "multiplicity": start.multiplicity}
-                write_xyz(file, [frame], columns=["symbols", "positions"])
+                write_frame(file, frame)
             on_progress(done)
         if len(skipped) == done:
             raise UserError(f"no molecule could be relaxed; {next(iter(skipped.values()), 'there are none')}")

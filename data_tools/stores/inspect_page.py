@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -10,31 +9,26 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
 import orbdens
 from data_tools.stores.inspect import Summary, facts
-from orbdens.evaluation.measure import cutting_plane
-from orbdens.evaluation.page import (
+from orbdens.evaluation.page import write_page
+from orbdens.evaluation.pictures import (
     COLOURS,
     DENSITY_RANGE,
     INK,
     LINE,
-    PAGE,
     STYLE,
     WIDTH,
+    Picture,
     density_panel,
+    finished,
     new_figure,
-    share_of_width,
-    to_png,
 )
-from orbdens.evaluation.result import Slice
-from orbdens.files import written_whole
-from orbdens.grid import Grid
+from orbdens.evaluation.slices import Raster, cutting_plane
 from orbdens.labels import label_density
 from orbdens.sampling import evenly_spaced
-from orbdens.store import Record, Store
+from orbdens.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +54,7 @@ TABLE_STYLE = (
 )
 
 
-def write_page(path: Path, store: Store, summary: Summary) -> None:
+def write_store_page(path: Path, store: Store, summary: Summary) -> None:
     """Write the page, whole or not at all.
 
     Args:
@@ -71,14 +65,6 @@ def write_page(path: Path, store: Store, summary: Summary) -> None:
     Raises:
         UserError: a record is damaged, or the file cannot be written.
     """
-    pictures = draw(store, summary) if summary.n_read else {}
-    figures = ""
-    for name, png in pictures.items():
-        caption = escape(CAPTIONS[name].format(checked=len(summary.electron_errors)))
-        figures += (
-            f'<figure><img alt="{caption}" style="width: {share_of_width(png):.0f}%" '
-            f'src="data:image/png;base64,{base64.b64encode(png).decode()}"><figcaption>{caption}</figcaption></figure>\n'
-        )
     about, found = facts(store, summary)
     found = found[1:] if summary.n_read == summary.count else found
     rows = "\n".join(
@@ -86,22 +72,23 @@ def write_page(path: Path, store: Store, summary: Summary) -> None:
         for name, value in about + found
     )
     kinds = " and ".join(sorted(summary.kinds)) + (" record" if summary.count == 1 else " records")
-    page = PAGE.format(
-        title=escape(f"Electron densities in {store.path.resolve().name}"),
-        lead=escape(f"{summary.count} {kinds}, {summary.disk_bytes / 1e6:.2f} MB on disk."),
+    write_page(
+        path,
+        title=f"Electron densities in {store.path.resolve().name}",
+        lead=f"{summary.count} {kinds}, {summary.disk_bytes / 1e6:.2f} MB on disk.",
         table=f'{TABLE_STYLE}<table class="facts"><tbody>{rows}</tbody></table>',
-        notes="",
-        figures=figures,
-        foot=escape(f"orbdens {orbdens.__version__}, orbdens data inspect"),
+        pictures=draw(store, summary) if summary.n_read else [],
+        foot=f"orbdens {orbdens.__version__}, orbdens data inspect",
     )
-    with written_whole(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
-def draw(store: Store, summary: Summary) -> dict[str, bytes]:
-    """Pictures as PNG, by name: contents, slices."""
+def draw(store: Store, summary: Summary) -> list[Picture]:
+    """What is in a store, and cuts through some of its densities."""
     with matplotlib.rc_context(STYLE):
-        return {"contents": to_png(_contents(summary)), "slices": to_png(_slices(store))}
+        return [
+            finished(_contents(summary), CAPTIONS["contents"].format(checked=len(summary.electron_errors))),
+            finished(_slices(store), CAPTIONS["slices"]),
+        ]
 
 
 def _contents(summary: Summary) -> Figure:
@@ -163,9 +150,12 @@ def _slices(store: Store) -> Figure:
     figure = new_figure((width + 0.1) * len(chosen) + 1.3, width * reach[1] / reach[0] + 0.9)
     panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
     for axes, (key, record) in zip(panels, chosen.items(), strict=True):
-        cut, density = _cut(key, record, store, *frames[key], reach)
-        image = density_panel(axes, cut, density, LogNorm(*DENSITY_RANGE, clip=True))
-        axes.set_title(f"{cut.formula}\n{_short(key)}", fontsize=9, fontweight="normal")
+        n_x, n_y = (int(n) for n in np.ceil(2 * reach / STEP))
+        raster = Raster(*frames[key], -reach, STEP, (n_x, n_y))
+        density = label_density(record, store.manifest).at(raster.points()).astype(np.float64).reshape(n_x, n_y)
+        marks, norm = raster.marks(record.structure), LogNorm(*DENSITY_RANGE, clip=True)
+        image = density_panel(axes, raster.extent, marks, density.T, norm)
+        axes.set_title(f"{record.structure.formula}\n{_short(key)}", fontsize=9, fontweight="normal")
         axes.set_xlabel("Å")
     panels[0].set_ylabel("Å")
     figure.colorbar(image, ax=panels.tolist(), label="density [e/Å³]", extend="both", aspect=18, pad=0.01)
@@ -174,39 +164,3 @@ def _slices(store: Store) -> Figure:
 
 def _short(key: str) -> str:
     return key if len(key) <= 19 else f"{key[:9]}…{key[-9:]}"
-
-
-def _cut(
-    key: str,
-    record: Record,
-    store: Store,
-    centre: NDArray[np.float64],
-    axes: NDArray[np.float64],
-    reach: NDArray[np.float64],
-) -> tuple[Slice, NDArray[np.float64]]:
-    """Density of a record on a plane: what it is, and e/Å³ [rows from bottom to top, columns from left to right].
-
-    Args:
-        key, record, store: what is shown.
-        centre, axes: a point of the plane, and its axes and normal [3, 3].
-        reach: how far the picture goes from the centre along both axes, Å [2].
-    """
-    structure = record.structure
-    local = (structure.positions - centre) @ axes.T
-    n_x, n_y = (int(n) for n in np.ceil(2 * reach / STEP))
-    points = Grid(centre - reach @ axes[:2], STEP * axes, (n_x, n_y, 1)).points()
-    values = label_density(record, store.manifest).at(points)
-    image = values.astype(np.float64).reshape(n_x, n_y)
-    cut = Slice(
-        key=key,
-        formula=structure.formula,
-        step=STEP,
-        corner=[float(-x) for x in reach],
-        atoms=[
-            (chemical_symbols[z], float(x), float(y), float(height))
-            for z, (x, y, height) in zip(structure.numbers, local, strict=True)
-        ],
-        reference=image.tolist(),
-        predicted=[],
-    )
-    return cut, image.T

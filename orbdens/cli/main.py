@@ -16,6 +16,9 @@ from orbdens.errors import UserError
 
 USER_ERROR, INTERNAL_ERROR, INTERRUPTED = 2, 1, 130
 
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""The class of all mistakes in a command line; the module it lies in differs between versions of typer."""
+
 app = typer.Typer(
     name="orbdens",
     no_args_is_help=True,
@@ -26,7 +29,7 @@ app = typer.Typer(
 )
 for group in entry_points(group="orbdens.cli"):
     app.add_typer(group.load(), name=group.name)
-for verb in (verbs.fit, verbs.train, verbs.predict, verbs.evaluate, verbs.compare, verbs.demo, verbs.doctor):
+for verb in (verbs.floor, verbs.train, verbs.predict, verbs.evaluate, verbs.compare, verbs.demo, verbs.doctor):
     app.command()(verb)
 
 
@@ -70,16 +73,15 @@ def run(arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERNAL_ERROR
+    except USAGE_ERROR as error:
+        sentence = error.format_message()
+        if not sentence:  # a group of verbs without a verb: its help stands on the screen already
+            return 0
+        return _fail(f"{sentence} (orbdens --help explains)", USER_ERROR, debug)
     except Exception as error:
-        if _is_usage_error(error):
-            return _fail(f"{error.format_message()} (orbdens --help explains)", USER_ERROR, debug)  # type: ignore[attr-defined]
         reason = " ".join(str(error).split()) or "no message"
         return _fail(f"a bug in orbdens, {type(error).__name__}: {reason} (--debug shows where)", INTERNAL_ERROR, debug)
     return result if isinstance(result, int) else 0
-
-
-def _is_usage_error(error: Exception) -> bool:
-    return isinstance(error, typer.BadParameter.__mro__[1])
 
 
 def _fail(sentence: str, status: int, debug: bool) -> int:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from orbdens.errors import UserError
+from orbdens.formats import CHOICES, FORMATS_HELP
+from orbdens.metrics import MARGIN, SPACING
 
 Force = Annotated[bool, typer.Option("--force", help="Replace output that exists.")]
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="model.safetensors, the run folder that holds it, or the word organics."),
 ]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder of a store, or the word lithium-oxide.")]
+SiteRule = Literal["atoms", "bonds", "bond-pairs"]
 
 
-def fit(
-    store: Annotated[str, typer.Argument(metavar="STORE", help="Folder of a store, or the word lithium-oxide.")],
+def floor(
+    store: StoreArgument,
     config: Annotated[
         Path | None,
         typer.Option(metavar="CONFIG.yaml", help="Take the basis of this config, but for the options given here."),
@@ -28,14 +32,18 @@ def fit(
     beta: Annotated[float | None, typer.Option(help="Ratio of neighbouring exponents of atoms [default: 1.6].")] = None,
     l_max: Annotated[int | None, typer.Option(help="Highest angular momentum on atoms [default: 4].")] = None,
     max_exponent: Annotated[
-        float | None, typer.Option(help="Å⁻²; sharper functions of atoms are left out [default: 72].")
+        float | None, typer.Option(help="Largest exponent on atoms, Å⁻²; sharper functions are left out [default: 72].")
     ] = None,
     sites: Annotated[
-        str | None, typer.Option(help="Where orbitals sit: atoms, bonds or bond-pairs [default: atoms].")
+        SiteRule | None,
+        typer.Option(
+            help="Where orbitals sit: on atoms; also on bond midpoints, all of one type; or of one type for each pair "
+            "of elements [default: atoms]."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Named split of the store.")] = "train",
-    n: Annotated[int, typer.Option("--n", min=1, help="At most so many structures, evenly spaced.")] = 20,
-    json: Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures here.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Largest number of structures, evenly spaced.")] = 20,
+    json: Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")] = None,
     force: Force = False,
 ) -> None:
     """Print the floor of a basis: how far its least-squares fits are from the reference densities of a store.
@@ -44,24 +52,23 @@ def fit(
     the numbers of coefficients and radial functions. Choose a basis with it before training: a network that predicts
     coefficients comes near the floor at best. Exponents in Å⁻².
 
-    Example: orbdens fit ethanol.store --beta 1.8 --sites bonds --n 5
+    Example: orbdens floor ethanol.store --beta 1.8 --sites bonds --n 5
     """
     from orbdens.files import check_output
 
     if json is not None:
         check_output(json, force)
     from orbdens.cli.screen import show
-    from orbdens.evaluation.basis_floor import choose
-    from orbdens.evaluation.basis_floor import fit as run
-    from orbdens.evaluation.tables import fit_table
+    from orbdens.evaluation.basis_floor import basis_floor, basis_options
+    from orbdens.evaluation.tables import floor_table
     from orbdens.progress import Display
 
-    model = choose(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=max_exponent)
+    model = basis_options(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=max_exponent)
     with Display() as display:
-        floor = run(store, model, split, n, lambda done, total: display.count("fitting", done, total))
-    show(fit_table(floor))
+        measured = basis_floor(store, model, split, n, display.count)
+    show(floor_table(measured))
     if json is not None:
-        floor.write(json)
+        measured.write(json)
 
 
 def train(
@@ -70,7 +77,7 @@ def train(
         list[str] | None, typer.Argument(metavar="[key=value]...", help="Options to change, e.g. training.minutes=10.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder. Default: runs/ and the config's name.")
+        Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/ and the config's name].")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in that folder.")] = False,
     force: Force = False,
@@ -88,14 +95,14 @@ def train(
     checked = load_config(find_config(config), overrides)
     folder = out if out is not None else Path("runs") / config.stem
     from orbdens.cli.screen import stderr, stdout
-    from orbdens.training.run import train
+    from orbdens.training import run
 
     try:
-        run = train(checked, folder, resume, force)
+        done = run.train(checked, folder, resume, force)
     except KeyboardInterrupt:
         stderr.print(f"the run's state is in {folder}: the same command with --resume goes on", soft_wrap=True)
         raise
-    stdout.print(f"wrote {run}   next: orbdens evaluate {run} {checked.data.store}", soft_wrap=True)
+    stdout.print(f"wrote {done}   next: orbdens evaluate {done} {checked.data.store}", soft_wrap=True)
 
 
 def predict(
@@ -103,80 +110,80 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="[MODEL] FILE...",
-            help="model.safetensors or the run folder that holds it [default: organics, which ships: molecules of H, "
-            "C, N, O and F]; structures in any format that ASE reads.",
+            help="The model: model.safetensors or the run folder that holds it [default: organics, which ships: "
+            "molecules of H, C, N, O and F]. The structures: files of any format that ASE reads.",
         ),
     ],
     grid: Annotated[
         float | None,
-        typer.Option(min=0.01, max=5.0, help="Å; spacing of the grid around each structure [default: 0.2]."),
+        typer.Option(min=0.01, max=5.0, help=f"Spacing of the grid around each structure, Å [default: {SPACING:g}]."),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=0.0, max=50.0, help="Å; from the outermost atoms to the grid's edge [default: 4]."),
+        typer.Option(
+            min=0.0, max=50.0, help=f"Distance from the outermost atoms to the grid's edge, Å [default: {MARGIN:g}]."
+        ),
     ] = None,
     like: Annotated[Path | None, typer.Option(metavar="REF.cube", help="Take the grid of this cube file.")] = None,
     points: Annotated[
-        Path | None, typer.Option(metavar="P.npy", help="Values at these points instead, Å, an array [n, 3].")
+        Path | None,
+        typer.Option(metavar="P.npy", help="Write values at these points instead, an array [n, 3] in Å, as .npz."),
     ] = None,
     coefficients: Annotated[
-        bool, typer.Option("--coefficients", help="Sites, exponents and coefficients of the orbitals instead.")
+        bool,
+        typer.Option(
+            "--coefficients", help="Write the orbitals themselves instead: sites, exponents, coefficients, as .npz."
+        ),
     ] = False,
-    npz: Annotated[bool, typer.Option("--npz", help="Grids as .npz in Å and e/Å³ instead of cube.")] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar=CHOICES, help=f"Format of grids: {FORMATS_HELP} [default: by the name of --out, or cube]."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="A file (.cube, .npz) for one structure, or a folder. Default: this folder."),
+        typer.Option("--out", "-o", help="File for one structure, or folder for many [default: the current folder]."),
     ] = None,
     force: Force = False,
 ) -> None:
     """Predict electron densities of structures; no reference grid needed.
 
     Writes NAME.cube (lengths in Bohr, density in e/Bohr³) for each structure of NAME.xyz, or NAME-1.cube, NAME-2.cube,
-    ... if it holds several; with --npz NAME.npz (Å, e/Å³). Total charge and multiplicity come from `charge=` and
-    `multiplicity=` in the frame's comment (extended xyz). A periodic structure gets its whole cell as grid. Beside each
-    file stands the NMAE in % to expect, as the model itself judges; atoms unlike any it learned from get a warning.
+    ... if it holds several; --to takes another format. Total charge and multiplicity come from `charge=` and
+    `multiplicity=` in the frame's comment (extended xyz). Along the vectors of a cell that repeat the grid is the cell.
+    Beside each file stands the NMAE in % to expect, as the model itself judges; atoms unlike any it learned from get a
+    warning.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     """
-    first = inputs[0]
-    names_model = first.is_dir() or first.suffix == ".safetensors" or not (first.suffix or first.is_file())
-    model, files = (first, inputs[1:]) if names_model else (Path("organics"), inputs)
-    if not files:
-        raise UserError(f"expected structure files (FILE...) after the model {model}")
-    exclusive = {
-        "--grid and --margin": grid is not None or margin is not None,
-        "--like": like is not None,
-        "--points": points is not None,
-        "--coefficients": coefficients,
-    }
-    given = [name for name, present in exclusive.items() if present]
-    if len(given) > 1:
-        raise UserError(f"{given[0]} and {given[1]} exclude each other: each says where the density is wanted")
+    from orbdens.prediction import Request, Written, predict_files, split_inputs
+
+    model, files = split_inputs(inputs)
+    on_grid = {"--grid and --margin": grid is not None or margin is not None, "--like": like is not None}
+    elsewhere = {"--points": points is not None, "--coefficients": coefficients}
+    _refuse_two(on_grid | elsewhere, "each says where the density is wanted")
+    _refuse_two({"--to": to is not None} | elsewhere, "formats are of grids")
     from orbdens.cli.screen import stderr, stdout
-    from orbdens.prediction import Request, Written
-    from orbdens.prediction import predict as run
     from orbdens.progress import Display
 
     request = Request(
         files=files,
-        spacing=0.2 if grid is None else grid,
-        margin=4.0 if margin is None else margin,
+        model=model,
+        spacing=SPACING if grid is None else grid,
+        margin=MARGIN if margin is None else margin,
         like=like,
         points=points,
         coefficients=coefficients,
-        npz=npz,
+        to=to,
         out=out,
         force=force,
     )
     done: list[Written] = []
     try:
         with Display() as display:
-
-            def on_written(written: Written, total: int) -> None:
+            for written in predict_files(request, display.count):
                 done.append(written)
-                display.count("predicting", len(done), total)
-
-            run(model, request, on_written)
     finally:
         for file in done:
             expected = "" if file.expected_error is None else f"   expected NMAE {file.expected_error:.2f} %"
@@ -187,25 +194,37 @@ def predict(
                 stderr.print(f"warning: {file.path}: the model never saw surroundings like those of {atoms}")
 
 
+def _refuse_two(given: dict[str, bool], reason: str) -> None:
+    """UserError if more than one of some options are given."""
+    names = [name for name, present in given.items() if present]
+    if len(names) > 1:
+        raise UserError(f"{names[0]} and {names[1]} exclude each other: {reason}")
+
+
 def evaluate(
     model: Model,
-    store: Annotated[str, typer.Argument(metavar="STORE", help="Folder of a store, or the word lithium-oxide.")],
+    store: StoreArgument,
     split: Annotated[str, typer.Option(help="Named split of the store.")] = "test",
     json: Annotated[
-        Path | None, typer.Option(metavar="F.json", help="Write all figures here, for `orbdens compare`.")
+        Path | None, typer.Option(metavar="F.json", help="Write all figures to this file, for `orbdens compare`.")
     ] = None,
-    spacing: Annotated[float, typer.Option(min=0.02, max=2.0, help="Å; spacing of the grid of comparison.")] = 0.2,
-    margin: Annotated[float, typer.Option(min=0.0, max=20.0, help="Å; from the outermost atoms to its edge.")] = 4.0,
-    name: Annotated[str | None, typer.Option(help="What tables call the model. Default: its folder's name.")] = None,
+    spacing: Annotated[
+        float, typer.Option(min=0.02, max=2.0, help="Spacing of the grid on which densities are compared, Å.")
+    ] = SPACING,
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=20.0, help="Distance from the outermost atoms to the edge of that grid, Å.")
+    ] = MARGIN,
+    name: Annotated[str | None, typer.Option(help="Name of the model in tables [default: that of its folder].")] = None,
     n: Annotated[
-        int | None, typer.Option(min=1, help="Only so many structures, evenly spaced over the split. Default: all.")
+        int | None,
+        typer.Option(min=1, help="Largest number of structures, evenly spaced [default: all]."),
     ] = None,
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
 
-    NMAE in % (100·Σ|Δρ|/Σ|ρ| per structure) with its shares near nuclei (r < 0.5 Å), in bonds and in the tail
-    (r > 2 Å), error of the electron count in e and of the dipole in Debye, structures/s and peak memory in MB.
+    NMAE in % (100·Σ|Δρ|/Σ|ρ| per structure) with its shares near nuclei, in bonds and in the tail, error of the
+    electron count in e and of the dipole in Debye, structures/s and peak memory in MB.
 
     Example: orbdens evaluate runs/ethanol ethanol.store --split test --json ethanol.json
     """
@@ -214,14 +233,12 @@ def evaluate(
     if json is not None:
         check_output(json, force)
     from orbdens.cli.screen import show
-    from orbdens.evaluation.measure import evaluate as run
+    from orbdens.evaluation import measure
     from orbdens.evaluation.tables import evaluation_table
     from orbdens.progress import Display
 
     with Display() as display:
-        evaluation = run(
-            model, store, split, spacing, margin, name, n, lambda done, total: display.count("evaluating", done, total)
-        )
+        evaluation = measure.evaluate(model, store, split, spacing, margin, name, n, display.count)
     show(evaluation_table(evaluation))
     if json is not None:
         evaluation.write(json)
@@ -242,18 +259,10 @@ def compare(
     Example: orbdens compare orbital.json unet.json --html report.html
     """
     from orbdens.cli.screen import show, stdout
-    from orbdens.evaluation.compare import read_evaluations
-    from orbdens.evaluation.tables import comparison_table
-    from orbdens.files import check_output
+    from orbdens.evaluation import compare as comparison
 
-    evaluations = read_evaluations(files)
+    show(comparison.compare(files, html, force))
     if html is not None:
-        check_output(html, force)
-    show(comparison_table(evaluations))
-    if html is not None:
-        from orbdens.evaluation.page import draw, write_report
-
-        write_report(html, evaluations, draw(evaluations))
         stdout.print(f"wrote {html}", soft_wrap=True)
 
 
@@ -270,10 +279,10 @@ def demo(
 
     Example: orbdens demo --out orbdens-demo
     """
+    from orbdens import demo as demonstration
     from orbdens.cli.screen import show, stdout
-    from orbdens.demo import demo as run
 
-    result = run(out, minutes, force, lambda line: stdout.print(line, style="bold"))
+    result = demonstration.demo(out, minutes, force, lambda line: stdout.print(line, style="bold"))
     show(result.table)
     stdout.print(
         f"""

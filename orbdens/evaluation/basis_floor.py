@@ -1,9 +1,9 @@
-"""``orbdens fit``: the floor of a basis, that is how far the closest densities it can hold are from the references."""
+"""``orbdens floor``: how far the closest densities that a basis can hold are from the references."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,38 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orbdens.config import OrbitalConfig, find_config, load_config, parse_config
-from orbdens.density import Density, OrbitalDensity
+from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.files import written_whole
-from orbdens.grid import Grid
 from orbdens.labels import label_density
-from orbdens.metrics import REGIONS, Summary, density_error, distances_to_atoms, nmae
+from orbdens.metrics import (
+    MARGIN,
+    REGIONS,
+    SPACING,
+    DensityError,
+    Summary,
+    comparison_grid,
+    density_error,
+    nearest_atoms,
+    nmae,
+)
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_record
+from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import place_sites, type_name
-from orbdens.store import GridRecord, OrbitalRecord, Store, open_store
+from orbdens.store import Record, Store, open_store
 from orbdens.structure import Structure
-
-SPACING, MARGIN = 0.2, 4.0
-"""Å; grid on which orbital records are compared."""
 
 HIGHEST_L = 6
 """Of the network's features, in configs that serve to name a basis: there is no network that could limit it."""
 
 
 @dataclass(frozen=True)
-class Fit:
+class Floor:
     """Errors of least-squares fits per structure, all in the same order.
 
     Attributes:
@@ -71,12 +79,12 @@ class Fit:
     coefficients: list[int]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae, l2 and each region [%], ``at C`` and ``within C`` for each element [%], electrons, and
-        coefficients."""
-        errors = {"nmae": self.nmae, "l2": self.l2, "electrons": self.electrons, **self.regions}
-        errors |= {"coefficients": [float(n) for n in self.coefficients]}
+        """Summaries of nmae and each region [%], ``at C`` and ``within C`` for each element [%], l2 [%], electrons
+        (magnitudes) and coefficients, in order."""
+        errors: dict[str, Sequence[float]] = {"nmae": self.nmae, **self.regions}
         errors |= {f"at {symbol}": values for symbol, values in self.elements.items()}
         errors |= {f"within {s}": [x for x in values if x is not None] for s, values in self.within.items()}
+        errors |= {"l2": self.l2, "electrons": self.electrons, "coefficients": [float(n) for n in self.coefficients]}
         return {name: Summary.of(values) for name, values in errors.items()}
 
     def write(self, path: Path) -> None:
@@ -85,15 +93,29 @@ class Fit:
         Raises:
             UserError: the file cannot be written.
         """
-        measured = {"sites", "basis", "orbital_cutoff"}
-        tree: dict[str, Any] = {"format": "orbdens fit", "format_version": 1, **asdict(self)}
-        tree["model"] = self.model.model_dump(include=measured)
+        tree: dict[str, Any] = {"format": "orbdens floor", "format_version": 1, **asdict(self)}
+        tree["model"] = self.model.model_dump(include={"sites", "basis", "orbital_cutoff"})
         tree["summary"] = {name: vars(summary) for name, summary in self.summary().items()}
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(tree) + "\n", encoding="utf-8")
 
 
-def choose(config: Path | None = None, sites: str | None = None, **basis: str | float | None) -> OrbitalConfig:
+@dataclass(frozen=True)
+class _Compared:
+    """A least-squares fit of one structure beside its reference; units as in ``Floor``.
+
+    Attributes:
+        elements: share in the NMAE of the points nearest to atoms of each element, and the NMAE of those alone.
+    """
+
+    error: DensityError
+    elements: dict[str, tuple[float, float | None]]
+    l2: float
+    electrons: float
+    coefficients: int
+
+
+def basis_options(config: Path | None = None, sites: str | None = None, **basis: str | float | None) -> OrbitalConfig:
     """The model section that names a basis: the defaults or those of a config, but for options that are not None.
 
     Args:
@@ -113,19 +135,19 @@ def choose(config: Path | None = None, sites: str | None = None, **basis: str | 
     tree |= {"l_max": HIGHEST_L} | ({} if sites is None else {"sites": sites})
     tree["basis"] |= {name: value for name, value in basis.items() if value is not None}
     model = parse_config(
-        {"data": {"store": "any"}, "model": tree, "training": {"steps": 1}}, "the options of orbdens fit"
+        {"data": {"store": "any"}, "model": tree, "training": {"steps": 1}}, "the options of orbdens floor"
     ).model
     assert isinstance(model, OrbitalConfig)
     return model
 
 
-def fit(
-    store: str,
+def basis_floor(
+    store: str | Path,
     model: OrbitalConfig,
     split: str = "train",
     n: int = 20,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Fit:
+    progress: Progress = silent,
+) -> Floor:
     """Fit a basis to reference densities and compare.
 
     The fits are closest in L2, so other densities of the basis can have a slightly smaller NMAE. Fits of grid records
@@ -136,7 +158,7 @@ def fit(
         model: what has the basis.
         split: named split of the store.
         n: at most so many of its structures, evenly spaced.
-        on_progress: called with the number of structures done and their total.
+        progress: told of every structure.
 
     Raises:
         UserError: no such store or split, or the basis cannot be made for an element.
@@ -148,79 +170,74 @@ def fit(
     structures = [records[key].structure for key in keys]
     basis = make_basis(sorted({int(z) for s in structures for z in place_sites(s, model.sites).types}), model.basis)
     symbols = [chemical_symbols[z] for z in np.unique(np.concatenate([s.numbers for s in structures]))]
+    fits: list[_Compared] = []
+    for key in keys:
+        fits.append(_compare(records[key], records, basis, model))
+        progress("fitting", len(fits), len(keys))
+    missing = (0.0, None)
     own_grids = records.manifest.label_basis is None
-    result = Fit(
+    return Floor(
         store=records.path.resolve().name,
         split=split,
         model=model,
         spacing=None if own_grids else SPACING,
         margin=None if own_grids else MARGIN,
         radial_functions={
-            type_name(kind): [radial.n_radial for radial in radials]
-            for kind, radials in zip(basis.types, basis.radials, strict=True)
+            type_name(site_type): [radial.n_radial for radial in radials]
+            for site_type, radials in zip(basis.types, basis.radials, strict=True)
         },
         keys=keys,
-        nmae=[],
-        regions={region: [] for region in REGIONS},
-        elements={symbol: [] for symbol in symbols},
-        within={symbol: [] for symbol in symbols},
-        l2=[],
-        electrons=[],
-        coefficients=[],
+        nmae=[fit.error.nmae for fit in fits],
+        regions={region: [fit.error.regions[region] for fit in fits] for region in REGIONS},
+        elements={symbol: [fit.elements.get(symbol, missing)[0] for fit in fits] for symbol in symbols},
+        within={symbol: [fit.elements.get(symbol, missing)[1] for fit in fits] for symbol in symbols},
+        l2=[fit.l2 for fit in fits],
+        electrons=[fit.electrons for fit in fits],
+        coefficients=[fit.coefficients for fit in fits],
     )
-    for done, key in enumerate(keys, 1):
-        record = records[key]
-        field, n_coefficients = _fitted(record, records, basis, model)
-        result.coefficients.append(n_coefficients)
-        _add(result, record, field, records)
-        on_progress(done, len(keys))
-    return result
 
 
-def _fitted(
-    record: OrbitalRecord | GridRecord, store: Store, basis: Basis, model: OrbitalConfig
-) -> tuple[OrbitalDensity, int]:
-    """The closest density, and its number of coefficients."""
-    fitted = fit_record(record, store, basis, model.sites)
-    placed = place_sites(record.structure, model.sites)
-    kinds = torch.as_tensor(basis.index(placed.types))
-    coefficients = basis.primitives(basis.per_type(fitted["coefficients"].double(), kinds), kinds)
-    density = OrbitalDensity(
-        structure=record.structure,
+def _compare(record: Record, store: Store, basis: Basis, model: OrbitalConfig) -> _Compared:
+    """Fit one record, and compare on the points of a grid."""
+    structure, label = record.structure, label_density(record, store.manifest)
+    coefficients = fit_record(record, store, basis, model.sites)["coefficients"]
+    fit = _density(structure, coefficients, basis, model)
+    grid = comparison_grid(label)
+    reference, fitted = label.on(grid).astype(np.float64), fit.on(grid)
+    distances, atoms = nearest_atoms(structure, grid)
+    nearest = structure.numbers[atoms]
+    return _Compared(
+        error=density_error(fitted, reference, distances),
+        elements={
+            chemical_symbols[number]: _share(fitted, reference, nearest == number)
+            for number in np.unique(structure.numbers)
+        },
+        l2=float(100 * np.linalg.norm(fitted - reference) / np.linalg.norm(reference)),
+        electrons=fit.n_electrons - store.manifest.n_electrons(structure),
+        coefficients=len(coefficients),
+    )
+
+
+def _density(structure: Structure, fitted: Tensor, basis: Basis, model: OrbitalConfig) -> OrbitalDensity:
+    """The density of fitted coefficients of a basis."""
+    placed = place_sites(structure, model.sites)
+    types = torch.as_tensor(basis.index(placed.types))
+    return OrbitalDensity(
+        structure=structure,
         site_positions=placed.positions,
-        site_types=kinds.numpy(),
+        site_types=types.numpy(),
         shells=basis.shells,
-        coefficients=coefficients.numpy(),
+        coefficients=basis.primitives(basis.per_type(fitted.double(), types), types).numpy(),
         cutoff=model.orbital_cutoff,
     )
-    return density, len(fitted["coefficients"])
 
 
-def _add(result: Fit, record: OrbitalRecord | GridRecord, field: Density, store: Store) -> None:
-    structure = record.structure
-    label = label_density(record, store.manifest)
-    grid = label.native_grid or Grid.around(structure, SPACING, MARGIN)
-    reference = label.on(grid).astype(np.float64)
-    fitted = field.on(grid)
-    numbers = np.unique(structure.numbers)
-    distances = np.stack([distances_to_atoms(_only(structure, number), grid) for number in numbers])
-    error = density_error(fitted, reference, distances.min(axis=0))
-    result.nmae.append(error.nmae)
-    for region, share in error.regions.items():
-        result.regions[region].append(share)
-    result.l2.append(float(100 * np.linalg.norm(fitted - reference) / np.linalg.norm(reference)))
-    result.electrons.append(field.n_electrons - store.manifest.n_electrons(structure))
-    nearest = numbers[distances.argmin(axis=0)]
-    total = np.abs(reference).sum()
-    for symbol, shares in result.elements.items():
-        mine = nearest == chemical_symbols.index(symbol)
-        own_total = np.abs(reference[mine]).sum()
-        own = nmae(fitted[mine], reference[mine]) if own_total > 0 else None
-        shares.append(0.0 if own is None else float(own * own_total / total))
-        result.within[symbol].append(own)
-
-
-def _only(structure: Structure, number: np.int64) -> Structure:
-    """The atoms of one element."""
-    mine: NDArray[np.bool_] = structure.numbers == number
-    return Structure(structure.numbers[mine], structure.positions[mine], structure.cell, structure.pbc)
+def _share(
+    fitted: NDArray[np.float32], reference: NDArray[np.float64], here: NDArray[np.bool_]
+) -> tuple[float, float | None]:
+    """What some points add to the NMAE, and the NMAE of those points alone, in %; None where there is no density."""
+    part = np.abs(reference[here]).sum()
+    if part == 0:
+        return 0.0, None
+    within = nmae(fitted[here], reference[here])
+    return float(within * part / np.abs(reference).sum()), within

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orbdens.errors import UserError
+from orbdens.evaluation.slices import edges
 from orbdens.files import written_whole
 from orbdens.metrics import Summary
-
-Vector = Annotated[list[float], Field(min_length=2, max_length=3)]
 
 
 class _Part(BaseModel):
@@ -60,7 +59,7 @@ class Slice(_Part):
     key: str
     formula: str
     step: float = Field(description="Å")
-    corner: Vector = Field(description="Å; in-plane coordinates of the first point")
+    corner: tuple[float, float] = Field(description="Å; in-plane coordinates of the first point")
     atoms: list[tuple[str, float, float, float]] = Field(description="symbol, two in-plane coordinates, height; Å")
     reference: list[list[float]] = Field(description="e/Å³; first index along the first in-plane axis")
     predicted: list[list[float]] = Field(description="e/Å³")
@@ -68,9 +67,7 @@ class Slice(_Part):
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, bottom and top edge in Å."""
-        half, (x, y) = self.step / 2, self.corner[:2]
-        n_x, n_y = len(self.reference), len(self.reference[0])
-        return x - half, x + (n_x - 0.5) * self.step, y - half, y + (n_y - 0.5) * self.step
+        return edges(self.corner, self.step, (len(self.reference), len(self.reference[0])))
 
     def images(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Reference and prediction in e/Å³ [rows from bottom to top, columns from left to right]."""
@@ -81,7 +78,7 @@ class Cost(_Part):
     """What the prediction took."""
 
     structures_per_s: float = Field(description="encoding and the density on the whole grid; no reference, no files")
-    peak_memory_mb: float = Field(description="largest resident memory of the process")
+    peak_memory_mb: float | None = Field(description="largest resident memory of the process; null if not known")
     peak_gpu_memory_mb: float | None
 
 
@@ -99,9 +96,10 @@ class Evaluation(_Part):
     versions: dict[str, str]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae [%], electrons (magnitudes), dipole [Debye], negative [%] and each region [%]."""
-        parts = {name: getattr(self.errors, name) for name in ("nmae", "electrons", "dipole", "negative")}
-        return {name: Summary.of(values) for name, values in (parts | self.errors.regions).items()}
+        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye] and negative [%], in order."""
+        errors = {"nmae": self.errors.nmae, **self.errors.regions}
+        errors |= {name: getattr(self.errors, name) for name in ("electrons", "dipole", "negative")}
+        return {name: Summary.of(values) for name, values in errors.items()}
 
     def rank_correlation(self) -> float | None:
         """Spearman's, of expected and true NMAE; None where nothing is expected or structures are few."""
@@ -136,14 +134,17 @@ class Evaluation(_Part):
             raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
         except ValueError:
             raise UserError(f"{path} is not {expected}: it is not JSON") from None
-        if not isinstance(tree, dict) or tree.get("format") != "orbdens evaluation":
+        if not isinstance(tree, dict):
             raise UserError(f"{path} is not {expected}")
-        if tree.get("format_version") != 1:
-            raise UserError(f"{path} has format version {tree.get('format_version')}; this orbdens reads version 1")
         tree.pop("summary", None)
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
+            if place == "format_version":
+                known = cls.model_fields["format_version"].default
+                raise UserError(
+                    f"{path} has format version {first['input']}; this orbdens reads version {known}"
+                ) from None
             raise UserError(f"{path} is not {expected}: {place}: {first['msg'].lower()}") from None

@@ -1,16 +1,34 @@
-"""The tables of evaluations, for the terminal and for HTML alike."""
+"""The tables of evaluations and floors, for the terminal and for HTML alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orbdens.evaluation.result import Evaluation
+from orbdens.metrics import REGIONS, Summary
 
 if TYPE_CHECKING:
     from orbdens.config import BasisConfig
-    from orbdens.evaluation.basis_floor import Fit
+    from orbdens.evaluation.basis_floor import Floor
+
+ROWS = {
+    "nmae": "NMAE [%]",
+    **{region: f"   {label}" for region, label in REGIONS.items()},
+    "l2": "L2 error [%]",
+    "electrons": "|electron count error| [e]",
+    "dipole": "|dipole error| [Debye]",
+    "negative": "negative part [% of electrons]",
+    "coefficients": "coefficients per structure",
+}
+"""What tables call the figures of a summary."""
+
+ELEMENT_ROWS = {"at": "   nearest to {}", "within": "NMAE of points nearest to {} [%]"}
+"""As ``ROWS``, for figures such as ``at C``."""
+
+DIGITS = {"electrons": 6, "dipole": 4, "negative": 4, "coefficients": 0}
+"""Decimals of figures that are no share of the NMAE."""
 
 
 @dataclass(frozen=True)
@@ -25,27 +43,15 @@ class Table:
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """One model: a row for each kind of error."""
-    summary, cost, on = evaluation.summary(), evaluation.cost, evaluation.measured_on
-    rows = [
-        [name, *(f"{x:.{digits}f}" for x in (row.mean, row.median, row.p95, row.max))]
-        for name, digits, row in (
-            ("NMAE [%]", 3, summary["nmae"]),
-            ("   near nuclei (r < 0.5 Å)", 3, summary["nuclei"]),
-            ("   in bonds", 3, summary["bonds"]),
-            ("   in the tail (r > 2 Å)", 3, summary["tail"]),
-            ("|electron count error| [e]", 6, summary["electrons"]),
-            ("|dipole error| [Debye]", 4, summary["dipole"]),
-            ("negative part [% of electrons]", 4, summary["negative"]),
-        )
-    ]
+    cost, on = evaluation.cost, evaluation.measured_on
     correlation = evaluation.rank_correlation()
     trust = "" if correlation is None else f" Rank correlation of expected and true NMAE: {correlation:.2f}."
-    grid = "their own grids" if on.spacing is None else f"a {on.spacing:g} Å grid with {on.margin:g} Å margin"
+    memory = "" if cost.peak_memory_mb is None else f", peak memory {cost.peak_memory_mb:.0f} MB"
     return Table(
         title=f"{evaluation.model.name} on {on.store}, split {on.split}: {len(evaluation.errors.keys)} structures",
         columns=["error", "mean", "median", "95th", "max"],
-        rows=rows,
-        notes=f"On {grid}. {cost.structures_per_s:.1f} structures/s, peak memory {cost.peak_memory_mb:.0f} MB." + trust,
+        rows=_rows(evaluation.summary(), digits=3),
+        notes=f"On {grid_phrase(on.spacing, on.margin)}. {cost.structures_per_s:.1f} structures/s{memory}." + trust,
     )
 
 
@@ -87,38 +93,38 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
     )
 
 
-def fit_table(fit: Fit) -> Table:
+def floor_table(floor: Floor) -> Table:
     """The floor of a basis: a row for each kind of error, and how to put the basis in a config."""
-    summary, model = fit.summary(), fit.model
-    kinds = [
-        ("NMAE [%]", 4, "nmae"),
-        ("   near nuclei (r < 0.5 Å)", 4, "nuclei"),
-        ("   in bonds", 4, "bonds"),
-        ("   in the tail (r > 2 Å)", 4, "tail"),
-        *((f"   nearest to {symbol}", 4, f"at {symbol}") for symbol in fit.elements),
-        *((f"NMAE of points nearest to {symbol} [%]", 4, f"within {symbol}") for symbol in fit.elements),
-        ("L2 error [%]", 4, "l2"),
-        ("|electron count error| [e]", 6, "electrons"),
-        ("coefficients per structure", 0, "coefficients"),
-    ]
-    rows = [
-        [name, *(f"{x:.{digits}f}" for x in (row.mean, row.median, row.p95, row.max))]
-        for name, digits, row in ((name, digits, summary[key]) for name, digits, key in kinds)
-    ]
-    radial = "; ".join(f"{kind} {' '.join(map(str, counts))}" for kind, counts in fit.radial_functions.items())
-    if fit.spacing is None:
-        grid = "their own grids; fitted to a sample of their points, so that the floor may lie lower"
-    else:
-        grid = f"a {fit.spacing:g} Å grid with {fit.margin:g} Å margin"
+    model = floor.model
+    radial = "; ".join(f"{kind} {' '.join(map(str, counts))}" for kind, counts in floor.radial_functions.items())
+    grid = grid_phrase(floor.spacing, floor.margin)
+    if floor.spacing is None:
+        grid += "; fitted to a sample of their points, so that the floor may lie lower"
     return Table(
-        title=f"Floor of the basis on {fit.store}, split {fit.split}: {len(fit.keys)} structures",
+        title=f"Floor of the basis on {floor.store}, split {floor.split}: {len(floor.keys)} structures",
         columns=["error of the fit", "mean", "median", "95th", "max"],
-        rows=rows,
+        rows=_rows(floor.summary(), digits=4),
         notes=f"On {grid}. The fits are closest in L2; a network trained on them has about their NMAE at best.\n"
         f"Radial functions of l = 0, 1, ...: {radial}.\n"
         f"To train with this basis, write in the section `model` of a config, whose own `l_max` must not be smaller:\n"
         f"  sites: {model.sites}\n  basis: {{{_options(model.basis, virtual=model.sites != 'atoms')}}}",
     )
+
+
+def grid_phrase(spacing: float | None, margin: float | None) -> str:
+    """Where densities were compared; both in Å, None for grid records."""
+    return "their own grids" if spacing is None else f"a {spacing:g} Å grid with {margin:g} Å margin"
+
+
+def _rows(summary: Mapping[str, Summary], digits: int) -> list[list[str]]:
+    """A row for every figure, in their order; ``digits`` are those of the NMAE and its shares."""
+    rows = []
+    for name, figure in summary.items():
+        kind, _, symbol = name.partition(" ")
+        label = ELEMENT_ROWS[kind].format(symbol) if symbol else ROWS[name]
+        decimals = DIGITS.get(name, digits)
+        rows.append([label, *(f"{x:.{decimals}f}" for x in (figure.mean, figure.median, figure.p95, figure.max))])
+    return rows
 
 
 def _options(basis: BasisConfig, virtual: bool) -> str:

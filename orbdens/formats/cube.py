@@ -16,6 +16,9 @@ from orbdens.units import BOHR
 
 CUBE_SUFFIXES = (".cube", ".cub")
 
+CHUNK = 100_000
+"""Values that are turned into text at once, which bounds the memory."""
+
 
 def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.floating]) -> None:
     """Write a Gaussian cube file (lengths in Bohr, values in e/Bohr³, z fastest), whole or not at all.
@@ -40,8 +43,11 @@ def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.
             _write_row(file, n, step)
         for z, position in zip(structure.numbers, structure.positions / BOHR, strict=True):
             _write_row(file, int(z), np.array([z, *position]))
-        for line in (values * BOHR**3).reshape(-1, grid.shape[2]).tolist():
-            file.write(row % tuple(line))
+        lines = values.reshape(-1, grid.shape[2])
+        step = max(1, CHUNK // grid.shape[2])
+        for start in range(0, len(lines), step):
+            for line in (lines[start : start + step] * BOHR**3).tolist():
+                file.write(row % tuple(line))
 
 
 def _write_row(file: TextIO, count: int, lengths: NDArray[np.float64]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, TextIO
 
 from orbdens.errors import UserError
 from orbdens.files import check_input
@@ -14,6 +12,10 @@ from orbdens.structure import Structure
 
 if TYPE_CHECKING:
     import ase
+
+
+TRUTH_VALUES = ("T", "F", "true", "false", "True", "False", "TRUE", "FALSE")
+"""Texts that ASE reads in the comment of an extended xyz file as True or False."""
 
 
 def read_structures(path: Path) -> list[Structure]:
@@ -30,7 +32,7 @@ def read_structures(path: Path) -> list[Structure]:
     import ase.io
 
     try:
-        frames = ase.io.read(path, index=":")
+        frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
     except Exception as error:  # every format has its own parser, and these raise whatever comes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"ASE cannot read structures from {path}: {reason}") from error
@@ -39,13 +41,25 @@ def read_structures(path: Path) -> list[Structure]:
     structures = []
     for number, atoms in enumerate(frames, start=1):
         where = str(path) if len(frames) == 1 else f"{path}, structure {number}"
-        structures.append(_from_frame(atoms, where))
+        try:
+            structure = Structure.from_ase(atoms)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        structures.append(structure.check(where))
     return structures
 
 
-def _from_frame(atoms: ase.Atoms, where: str) -> Structure:
-    for name, lowest in (("charge", -np.inf), ("multiplicity", 1)):
-        value = atoms.info.get(name, 1)
-        if not isinstance(value, int | float | np.integer | np.floating) or value % 1 != 0 or value < lowest:
-            raise UserError(f"{where}: expected a whole number as {name}, but got {value}")
-    return Structure.from_ase(atoms).check(where)
+def write_frame(file: TextIO, atoms: ase.Atoms) -> None:
+    """Add a frame to an extended xyz file: elements, positions in Å, momenta if there are any, and ``info``.
+
+    ASE reads a text such as F, the SMILES of hydrogen fluoride, as a truth value; such texts are written as JSON, from
+    which ASE makes texts again.
+    """
+    from ase.io.extxyz import write_xyz
+
+    frame = atoms.copy()
+    frame.info = {
+        name: f'_JSON "{value}"' if isinstance(value, str) and value in TRUTH_VALUES else value
+        for name, value in atoms.info.items()
+    }
+    write_xyz(file, [frame], columns=["symbols", "positions", *(["momenta"] if frame.has("momenta") else [])])

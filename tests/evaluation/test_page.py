@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orbdens.evaluation.compare import read_evaluations
-from orbdens.evaluation.page import draw, write_pictures, write_report
+from orbdens.errors import UserError
+from orbdens.evaluation.compare import compare, read_evaluations, write_report
+from orbdens.evaluation.pictures import draw, write_pictures
 from orbdens.evaluation.result import Evaluation
 from orbdens.evaluation.tables import comparison_table, evaluation_table
+from orbdens.metrics import NEAR_NUCLEUS, REGIONS, TAIL
 
 MakeEvaluation = Callable[..., Evaluation]
 
@@ -54,3 +56,26 @@ def test_models_of_one_name_are_told_apart(make_evaluation: MakeEvaluation, tmp_
         make_evaluation("same", 1.0).write(tmp_path / f"{name}.json")
     names = [e.model.name for e in read_evaluations([tmp_path / "x.json", tmp_path / "y.json"])]
     assert names == ["same (x)", "same (y)"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_cut_is_said_to_be_of_the_split_that_was_measured(make_evaluation: MakeEvaluation, split: str) -> None:
+    caption = draw([make_evaluation("a", 1.0, split=split)])["slices"].caption
+    assert f"A cut through the structure Li2O-000 of the split “{split}”" in caption
+    assert "no model saw" not in caption
+
+
+def test_regions_are_called_the_same_everywhere(make_evaluation: MakeEvaluation) -> None:
+    names = [row[0].strip() for row in evaluation_table(make_evaluation("one", 1.0)).rows]
+    assert names[1:4] == list(REGIONS.values())
+    assert f"{NEAR_NUCLEUS:g} Å" in REGIONS["nuclei"] and f"{TAIL:g} Å" in REGIONS["tail"]
+
+
+def test_compare_writes_table_and_page(make_evaluation: MakeEvaluation, tmp_path: Path) -> None:
+    for name, size in (("x", 1.0), ("y", 0.1)):
+        make_evaluation(name, size).write(tmp_path / f"{name}.json")
+    table = compare([tmp_path / "x.json", tmp_path / "y.json"], tmp_path / "page.html")
+    assert [row[0] for row in table.rows] == ["y", "x"]
+    assert "Electron densities of lithium_oxide" in (tmp_path / "page.html").read_text()
+    with pytest.raises(UserError, match="exists; --force replaces it"):
+        compare([tmp_path / "x.json"], tmp_path / "page.html")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
+from ase.calculators.vasp import VaspChargeDensity
 from ase.io.cube import read_cube_data
 
 from orbdens.errors import UserError
 from orbdens.files import check_output, written_whole
-from orbdens.formats.arrays import read_points
+from orbdens.formats import WRITERS, find_writer
 from orbdens.formats.cube import read_cube, write_cube
-from orbdens.formats.structures import read_structures
+from orbdens.formats.npz import read_points
+from orbdens.formats.structures import read_structures, write_frame
 from orbdens.grid import Grid
 from orbdens.structure import Structure
 from orbdens.units import BOHR
@@ -95,6 +99,65 @@ def test_a_cube_of_170_000_values_is_written_in_well_under_a_second(tmp_path: Pa
     begun = time.process_time()
     write_cube(tmp_path / "a.cube", WATER, grid, values)
     assert time.process_time() - begun < 0.6
+
+
+@pytest.mark.parametrize("name", ["cube", "chgcar"])
+def test_files_are_written_in_little_memory(tmp_path: Path, name: str) -> None:
+    grid = Grid(np.zeros(3), 0.2 * np.eye(3), (80, 80, 80))
+    values = np.random.default_rng(0).random(grid.shape, dtype=np.float32)
+    tracemalloc.start()
+    WRITERS[name].write(tmp_path / "file", WATER, grid, values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6e6  # all values as Python numbers take 16 MB
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 7), (5, 5, 5), (1, 1, 1), (2, 3, 1)])
+def test_chgcar_lines_go_on_across_planes(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    values = np.random.default_rng(0).random(shape)
+    WRITERS["chgcar"].write(tmp_path / "CHGCAR", WATER, Grid(np.zeros(3), np.eye(3), shape), values, -values)
+    theirs = VaspChargeDensity(str(tmp_path / "CHGCAR"))
+    np.testing.assert_allclose(theirs.chg[0], values, rtol=1e-9)
+    np.testing.assert_allclose(theirs.chgdiff[0], -values, rtol=1e-9)
+    lines = (tmp_path / "CHGCAR").read_text().splitlines()
+    header, of_a_grid = 8 + WATER.n_atoms + 1, 1 + -(-values.size // 5)
+    assert len(lines) == header + 2 * of_a_grid
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_is_written_through_the_table(tmp_path: Path, name: str) -> None:
+    writer = WRITERS[name]
+    grid = writer.suit(Grid.around(WATER, 0.5, 1.0), WATER)
+    path = tmp_path / f"a{writer.suffix}"
+    writer.write(path, WATER, grid, np.ones(grid.shape), np.zeros(grid.shape))
+    assert path.stat().st_size > 0
+    assert find_writer(name) is writer
+    assert [other for other in WRITERS.values() if other.names(path)] == [writer]
+
+
+def test_npz_holds_the_density_in_our_units(tmp_path: Path) -> None:
+    grid = Grid.around(WATER, 0.5, 1.0)
+    values = np.random.default_rng(0).random(grid.shape, dtype=np.float32)
+    WRITERS["npz"].write(tmp_path / "a.npz", WATER, grid, values, values / 2)
+    with np.load(tmp_path / "a.npz") as file:
+        assert set(file.files) == {"numbers", "positions", "origin", "steps", "density", "spin_density"}
+        np.testing.assert_array_equal(file["density"], values)
+        np.testing.assert_array_equal(file["spin_density"], values / 2)
+        np.testing.assert_array_equal(file["origin"], grid.origin)
+
+
+@pytest.mark.parametrize("smiles", ["F", "T", "True", "C", "O=O", "[H][H]", "[O-][N+](=O)C"])
+def test_texts_of_a_frame_are_read_back_as_texts(tmp_path: Path, smiles: str) -> None:
+    """Without care ASE reads the SMILES of hydrogen fluoride as False."""
+    atoms = ase.Atoms("HF", [[0, 0, 0], [0, 0, 0.92]], info={"smiles": smiles, "charge": 0, "vector": np.arange(3)})
+    with (tmp_path / "a.xyz").open("w") as file:
+        write_frame(file, atoms)
+    again = ase.io.read(tmp_path / "a.xyz")
+    assert again.info["smiles"] == smiles
+    assert again.info["charge"] == 0
+    np.testing.assert_array_equal(again.info["vector"], [0, 1, 2])
+    np.testing.assert_allclose(again.positions, atoms.positions)
+    assert atoms.info["smiles"] == smiles
 
 
 def test_structures_of_any_kind_are_read(tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import places
 import pytest
 from ase.build import molecule as build
+from timing import seconds_of_children
 
 import orbdens as package
 from orbdens.checkpoint import find_model, read_header
 from orbdens.evaluation.measure import training_minutes
 from orbdens.grid import Grid
-from orbdens.labels import label_density
+from orbdens.labels import stored_density
 from orbdens.metrics import nmae
 from orbdens.store import Store
 
@@ -36,23 +38,23 @@ def test_the_file_is_small_and_says_where_it_is_from() -> None:
 
 def test_predict_needs_no_model(orbdens: CommandLine, tmp_path: Path) -> None:
     build("CH3CH2OH").write(tmp_path / "ethanol.xyz")
-    begun = time.perf_counter()
+    begun = seconds_of_children()
     done = orbdens("predict", "ethanol.xyz", cwd=tmp_path)
-    assert time.perf_counter() - begun < 30  # 10 s where nothing else runs
+    assert seconds_of_children() - begun < 6  # of processor time; 3.7 s where all modules are compiled
     assert done.returncode == 0, done.stderr
     assert "20.0000 electrons   expected NMAE" in done.stdout
     assert (tmp_path / "ethanol.cube").is_file()
 
 
 def test_it_reaches_its_figures_on_ethanol_at_300_kelvin() -> None:
-    """All of its training structures are minima, and these are not."""
+    """All of its training structures are minima, and these are not. Noise of 2 % on its weights goes beyond 1 %."""
     model, store = package.load(), Store(GOLDEN)
-    for key in store.keys()[:2]:
-        record = store[key]
-        grid = Grid.around(record.structure, 0.25, 4.0)
-        field = model.predict(record.structure)
-        assert nmae(field.on(grid), label_density(record, store.manifest).on(grid)) < 1.5
-        assert abs(field.n_electrons - 20) < 1e-4
+    for key in store.keys()[:2]:  # 0.951 and 0.975 %
+        label = stored_density(store, key)
+        grid = Grid.around(label.structure, 0.25, 4.0)
+        density = model.predict(label.structure)
+        assert nmae(density.on(grid), label.on(grid)) < 1.0
+        assert abs(density.n_electrons - 20) < 1e-4
 
 
 def test_it_warns_of_strange_surroundings_and_refuses_strange_elements(orbdens: CommandLine, tmp_path: Path) -> None:
@@ -68,14 +70,31 @@ def test_it_warns_of_strange_surroundings_and_refuses_strange_elements(orbdens: 
     assert "never saw Si; it knows C, F, H, N, O" in done.stderr
 
 
-def test_a_molecule_is_predicted_within_a_moment() -> None:
-    model = package.load()
-    glucose_size = build("C6H6")
-    model.predict(glucose_size)
-    begun = time.perf_counter()
-    model.predict(glucose_size)
-    assert time.perf_counter() - begun < 3  # 0.3 s for 20 atoms where nothing else runs
-    assert np.isfinite(model.predict(glucose_size).dipole).all()
+def test_benzene_is_predicted_within_a_moment() -> None:
+    model, benzene = package.load(), build("C6H6")
+    assert np.isfinite(model.predict(benzene).dipole).all()
+    seconds = []
+    for _ in range(3):
+        begun = time.process_time()
+        model.predict(benzene)
+        seconds.append(time.process_time() - begun)
+    assert min(seconds) < 0.1  # of processor time; 0.016 s where nothing else runs
+
+
+@pytest.mark.parametrize(
+    ("pbc", "cell"),
+    [
+        ((True, True, False), np.diag([8.0, 8.0, 0.0])),
+        ((True, True, False), np.diag([8.0, 8.0, 20.0])),
+        ((False, False, True), np.diag([0.0, 0.0, 8.0])),
+    ],
+)
+def test_a_slab_or_wire_around_the_origin_keeps_its_electrons(pbc: tuple[bool, bool, bool], cell: Any) -> None:
+    atoms = build("CH3OH")
+    atoms.set_cell(cell)
+    atoms.pbc = pbc
+    grid, values = package.predict(atoms).on_grid()
+    assert values.sum() * grid.volume_element == pytest.approx(14, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["organics", "organics/"])

@@ -58,7 +58,8 @@ def test_molecules_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "--force replaces it" in capsys.readouterr().err
     arguments = [str(known), str(out), "--force", "--variants", "5", "--largest", "1", "--exclude", str(hidden)]
     assert run(["data", "molecules", *arguments], debug=False) == 0
-    assert [str(frame.symbols) for frame in ase.io.read(out, ":")] == ["FH"]
+    frames = ase.io.read(out, ":")
+    assert [(str(frame.symbols), frame.info["smiles"]) for frame in frames] == [("FH", "F")]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from ase.calculators.vasp import VaspChargeDensity
 from ase.io.cube import read_cube as ase_read_cube
 from places import GOLDEN
 
-from data_tools.stores.converting import SUFFIXES, convert, file_names
-from data_tools.stores.write_chgcar import write_chgcar
+from data_tools.stores.converting import convert, file_names
 from orbdens.cli.main import run
 from orbdens.errors import UserError
+from orbdens.formats import WRITERS
+from orbdens.formats.chgcar import write_chgcar
 from orbdens.formats.cube import read_cube
 from orbdens.grid import Grid
 from orbdens.labels import label_density
@@ -150,7 +151,7 @@ def test_a_grid_that_leaves_part_of_the_cell(tmp_path: Path, crystal: GridRecord
 
 def test_refused(tmp_path: Path) -> None:
     store = Store(GOLDEN / "grid")
-    with pytest.raises(UserError, match="converted to cube or chgcar, not to 'xsf'"):
+    with pytest.raises(UserError, match="written as cube, chgcar, npz, but not as 'xsf'"):
         convert(store, tmp_path, "xsf")
     (tmp_path / "h2.cube").write_text("dear")
     with pytest.raises(UserError, match="exists; --force replaces it"):
@@ -169,13 +170,13 @@ def test_file_names_stay_in_their_folder() -> None:
         assert Path(name).name == name
         assert not name.startswith(".")
         assert len(name) < 200
-    assert set(SUFFIXES) == {"cube", "chgcar"}
+    assert set(WRITERS) == {"cube", "chgcar", "npz"}
 
 
 def test_write_chgcar_is_whole_or_absent(tmp_path: Path, crystal: GridRecord) -> None:
-    assert crystal.structure.cell is not None
+    grid = Grid(crystal.origin, crystal.steps, crystal.values.shape)
     with pytest.raises(UserError, match="cannot write"):
-        write_chgcar(tmp_path / "nowhere" / "CHGCAR", crystal.structure, crystal.structure.cell, crystal.values)
+        write_chgcar(tmp_path / "nowhere" / "CHGCAR", crystal.structure, grid, crystal.values)
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from places import GOLDEN
 from rich.console import Console
 
 from data_tools.stores.inspect import inspect_store, summarise
-from data_tools.stores.inspect_page import write_page
+from data_tools.stores.inspect_page import write_store_page
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.store import Manifest, Store, StoreWriter
@@ -71,7 +71,7 @@ def test_page(tmp_path: Path, name: str) -> None:
                 writer.put(f"key-{n:02d}-{'x' * 30}", replace(record, structure=Structure(np.ones(n), positions)))
             writer.finish({})
     with Store(path) as store:
-        write_page(tmp_path / "page.html", store, summarise(store))
+        write_store_page(tmp_path / "page.html", store, summarise(store))
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page.replace("http-equiv", "")
@@ -84,7 +84,7 @@ def test_page(tmp_path: Path, name: str) -> None:
 def test_page_of_an_empty_store(tmp_path: Path) -> None:
     StoreWriter(tmp_path / "s", Manifest({"xc": "PBE"}, "valence", {"H": 1})).close()
     with Store(tmp_path / "s") as store:
-        write_page(tmp_path / "page.html", store, summarise(store))
+        write_store_page(tmp_path / "page.html", store, summarise(store))
     assert "not finished" in (tmp_path / "page.html").read_text()
 
 

@@ -9,6 +9,33 @@ from numpy.typing import NDArray
 
 from orbdens.errors import UserError
 from orbdens.files import check_input, written_whole
+from orbdens.grid import Grid
+from orbdens.structure import Structure
+
+
+def write_density(
+    path: Path,
+    structure: Structure,
+    grid: Grid,
+    values: NDArray[np.floating],
+    spin_values: NDArray[np.floating] | None = None,
+) -> None:
+    """Write a density on a grid: ``numbers``, ``positions``, ``origin``, ``steps``, ``density``, ``spin_density``.
+
+    Args:
+        path: replaced if it exists.
+        structure: its atoms, in Å.
+        grid: where the values are, in Å.
+        values: e/Å³, of the grid's shape.
+        spin_values: density of up minus density of down electrons, e/Å³; None leaves it out.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    arrays = {"origin": grid.origin, "steps": grid.steps, "density": values}
+    if spin_values is not None:
+        arrays["spin_density"] = spin_values
+    write_npz(path, numbers=structure.numbers, positions=structure.positions, **arrays)
 
 
 def write_npz(path: Path, **arrays: NDArray[np.generic]) -> None:
