@@ -11,7 +11,7 @@ import torch
 from pyscf import gto
 from pyscf.df.addons import aug_etb
 
-from orbdens.kernels import Shells
+from orbdens.kernels import Orbitals, Shells
 
 BOHR = 0.529177210903
 BENZENE = (
@@ -33,6 +33,11 @@ class System:
     @property
     def n_coefficients(self) -> int:
         return self.shells.n_coefficients(self.site_type)
+
+    def orbitals(self, coefficients: torch.Tensor, dtype: torch.dtype = torch.float64, **options: Any) -> Orbitals:
+        """The kernels' object with coefficients [n_coefficients, K]; options are further attributes."""
+        where, table = self.positions.to(dtype), self.shells.to(dtype=dtype)
+        return Orbitals.of_structure(where, self.site_type, table, coefficients.to(dtype), **options)
 
     def truth(self, points: torch.Tensor, derivatives: int = 0) -> npt.NDArray[np.float64]:
         """PySCF's orbitals in our order and units: [n_points, n_ao], or with second derivatives [10, ...]."""
