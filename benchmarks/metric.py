@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.machine import machine
 from orbdens.config import OrbitalConfig
-from orbdens.kernels.pairs.metric import TabulatedMetric, metric_product
+from orbdens.kernels import Orbitals, TabulatedMetric, metric_product
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_orbital_record
 from orbdens.models.orbital.model import OrbitalModel
@@ -73,8 +73,8 @@ def main() -> None:
     vectors = batch.positions[pairs[1]] - batch.positions[pairs[0]]
     metric = TabulatedMetric(basis.radial_functions, OVERLAP_REACH)
     coefficients = [
-        torch.randn(int((batch.site_type == kind).sum()), size, requires_grad=True)
-        for kind, size in enumerate(basis.sizes)
+        torch.randn(int((batch.site_type == own_type).sum()), size, requires_grad=True)
+        for own_type, size in enumerate(basis.sizes)
     ]
 
     def square() -> torch.Tensor:
@@ -123,13 +123,13 @@ def _error(
 ) -> float:
     """Relative difference of c S c of the first molecule between tables and closed form."""
     n = molecule.n_atoms
-    kinds = site_type[:n]
-    mine = [c[: int((kinds == kind).sum())] for kind, c in enumerate(coefficients)]
+    types = site_type[:n]
+    first = [c[: int((types == own_type).sum())] for own_type, c in enumerate(coefficients)]
     inside = (pairs < n).all(dim=0)
-    found = metric.square(mine, kinds, pairs[:, inside], vectors[inside], torch.zeros_like(kinds), 1)[0]
-    c = basis.primitives([c.detach().double() for c in mine], kinds)
-    positions = torch.tensor(molecule.positions)
-    expected = c @ metric_product(positions, kinds, torch.tensor([0, n]), basis.shells, c)
+    found = metric.square(first, types, pairs[:, inside], vectors[inside], torch.zeros_like(types), 1)[0]
+    c = basis.primitives([c.detach().double() for c in first], types)
+    orbitals = Orbitals.of_structure(torch.tensor(molecule.positions), types, basis.shells, c[:, None])
+    expected = c @ metric_product(orbitals)[:, 0]
     return float((found.detach() - expected).abs() / expected)
 
 

@@ -66,7 +66,8 @@ def orbital_field_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
     decay = torch.exp(-(vectors * vectors).sum(1) / (4 * alpha))
     radial = table.weights[:, None] * (math.pi / alpha) ** 1.5 / (2 * alpha) ** l_of_primitive[:, None] * decay
     phases = torch.exp(-1j * (orbitals.site_positions @ vectors.T))[owner]
-    of_shell = _summed(table, radial) * phases * (-1j) ** table.shell_l[:, None]
+    powers = torch.tensor([1, -1j, -1, 1j], dtype=phases.dtype, device=phases.device)  # of -i
+    of_shell = _summed(table, radial) * phases * powers[table.shell_l % 4, None]
     harmonics = solid_harmonics(max(table.shell_l.tolist(), default=0), vectors)
     shell = torch.repeat_interleave(torch.arange(len(start), device=start.device), 2 * table.shell_l + 1)
     m = torch.arange(len(shell), device=start.device) - start[shell]

@@ -58,12 +58,13 @@ class Orbitals:
     cells: Tensor | None = None
     pbc: Tensor | None = None
     tolerance: float = TOLERANCE
-    checked: bool = field(default=False, init=False)
+    checked: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        if not torch.compiler.is_compiling():
+        now = not torch.compiler.is_compiling()
+        if now:
             self.check()
-            object.__setattr__(self, "checked", True)
+        object.__setattr__(self, "checked", now)
 
     @classmethod
     def of_structure(

@@ -60,6 +60,22 @@ def pyscf_columns(molecule: Any) -> list[int]:
     return columns
 
 
+def molecule_of_sites(
+    positions: npt.NDArray[np.float64], shells: list[list[tuple[int, list[float], list[float]]]]
+) -> Any:
+    """A PySCF molecule with its own shells (l, exponents in Å⁻², coefficients) at each position (Å)."""
+    names = [f"He{i}" for i in range(len(positions))]
+    basis = {
+        name: [
+            [l, *([a * BOHR**2, c] for a, c in zip(exponents, contraction, strict=True))]
+            for l, exponents, contraction in of_site
+        ]
+        for name, of_site in zip(names, shells, strict=True)
+    }
+    atoms = list(zip(names, (positions / BOHR).tolist(), strict=True))
+    return gto.M(atom=atoms, basis=basis, unit="Bohr", verbose=0, spin=None)
+
+
 def system(molecule: Any) -> System:
     """The kernels' tensors of a PySCF molecule, with every contracted shell written out."""
     names = sorted({molecule.atom_symbol(i) for i in range(molecule.natm)})
