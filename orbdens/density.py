@@ -230,7 +230,7 @@ class OrbitalDensity(Density):
         transforms = orbital_field_transforms(self._orbitals, torch.as_tensor(waves))[0, :, 0].numpy()
         lengths = np.diagonal(waves)
         phases = np.angle(transforms) + lengths * (centred.origin - self._centre)
-        # The nearest zeros of cos(phase + |G| shift); of two that are equally near the upper one, whatever the rounding.
+        # The nearest zeros of cos(phase + |G| shift), and of two equally near the upper one, whatever the rounding.
         even = 1e-6
         shifts = ((np.pi - phases - even) % np.pi - np.pi / 2 + even) / lengths
         return Grid(centred.origin + shifts, centred.steps, centred.shape)
