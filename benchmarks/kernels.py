@@ -23,7 +23,7 @@ from pyscf.df.addons import aug_etb
 
 from benchmarks.machine import machine
 from orbdens.kernels import Orbitals, Shells, orbital_fields, orbital_fields_on_grid
-from orbdens.pyscf.bridge import ao_order
+from orbdens.pyscf.order import ao_order
 from orbdens.units import BOHR
 
 BENZENE = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -22,8 +23,9 @@ from orbdens.config import OrbitalConfig
 from orbdens.kernels import Orbitals, TabulatedMetric, metric_product
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_orbital_record
+from orbdens.models.orbital.graph import merge
 from orbdens.models.orbital.model import OrbitalModel
-from orbdens.models.orbital.objectives import OVERLAP_REACH
+from orbdens.models.orbital.objectives import OVERLAP
 from orbdens.store import OrbitalRecord, Store
 from orbdens.structure import Structure
 
@@ -67,20 +69,20 @@ def main() -> None:
     basis = make_basis([1, 6, 8], config.basis)
     facts = {"valence_electrons": {"H": 1, "C": 4, "O": 6}, "basis": basis.to_json()}
     model = OrbitalModel(config, facts)
-    batch = model.collate([model._graph(molecule) for _ in range(MOLECULES)])
+    graph = merge([model.place(molecule, 38.0)[1]] * MOLECULES)
     first, second = np.triu_indices(molecule.n_atoms, 1)
     pairs = torch.cat([torch.tensor(np.stack([first, second])) + i * molecule.n_atoms for i in range(MOLECULES)], dim=1)
-    vectors = batch.positions[pairs[1]] - batch.positions[pairs[0]]
-    metric = TabulatedMetric(basis.radial_functions, OVERLAP_REACH)
+    vectors = graph.positions[pairs[1]] - graph.positions[pairs[0]]
+    metric = TabulatedMetric(basis.radial_functions, math.sqrt(2) * basis.reach(OVERLAP))
     coefficients = [
-        torch.randn(int((batch.site_type == own_type).sum()), size, requires_grad=True)
+        torch.randn(int((graph.site_type == own_type).sum()), size, requires_grad=True)
         for own_type, size in enumerate(basis.sizes)
     ]
 
     def square() -> torch.Tensor:
-        return metric.square(coefficients, batch.site_type, pairs, vectors, batch.batch, MOLECULES)
+        return metric.square(coefficients, graph.site_type, pairs, vectors, graph.structure_of_site, MOLECULES)
 
-    error = _error(basis, molecule, metric, coefficients, batch.site_type, pairs, vectors)
+    error = _error(basis, molecule, metric, coefficients, graph.site_type, pairs, vectors)
     if error > 1e-4:
         sys.exit(f"the tabulated metric differs from the closed form by {error:.1e}: no times are printed")
 
@@ -88,7 +90,7 @@ def main() -> None:
         torch.autograd.grad(square().sum(), coefficients)
 
     def network_step() -> None:
-        sum(c.square().sum() for c in model(batch)).backward()
+        sum(c.square().sum() for c in model(graph).coefficients).backward()
 
     figures = {
         "relative_error": error,
