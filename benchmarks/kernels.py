@@ -21,8 +21,9 @@ import torch
 from pyscf import df, gto
 from pyscf.df.addons import aug_etb
 
-from orbdens.kernels import Shells, orbital_fields, orbital_fields_on_grid
+from orbdens.kernels import Orbitals, Shells, orbital_fields, orbital_fields_on_grid
 from orbdens.machine import describe_machine, describe_versions
+from orbdens.pyscf.order import ao_order
 from orbdens.units import BOHR
 
 BENZENE = (
@@ -46,11 +47,7 @@ class Case:
         self.shells = Shells.from_lists(types)
         self.site_type = torch.tensor([elements.index(self.molecule.atom_symbol(i)) for i in range(12)])
         self.positions = torch.from_numpy(self.molecule.atom_coords() * BOHR)
-        self.site_ptr = torch.tensor([0, 12])
-        self.columns: list[int] = []
-        for shell in range(self.molecule.nbas):
-            l, n = self.molecule.bas_angular(shell), len(self.columns)
-            self.columns += [n + 1, n + 2, n] if l == 1 else range(n, n + 2 * l + 1)
+        self.columns = ao_order(self.molecule.bas_angular(shell) for shell in range(self.molecule.nbas))
         self.coefficients = self._fit()
 
     def _fit(self) -> torch.Tensor:
@@ -75,21 +72,20 @@ class Case:
 
     def fields(self, points: torch.Tensor, backend: str, cutoff: float | None, **leaves: torch.Tensor) -> torch.Tensor:
         """Density [n_points, 1] in the precision of the points."""
-        dtype = points.dtype
+        return orbital_fields(self.orbitals(points.dtype, cutoff, **leaves), points, backend=backend)
+
+    def orbitals(self, dtype: torch.dtype, cutoff: float | None, **leaves: torch.Tensor) -> Orbitals:
+        """The density in this precision, some of its tensors replaced."""
         shells = self.shells.to(dtype=dtype)
         if "exponents" in leaves:
             shells = shells.with_radial(leaves["exponents"], shells.weights)
-        return orbital_fields(
-            points,
-            torch.tensor([0, len(points)]),
+        return Orbitals.of_structure(
             leaves.get("site_positions", self.positions.to(dtype)),
             self.site_type,
-            self.site_ptr,
             shells,
             leaves.get("coefficients", self.coefficients.to(dtype)),
             cutoff=cutoff,
             tolerance=TOLERANCE,
-            backend=backend,
         )
 
     def grid(self, spacing: float, margin: float = 4.0) -> tuple[torch.Tensor, tuple[int, int, int]]:
@@ -101,18 +97,8 @@ class Case:
     def on_grid(self, spacing: float, cutoff: float | None) -> torch.Tensor:
         """Density on the uniform grid by the fast path, float32."""
         origin, shape = self.grid(spacing)
-        return orbital_fields_on_grid(
-            origin,
-            spacing * torch.eye(3),
-            shape,
-            self.positions.float(),
-            self.site_type,
-            self.shells.to(dtype=torch.float32),
-            self.coefficients.float(),
-            cutoff=cutoff,
-            tolerance=TOLERANCE,
-            backend="cpu",
-        )
+        orbitals = self.orbitals(torch.float32, cutoff)
+        return orbital_fields_on_grid(orbitals, origin, spacing * torch.eye(3), shape, backend="cpu")
 
 
 def grid_points(origin: torch.Tensor, shape: tuple[int, int, int], spacing: float) -> torch.Tensor:
@@ -220,24 +206,12 @@ def scaling(n_molecules: int, points_per_atom: int = 400) -> float:
     jitter = torch.randn(n * points_per_atom, 3, generator=torch.Generator().manual_seed(0))
     points = positions.repeat_interleave(points_per_atom, 0) + jitter
     coefficients = torch.randn(shells.n_coefficients(site_type), 1, generator=torch.Generator().manual_seed(1))
-    ptr = torch.tensor([0, 1])
-    return (
-        best(
-            lambda: orbital_fields(
-                points,
-                len(points) * ptr,
-                positions,
-                site_type,
-                n * ptr,
-                shells,
-                coefficients,
-                cutoff=CUTOFF,
-                backend="cpu",
-            ),
-            3,
-        )
-        / n
-    )
+
+    def evaluate() -> None:
+        orbitals = Orbitals.of_structure(positions, site_type, shells, coefficients, cutoff=CUTOFF)
+        orbital_fields(orbitals, points, backend="cpu")
+
+    return best(evaluate, 3) / n
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -18,12 +19,13 @@ import pyscf.lib
 import torch
 
 from orbdens.config import OrbitalConfig
-from orbdens.kernels.pairs.metric import TabulatedMetric, metric_product
+from orbdens.kernels import Orbitals, TabulatedMetric, metric_product
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_orbital_record
+from orbdens.models.orbital.graph import merge
 from orbdens.models.orbital.model import OrbitalModel
-from orbdens.models.orbital.objectives import OVERLAP_REACH
+from orbdens.models.orbital.objectives import OVERLAP
 from orbdens.store import OrbitalRecord, Store
 from orbdens.structure import Structure
 
@@ -67,20 +69,20 @@ def main() -> None:
     basis = make_basis([1, 6, 8], config.basis)
     facts = {"valence_electrons": {"H": 1, "C": 4, "O": 6}, "basis": basis.to_json()}
     model = OrbitalModel(config, facts)
-    batch = model.collate([model._graph(molecule) for _ in range(MOLECULES)])
+    graph = merge([model.place(molecule, 38.0)[1]] * MOLECULES)
     first, second = np.triu_indices(molecule.n_atoms, 1)
     pairs = torch.cat([torch.tensor(np.stack([first, second])) + i * molecule.n_atoms for i in range(MOLECULES)], dim=1)
-    vectors = batch.positions[pairs[1]] - batch.positions[pairs[0]]
-    metric = TabulatedMetric(basis.radial_functions, OVERLAP_REACH)
+    vectors = graph.positions[pairs[1]] - graph.positions[pairs[0]]
+    metric = TabulatedMetric(basis.radial_functions, math.sqrt(2) * basis.reach(OVERLAP))
     coefficients = [
-        torch.randn(int((batch.site_type == kind).sum()), size, requires_grad=True)
-        for kind, size in enumerate(basis.sizes)
+        torch.randn(int((graph.site_type == own_type).sum()), size, requires_grad=True)
+        for own_type, size in enumerate(basis.sizes)
     ]
 
     def square() -> torch.Tensor:
-        return metric.square(coefficients, batch.site_type, pairs, vectors, batch.batch, MOLECULES)
+        return metric.square(coefficients, graph.site_type, pairs, vectors, graph.structure_of_site, MOLECULES)
 
-    error = _error(basis, molecule, metric, coefficients, batch.site_type, pairs, vectors)
+    error = _error(basis, molecule, metric, coefficients, graph.site_type, pairs, vectors)
     if error > 1e-4:
         sys.exit(f"the tabulated metric differs from the closed form by {error:.1e}: no times are printed")
 
@@ -88,7 +90,7 @@ def main() -> None:
         torch.autograd.grad(square().sum(), coefficients)
 
     def network_step() -> None:
-        sum(c.square().sum() for c in model(batch)).backward()
+        sum(c.square().sum() for c in model(graph).coefficients).backward()
 
     figures = {
         "relative_error": error,
@@ -124,13 +126,13 @@ def _error(
 ) -> float:
     """Relative difference of c S c of the first molecule between tables and closed form."""
     n = molecule.n_atoms
-    kinds = site_type[:n]
-    mine = [c[: int((kinds == kind).sum())] for kind, c in enumerate(coefficients)]
+    types = site_type[:n]
+    first = [c[: int((types == own_type).sum())] for own_type, c in enumerate(coefficients)]
     inside = (pairs < n).all(dim=0)
-    found = metric.square(mine, kinds, pairs[:, inside], vectors[inside], torch.zeros_like(kinds), 1)[0]
-    c = basis.primitives([c.detach().double() for c in mine], kinds)
-    positions = torch.tensor(molecule.positions)
-    expected = c @ metric_product(positions, kinds, torch.tensor([0, n]), basis.shells, c)
+    found = metric.square(first, types, pairs[:, inside], vectors[inside], torch.zeros_like(types), 1)[0]
+    c = basis.primitives([c.detach().double() for c in first], types)
+    orbitals = Orbitals.of_structure(torch.tensor(molecule.positions), types, basis.shells, c[:, None])
+    expected = c @ metric_product(orbitals)[:, 0]
     return float((found.detach() - expected).abs() / expected)
 
 

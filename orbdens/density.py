@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
+from orbdens.errors import UserError
 from orbdens.formats.cube import write_cube
 from orbdens.grid import Grid
 from orbdens.kernels import (
+    Orbitals,
     Shells,
     orbital_field_derivatives,
+    orbital_field_integrals,
+    orbital_field_moments,
+    orbital_field_transforms,
     orbital_fields,
     orbital_fields_on_grid,
-    solid_harmonics,
 )
 from orbdens.sampling import draw_points, draw_voxels
 from orbdens.structure import Structure
 
 SLAB = 4_000_000
 """Points of a grid evaluated at once, which bounds the memory."""
+
+
+def checked_points(points: ArrayLike) -> NDArray[np.float64]:
+    """Points in Å as float64 [n_points, 3].
+
+    Raises:
+        UserError: they have another shape, or a coordinate is not a finite number.
+    """
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError("expected points as numbers of shape [n_points, 3], but got something else") from None
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise UserError(f"expected points of shape [n_points, 3], but got {list(array.shape)}")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise UserError(f"the coordinates of point {bad[0] + 1} of {len(array)} are not finite numbers")
+    return array
+
+
+def check_dipole(structure: Structure) -> None:
+    """Raise UserError for a periodic structure, whose dipole depends on where one cuts it."""
+    if structure.periodic:
+        raise UserError(f"{structure.formula} is periodic, and the dipole of a periodic structure is not defined")
 
 
 class Density(ABC):
@@ -39,18 +66,26 @@ class Density(ABC):
     """Atoms whose surroundings are unlike anything in the training data, e.g. ``N3`` for the third atom."""
 
     @abstractmethod
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Density in e/Å³ [n_points] at points in Å [n_points, 3]."""
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        """Density in e/Å³ [n_points] at points in Å [n_points, 3].
+
+        Raises:
+            UserError: the points have another shape, or a coordinate is not a finite number.
+        """
 
     @property
     @abstractmethod
     def n_electrons(self) -> float:
-        """The integral of the density over all space."""
+        """The integral of the density over all space, or over the cell."""
 
     @property
     @abstractmethod
     def dipole(self) -> NDArray[np.float64]:
-        """Electronic first moment −∫ρ r dr in e·Å [3]; add the nuclear charges' own for the molecule's dipole."""
+        """Electronic first moment −∫ρ r dr in e·Å [3]; add the nuclear charges' own for the molecule's dipole.
+
+        Raises:
+            UserError: the structure is periodic.
+        """
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         """Density in e/Å³ on a given grid, an array of its shape."""
@@ -76,16 +111,28 @@ class Density(ABC):
         return points, volumes, self.at(points)
 
     def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
-        """The grid of the given spacing and margin (Å) that suits this density: around the structure, or its cell."""
+        """The grid of the given spacing and margin (Å) that suits this density: around the structure, or its cell.
+
+        Raises:
+            UserError: no grid has such a spacing or margin.
+        """
         return Grid.around(self.structure, spacing, margin)
 
     def on_grid(self, spacing: float = 0.2, margin: float = 4.0) -> tuple[Grid, NDArray[np.float32]]:
-        """``suited_grid(spacing, margin)``, and the density on it."""
+        """``suited_grid(spacing, margin)``, and the density on it.
+
+        Raises:
+            UserError: as ``suited_grid``.
+        """
         grid = self.suited_grid(spacing, margin)
         return grid, self.on(grid)
 
     def to_cube(self, path: str | Path, spacing: float = 0.2, margin: float = 4.0) -> None:
-        """Write a Gaussian cube file (Bohr, e/Bohr³); spacing and margin in Å."""
+        """Write a Gaussian cube file (Bohr, e/Bohr³); spacing and margin in Å.
+
+        Raises:
+            UserError: as ``suited_grid``, or the file cannot be written.
+        """
         grid, values = self.on_grid(spacing, margin)
         write_cube(Path(path), self.structure, grid, values)
 
@@ -113,68 +160,62 @@ class OrbitalDensity(Density):
     expected_error: float | None = None
     unfamiliar: tuple[str, ...] = ()
 
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        sums, limits = self._as_kernels_take_it(points, torch.float32)
-        result: NDArray[np.float32] = orbital_fields(*sums, **limits)[:, 0].numpy()
+    @cached_property
+    def _centre(self) -> NDArray[np.float64]:
+        """Where the kernels have their origin, Å [3]: far from the atoms single precision would lose digits."""
+        return self.site_positions.mean(axis=0) if len(self.site_positions) else np.zeros(3)
+
+    @cached_property
+    def _orbitals(self) -> Orbitals:
+        """Everything in double precision, about the centre."""
+        cell = self.structure.cell
+        return Orbitals.of_structure(
+            torch.as_tensor(self.site_positions - self._centre),
+            torch.as_tensor(self.site_types),
+            self.shells,
+            torch.as_tensor(self.coefficients)[:, None],
+            cutoff=self.cutoff,
+            cell=None if cell is None else torch.as_tensor(cell),
+            pbc=None if cell is None else self.structure.pbc,
+        )
+
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        places = torch.as_tensor(checked_points(points) - self._centre, dtype=torch.float32)
+        result: NDArray[np.float32] = orbital_fields(self._orbitals.to(dtype=torch.float32), places)[:, 0].numpy()
         return result
 
-    def derivatives_at(
-        self, points: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def derivatives_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Density e/Å³ [n_points], its gradient e/Å⁴ [n_points, 3] and Laplacian e/Å⁵ [n_points], all analytic.
 
         Args:
             points: Å [n_points, 3].
+
+        Raises:
+            UserError: as ``at``.
         """
-        sums, limits = self._as_kernels_take_it(points, torch.float64)
-        values, gradient, laplacian = orbital_field_derivatives(*sums, **limits)
+        places = torch.as_tensor(checked_points(points) - self._centre)
+        values, gradient, laplacian = orbital_field_derivatives(self._orbitals, places)
         return values[:, 0].numpy(), gradient[:, :, 0].numpy(), laplacian[:, 0].numpy()
 
-    def _as_kernels_take_it(self, points: NDArray[np.float64], dtype: torch.dtype) -> tuple[tuple[Any, ...], Any]:
-        """Positional arguments and cut-off, cell and pbc of the kernels' functions of points."""
-        points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
-        cell = self.structure.cell
-        sums = (
-            torch.as_tensor(points, dtype=dtype),
-            torch.tensor([0, len(points)]),
-            torch.as_tensor(self.site_positions, dtype=dtype),
-            torch.as_tensor(self.site_types),
-            torch.tensor([0, len(self.site_types)]),
-            self.shells.to(dtype=dtype),
-            torch.as_tensor(self.coefficients, dtype=dtype)[:, None],
-        )
-        periodic = {}
-        if cell is not None:
-            periodic = {"cells": torch.as_tensor(cell, dtype=dtype)[None], "pbc": torch.tensor([self.structure.pbc])}
-        return sums, {"cutoff": self.cutoff, **periodic}
-
     def on(self, grid: Grid) -> NDArray[np.float32]:
-        cell = self.structure.cell
         values = orbital_fields_on_grid(
-            torch.as_tensor(grid.origin),
+            self._orbitals.to(dtype=torch.float32),
+            torch.as_tensor(grid.origin - self._centre),
             torch.as_tensor(grid.steps),
             grid.shape,
-            torch.as_tensor(self.site_positions, dtype=torch.float32),
-            torch.as_tensor(self.site_types),
-            self.shells.to(dtype=torch.float32),
-            torch.as_tensor(self.coefficients, dtype=torch.float32)[:, None],
-            cutoff=self.cutoff,
-            cell=None if cell is None else torch.as_tensor(cell, dtype=torch.float32),
-            pbc=None if cell is None else torch.tensor(self.structure.pbc),
         )
         result: NDArray[np.float32] = values.reshape(grid.shape).numpy()
         return result
 
     @property
     def n_electrons(self) -> float:
-        charge, _ = self._moments()
-        return float(charge.sum())
+        return float(orbital_field_integrals(self._orbitals))
 
     @property
     def dipole(self) -> NDArray[np.float64]:
-        charge, first = self._moments()
-        result: NDArray[np.float64] = -(charge[:, None] * self.site_positions + first).sum(axis=0)
-        return result
+        check_dipole(self.structure)
+        first: NDArray[np.float64] = orbital_field_moments(self._orbitals)[0, :, 0].numpy()
+        return -(first + self.n_electrons * self._centre)
 
     def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
         """As for any field, for a molecule moved by at most a quarter step so that sums over it are integrals.
@@ -185,67 +226,14 @@ class OrbitalDensity(Density):
         centred = super().suited_grid(spacing, margin)
         if self.structure.periodic:
             return centred
-        origin = centred.origin.copy()
-        for axis, step in enumerate(np.diagonal(centred.steps)):
-            wave = np.zeros(3)
-            wave[axis] = 2 * np.pi / step
-            phase = np.angle(self._fourier(wave)) + wave @ centred.origin
-            # The nearest zero of cos(phase + |G| shift).
-            origin[axis] += ((np.pi / 2 - phase + np.pi / 2) % np.pi - np.pi / 2) / wave[axis]
-        return Grid(origin, centred.steps, centred.shape)
-
-    def _fourier(self, wave: NDArray[np.float64]) -> complex:
-        """∫ρ exp(-ik·r) dr at one wave vector k in 1/Å [3].
-
-        An orbital S_lm(r) e^{-αr²} at R gives 4π (-i)^l √π / (2^(l+2) α^(l+3/2)) S_lm(k) e^{-k²/4α} e^{-ik·R}.
-        """
-        shells = self.shells
-        degree = shells.shell_l.numpy()
-        owner = np.repeat(np.arange(len(degree)), np.diff(shells.primitive_ptr.numpy()))
-        alpha, weight, l = shells.exponents.numpy(), shells.weights.numpy(), degree[owner]
-        radial = weight * np.pi**1.5 / (2**l * alpha ** (l + 1.5)) * np.exp(-(wave @ wave) / (4 * alpha))
-        of_shell = np.bincount(owner, radial, len(degree)) * (-1j) ** degree
-        harmonics = solid_harmonics(int(degree.max()), torch.as_tensor(wave)[None])[0].numpy()
-        of_type = [
-            np.concatenate([of_shell[s] * harmonics[degree[s] ** 2 : (degree[s] + 1) ** 2] for s in range(first, last)])
-            for first, last in itertools.pairwise(shells.shell_ptr.tolist())
-        ]
-        phases = np.exp(-1j * self.site_positions @ wave)
-        orbitals = np.concatenate([of_type[t] * phase for t, phase in zip(self.site_types, phases, strict=True)])
-        return complex(orbitals @ self.coefficients)
-
-    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """∫χ and ∫χ (r − R) of each site's part of the density [n_sites], [n_sites, 3].
-
-        Only l = 0 has the one, √(4π) Σ w ∫ r² e^{-αr²} dr, and only l = 1 the other, √(4π/3) Σ w ∫ r⁴ e^{-αr²} dr,
-        with ∫ r² e^{-αr²} dr = √π / (4 α^{3/2}) and ∫ r⁴ e^{-αr²} dr = 3√π / (8 α^{5/2}).
-        """
-        charge = np.zeros(len(self.site_types))
-        first = np.zeros((len(self.site_types), 3))
-        shell_ptr, shell_l, primitive_ptr, exponents, weights = (
-            np.asarray(x)
-            for x in (
-                self.shells.shell_ptr,
-                self.shells.shell_l,
-                self.shells.primitive_ptr,
-                self.shells.exponents,
-                self.shells.weights,
-            )
-        )
-        offset = 0
-        for site, kind in enumerate(self.site_types):
-            for shell in range(shell_ptr[kind], shell_ptr[kind + 1]):
-                primitives = slice(primitive_ptr[shell], primitive_ptr[shell + 1])
-                alpha, weight, l = exponents[primitives], weights[primitives], int(shell_l[shell])
-                if l == 0:
-                    integral = np.sqrt(4 * np.pi) * (weight * np.sqrt(np.pi) / (4 * alpha**1.5)).sum()
-                    charge[site] += integral * self.coefficients[offset]
-                elif l == 1:
-                    integral = np.sqrt(4 * np.pi / 3) * (weight * 3 * np.sqrt(np.pi) / (8 * alpha**2.5)).sum()
-                    y, z, x = self.coefficients[offset : offset + 3]
-                    first[site] += integral * np.array([x, y, z])
-                offset += 2 * l + 1
-        return charge, first
+        waves = np.diag(2 * np.pi / np.diagonal(centred.steps))
+        transforms = orbital_field_transforms(self._orbitals, torch.as_tensor(waves))[0, :, 0].numpy()
+        lengths = np.diagonal(waves)
+        phases = np.angle(transforms) + lengths * (centred.origin - self._centre)
+        # The nearest zeros of cos(phase + |G| shift), and of two equally near the upper one, whatever the rounding.
+        even = 1e-6
+        shifts = ((np.pi - phases - even) % np.pi - np.pi / 2 + even) / lengths
+        return Grid(centred.origin + shifts, centred.steps, centred.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,8 +262,8 @@ class GridDensity(Density):
     def on(self, grid: Grid) -> NDArray[np.float32]:
         return self.values if grid.same_as(self.grid) else super().on(grid)
 
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        index = (np.asarray(points).reshape(-1, 3) - self.grid.origin) @ np.linalg.inv(self.grid.steps)
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        index = (checked_points(points) - self.grid.origin) @ np.linalg.inv(self.grid.steps)
         mode = "grid-wrap" if self.structure.periodic else "constant"
         result: NDArray[np.float32] = map_coordinates(self.values, index.T, order=3, mode=mode, output=np.float32)
         return result
@@ -286,6 +274,7 @@ class GridDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
+        check_dipole(self.structure)
         weight = self.values.reshape(-1).astype(np.float64) * self.grid.volume_element
         result: NDArray[np.float64] = -(weight @ self.grid.points())
         return result

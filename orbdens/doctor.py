@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from orbdens.kernels import BACKENDS, Shells, orbital_fields, validate
+from orbdens.kernels import BACKENDS, Orbitals, Shells, backend_device, orbital_fields, validate
 from orbdens.machine import available_cores, describe_machine
 
 PACKAGES = (
@@ -49,7 +49,7 @@ class Finding:
         return self.reason is None and self.error < TOLERANCE
 
 
-def examine() -> list[Finding]:
+def check_backends() -> list[Finding]:
     """Check every backend on a small molecule; a second or two once kernels are compiled."""
     findings = []
     expected = _fields("reference", torch.float64, 2_000)
@@ -76,25 +76,15 @@ def examine() -> list[Finding]:
 
 def _fields(backend: str, dtype: torch.dtype, n_points: int) -> torch.Tensor:
     """Six sites on a ring with even-tempered s, p and d shells, at random points around it."""
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     angle = torch.arange(6) * (torch.pi / 3)
     sites = 1.4 * torch.stack([torch.cos(angle), torch.sin(angle), torch.zeros(6)], dim=1)
-    shells = Shells.from_lists([[(l, [0.4 * 2.0**k], [1.0]) for l in range(3) for k in range(6)]], dtype)
-    kinds = torch.zeros(6, dtype=torch.int64)
-    coefficients = torch.randn(shells.n_coefficients(kinds), 1, generator=chance, dtype=torch.float64)
-    points = 3 * torch.randn(n_points, 3, generator=chance, dtype=torch.float64)
-    device = "cuda" if backend == "gpu" and torch.cuda.is_available() else "cpu"
-    values = orbital_fields(
-        points.to(device, dtype),
-        torch.tensor([0, n_points], device=device),
-        sites.to(device, dtype),
-        kinds.to(device),
-        torch.tensor([0, 6], device=device),
-        shells.to(device),
-        coefficients.to(device, dtype),
-        backend=backend,
-    )
-    return values.cpu()
+    shells = Shells.from_lists([[(l, [0.4 * 2.0**k], [1.0]) for l in range(3) for k in range(6)]])
+    site_type = torch.zeros(6, dtype=torch.int64)
+    coefficients = torch.randn(shells.n_coefficients(site_type), 1, generator=generator, dtype=torch.float64)
+    points = 3 * torch.randn(n_points, 3, generator=generator, dtype=torch.float64)
+    orbitals = Orbitals.of_structure(sites.double(), site_type, shells, coefficients).to(backend_device(backend), dtype)
+    return orbital_fields(orbitals, points.to(orbitals.coefficients), backend=backend).cpu()
 
 
 def report(findings: list[Finding], console: Console) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from orbdens.density import Density, GridDensity
+from orbdens.density import Density, GridDensity, check_dipole, checked_points
 from orbdens.electrons import core_charges
 from orbdens.grid import Grid
-from orbdens.kernels import Shells, density_from_orbitals
+from orbdens.kernels import Orbitals, Shells, density_from_orbitals
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord, Record, Store
 from orbdens.structure import Structure
 
@@ -30,19 +30,18 @@ class LabelDensity(Density):
     record: OrbitalRecord
     manifest: Manifest
 
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
         basis, structure = self.manifest.orbital_basis, self.structure
-        # float32 resolves positions near the molecule, wherever that is
-        centre = structure.positions.mean(axis=0)
-        values = density_from_orbitals(
-            torch.as_tensor(np.asarray(points).reshape(-1, 3) - centre, dtype=torch.float32),
+        centre = structure.positions.mean(axis=0)  # far from the atoms single precision would lose digits
+        orbitals = Orbitals.of_structure(
             torch.as_tensor(structure.positions - centre, dtype=torch.float32),
             torch.as_tensor(basis.types(structure.numbers)),
             label_shells(basis).to(dtype=torch.float32),
             torch.as_tensor(self.record.orbitals),
-            torch.as_tensor(self.record.occupations),
         )
-        result: NDArray[np.float32] = values.numpy()
+        places = torch.as_tensor(checked_points(points) - centre, dtype=torch.float32)
+        occupations = torch.as_tensor(self.record.occupations)
+        result: NDArray[np.float32] = density_from_orbitals(orbitals, occupations, places).numpy()
         return result
 
     @property
@@ -53,6 +52,7 @@ class LabelDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
+        check_dipole(self.structure)
         whole = self.record.dipole
         if whole is None:
             from orbdens.pyscf.integrals import dipole

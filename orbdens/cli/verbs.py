@@ -304,9 +304,9 @@ def doctor() -> None:
     Example: orbdens doctor
     """
     from orbdens.cli.screen import stdout
-    from orbdens.doctor import examine, report
+    from orbdens.doctor import check_backends, report
 
-    findings = examine()
+    findings = check_backends()
     report(findings, stdout)
     if any(finding.reason is None and not finding.works for finding in findings):
         raise typer.Exit(1)

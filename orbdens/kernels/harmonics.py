@@ -1,4 +1,4 @@
-"""Constants of the real solid harmonics S_lm = r^l Y_lm, shared by every backend.
+"""The real solid harmonics S_lm = r^l Y_lm, and their constants, shared by every backend.
 
 Order m = -l..l, no Condon-Shortley phase, Y_lm orthonormal on the sphere. With A_m + i B_m = (x + i y)^m,
 ``S_l,+m = Q_lm A_m`` and ``S_l,-m = Q_lm B_m``, where Q_lm(z, r²) obeys the two-term recursion below
@@ -12,6 +12,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 L_LIMIT = 12
 
@@ -43,6 +45,33 @@ def recursion(l_max: int = L_LIMIT) -> tuple[Array, Array, Array]:
             if l > m + 1:
                 down[l, m] = (l + m - 1) / (l - m) * _norm(l, m) / _norm(l - 2, m)
     return start, up, down
+
+
+def solid_harmonics(l_max: int, vectors: Tensor) -> Tensor:
+    """Real solid harmonics S_lm = r^l Y_lm, order m = -l..l, no Condon-Shortley phase, Y_lm orthonormal.
+
+    Args:
+        l_max: largest angular momentum.
+        vectors: [n, 3], Å.
+
+    Returns:
+        [n, (l_max + 1)²], index l² + l + m, in Å^l. Polynomials, so derivatives exist everywhere.
+    """
+    start, up, down = recursion(l_max)
+    x, y, z = vectors.unbind(-1)
+    r2 = (vectors * vectors).sum(-1)
+    rows: dict[tuple[int, int], Tensor] = {}
+    cosine, sine = torch.ones_like(x), torch.zeros_like(x)
+    for m in range(l_max + 1):
+        q_before, q = torch.zeros_like(x), torch.full_like(x, start[m])
+        for l in range(m, l_max + 1):
+            if l > m:
+                q_before, q = q, up[l, m] * z * q - down[l, m] * r2 * q_before
+            rows[l, m] = q * cosine
+            if m:
+                rows[l, -m] = q * sine
+        cosine, sine = x * cosine - y * sine, x * sine + y * cosine
+    return torch.stack([rows[l, m] for l in range(l_max + 1) for m in range(-l, l + 1)], -1)
 
 
 @cache

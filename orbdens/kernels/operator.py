@@ -1,81 +1,57 @@
-"""The torch operator: one custom op with one derivative rule, and the backends it calls."""
+"""The torch operator: one custom op with one derivative rule, whichever backend runs it."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orbdens.kernels import reference
-from orbdens.kernels.problem import DIFFERENTIABLE, Problem
+from orbdens.kernels.backends import backend_module
+from orbdens.kernels.checks import check_numbers, check_pointers, check_shape
+from orbdens.kernels.orbitals import DIFFERENTIABLE, Orbitals
 from orbdens.kernels.shells import Shells
 
-BACKENDS = ("reference", "cpu", "gpu")
 ARGUMENTS = (
     "Tensor points, Tensor point_ptr, Tensor site_positions, Tensor site_type, Tensor site_ptr, Tensor shell_ptr, "
     "Tensor shell_l, Tensor primitive_ptr, Tensor exponents, Tensor weights, Tensor coefficients, Tensor? scalings, "
-    "Tensor? cells, Tensor? pbc, float? cutoff, float tolerance, int memory, str backend"
+    "float? cutoff, Tensor? cells, Tensor? pbc, float tolerance, bool checked, int memory, str backend"
 )
 NAMES = [argument.split()[-1] for argument in ARGUMENTS.split(",")]
 
 
-def backend_module(name: str) -> ModuleType:
-    """The module of a backend; compilers are imported only when asked for.
-
-    Raises:
-        ValueError: unknown name.
-    """
-    if name == "reference":
-        return reference
-    if name == "cpu":
-        from orbdens.kernels.cpu import backend as cpu
-
-        return cpu
-    if name == "gpu":
-        from orbdens.kernels.gpu import backend as gpu
-
-        return gpu
-    raise ValueError(f"backend: expected one of auto, {', '.join(BACKENDS)}, got {name!r}")
+def check_points(orbitals: Orbitals, points: Tensor, point_ptr: Tensor) -> None:
+    """Raise ValueError unless points [n_points, 3] and pointers [n_structures + 1] suit the orbitals."""
+    check_shape("points", points, "n_points", 3)
+    check_numbers("points", points, orbitals.coefficients, "the orbitals")
+    check_shape("point_ptr", point_ptr, orbitals.n_structures + 1)
+    check_pointers("point_ptr", point_ptr, points.shape[0])
 
 
-def choose_backend(name: str, device: torch.device) -> str:
-    """The backend to run for tensors on a device; a backend asked for by name is never replaced.
-
-    Raises:
-        ValueError: unknown name.
-        RuntimeError: the backend cannot run here, with the reason.
-    """
-    if name == "auto":
-        name = "gpu" if device.type == "cuda" else "cpu"
-    reason = backend_module(name).validate()
-    if reason is not None:
-        raise RuntimeError(f"backend {name!r} cannot run here: {reason}")
-    return name
-
-
-def arguments_of(problem: Problem, backend: str) -> tuple[Any, ...]:
-    """A problem as the flat arguments of the custom op."""
-    shells = problem.shells
-    values = {**vars(problem), **vars(shells), "backend": backend}
+def arguments_of(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, backend: str) -> tuple[Any, ...]:
+    """The flat arguments of the custom op."""
+    values = vars(orbitals) | vars(orbitals.shells)
+    values |= {"points": points, "point_ptr": point_ptr, "memory": memory, "backend": backend}
     return tuple(values[name] for name in NAMES)
 
 
-def problem_of(arguments: tuple[Any, ...]) -> Problem:
+def objects_of(arguments: tuple[Any, ...]) -> tuple[Orbitals, Tensor, Tensor, int]:
     """The inverse of ``arguments_of``, without the backend."""
     values = dict(zip(NAMES, arguments, strict=True))
-    del values["backend"]
     shells = Shells(
         **{name: values.pop(name) for name in ("shell_ptr", "shell_l", "primitive_ptr", "exponents", "weights")}
     )
-    return Problem(shells=shells, **values)
+    points, point_ptr, memory, _ = (values.pop(name) for name in ("points", "point_ptr", "memory", "backend"))
+    return Orbitals.unchecked(shells=shells, **values), points, point_ptr, memory
 
 
 @torch.library.custom_op("orbdens::orbital_fields", mutates_args=(), schema=f"({ARGUMENTS}) -> Tensor")
 def fields_op(*arguments: Any) -> Tensor:
-    fields: Tensor = backend_module(arguments[-1]).forward(problem_of(arguments))
-    return fields
+    orbitals, points, point_ptr, memory = objects_of(arguments)
+    if not orbitals.checked:
+        orbitals.check()
+    check_points(orbitals, points, point_ptr)
+    return backend_module(arguments[-1]).forward(orbitals, points, point_ptr, memory)
 
 
 @fields_op.register_fake
@@ -88,8 +64,7 @@ def _(*arguments: Any) -> Tensor:
     "orbdens::orbital_fields_vjp", mutates_args=(), schema=f"(Tensor grad, bool[] wants, {ARGUMENTS}) -> Tensor[]"
 )
 def vjp_op(grad: Tensor, wants: list[bool], *arguments: Any) -> list[Tensor]:
-    problem = problem_of(arguments)
-    results = backend_module(arguments[-1]).vjp(problem, grad.detach(), list(wants))
+    results = backend_module(arguments[-1]).vjp(*objects_of(arguments), grad.detach(), list(wants))
     return [grad.new_empty(0) if result is None else result for result in results]
 
 

@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from orbdens.kernels.compiling import cached_njit
 
 Array = npt.NDArray[np.float64]
 Real = npt.NDArray[np.floating]
 Index = npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def radius(l: int, exponent: float, amplitude: float, threshold: float, cutoff: float) -> float:
     """Distance (Å) beyond which ``amplitude * sqrt((2l+1)/4pi) r^l exp(-a r²)`` stays under ``threshold``.
 
@@ -38,7 +39,7 @@ def radius(l: int, exponent: float, amplitude: float, threshold: float, cutoff: 
     return min(top, cutoff)
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def site_radii(
     site_type: Index,
     site_ptr: Index,
@@ -84,7 +85,7 @@ def site_radii(
     return reach2, site_reach
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def shell_strength(
     site_type: Index,
     shell_ptr: Index,
@@ -112,7 +113,7 @@ def shell_strength(
     return strength
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def suffix_reach(
     site_type: Index,
     group_ptr: Index,
@@ -127,10 +128,10 @@ def suffix_reach(
     """Squared radius (Å²) of each shell or any after it in its group of equal l, in shell_order, for every site."""
     result = np.zeros(shell_reach_ptr[-1])
     for site in range(site_type.size):
-        kind = site_type[site]
-        entry = reach_ptr[site] - type_primitive[kind]
-        ahead = shell_reach_ptr[site] - group_shell_ptr[group_ptr[kind]]
-        for group in range(group_ptr[kind], group_ptr[kind + 1]):
+        own_type = site_type[site]
+        entry = reach_ptr[site] - type_primitive[own_type]
+        ahead = shell_reach_ptr[site] - group_shell_ptr[group_ptr[own_type]]
+        for group in range(group_ptr[own_type], group_ptr[own_type + 1]):
             farthest = 0.0
             for index in range(group_shell_ptr[group + 1] - 1, group_shell_ptr[group] - 1, -1):
                 for q in range(primitive_ptr[shell_order[index]], primitive_ptr[shell_order[index] + 1]):
@@ -139,34 +140,7 @@ def suffix_reach(
     return result
 
 
-def complete_cells(cells: Array, pbc: npt.NDArray[np.bool_]) -> Array:
-    """Cells [n, 3, 3] (rows are vectors) with the vectors of non-periodic axes replaced by orthogonal unit vectors.
-
-    Raises:
-        ValueError: if the periodic vectors of a structure are not linearly independent.
-    """
-    completed: Array = cells.copy()
-    for cell, periodic in zip(completed, pbc, strict=True):
-        if not periodic.any():
-            cell[:] = np.eye(3)
-            continue
-        basis = np.linalg.svd(cell[periodic])
-        if basis.S[-1] < 1e-8:
-            raise ValueError(f"the periodic cell vectors {cell[periodic].tolist()} are not linearly independent")
-        cell[~periodic] = basis.Vh[periodic.sum() :]
-    return completed
-
-
-def wrap(points: Array, structure_of_point: Index, cells: Array, pbc: npt.NDArray[np.bool_]) -> Array:
-    """Points [n, 3] (Å) moved by lattice vectors into their (completed) cell."""
-    inverse = np.linalg.inv(cells)
-    fractional = np.einsum("ni,nij->nj", points, inverse[structure_of_point])
-    shift: Array = np.where(pbc[structure_of_point], np.floor(fractional), 0.0)
-    moved: Array = points - np.einsum("ni,nij->nj", shift, cells[structure_of_point])
-    return moved
-
-
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def images(
     site_positions: Array,
     site_ptr: Index,

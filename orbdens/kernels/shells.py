@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from orbdens.kernels.checks import check_pointers, check_shape
+from orbdens.kernels.harmonics import L_LIMIT
+
 
 @dataclass(frozen=True)
 class Shells:
@@ -54,6 +57,19 @@ class Shells:
         """Number of coefficients of the sites of the given types, int64 [n_sites]."""
         return int(self.coefficients_of_type()[site_type].sum())
 
+    def check(self) -> None:
+        """Raise ValueError, naming the attribute, where pointers, angular momenta or exponents cannot be right."""
+        check_pointers("shell_ptr", self.shell_ptr, self.shell_l.shape[0])
+        check_pointers("primitive_ptr", self.primitive_ptr, self.exponents.shape[0])
+        if bool((self.primitive_ptr.diff() == 0).any()):
+            raise ValueError("primitive_ptr: every shell needs at least one primitive")
+        if self.shell_l.numel() and not 0 <= int(self.shell_l.min()) <= int(self.shell_l.max()) <= L_LIMIT:
+            raise ValueError(f"shell_l: expected angular momenta from 0 to {L_LIMIT}, got {self.shell_l.tolist()}")
+        check_shape("exponents", self.exponents, "n_primitives")
+        check_shape("weights", self.weights, self.exponents.shape[0])
+        if bool((self.exponents <= 0).any()):
+            raise ValueError("exponents: expected numbers above 0, in 1/Å²")
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Shells:
         """The same table elsewhere; ``dtype`` applies to exponents and weights only."""
         return Shells(
@@ -68,32 +84,30 @@ class Shells:
         """The same shells with other exponents [n_primitives] (1/Å²) and weights [n_primitives]."""
         return replace(self, exponents=exponents, weights=weights)
 
-    def of_each_site(self, site_type: Tensor, scalings: Tensor) -> Shells:
-        """A table in which every site is a type of its own: those of ``site_type`` with scaled exponents.
+    def per_site(self, site_type: Tensor, scalings: Tensor | None = None) -> Shells:
+        """A table in which every site is a type of its own, with its exponents scaled.
 
         Args:
             site_type: int64 [n_sites].
-            scalings: factors on all exponents of each site [n_sites]; weights stay as they are.
+            scalings: factors on all exponents of each site [n_sites], or None; weights stay as they are.
         """
 
         def picked(ptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             """Members of the chosen rows of a ragged table, and the pointers of the table they make up."""
             lengths = (ptr[1:] - ptr[:-1])[rows]
             ends = torch.cat([lengths.new_zeros(1), torch.cumsum(lengths, 0)])
-            members = torch.arange(int(ends[-1])) + torch.repeat_interleave(ptr[rows] - ends[:-1], lengths)
+            members = torch.arange(int(ends[-1]), device=ptr.device) + torch.repeat_interleave(
+                ptr[rows] - ends[:-1], lengths
+            )
             return members, ends
 
         shells, shell_ptr = picked(self.shell_ptr, site_type)
         primitives, primitive_ptr = picked(self.primitive_ptr, shells)
-        per_site = primitive_ptr[shell_ptr].diff()
-        factors = torch.repeat_interleave(scalings.to(self.exponents), per_site)
-        return Shells(
-            shell_ptr,
-            self.shell_l[shells],
-            primitive_ptr,
-            self.exponents[primitives] * factors,
-            self.weights[primitives],
-        )
+        exponents = self.exponents[primitives]
+        if scalings is not None:
+            per_site = primitive_ptr[shell_ptr].diff()
+            exponents = exponents * torch.repeat_interleave(scalings.to(exponents), per_site)
+        return Shells(shell_ptr, self.shell_l[shells], primitive_ptr, exponents, self.weights[primitives])
 
     @classmethod
     def from_lists(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 
-from orbdens.kernels import Shells, orbital_fields
+from orbdens.kernels import Orbitals, Shells, orbital_fields
 
 BACKENDS = ["reference", "cpu", "gpu"]
 # backend and precision; the interpreted gpu backend, being slow, takes float32 alone (its rounding is not the GPU's)
@@ -16,6 +17,7 @@ ROWS = [
     for dtype in (torch.float32, torch.float64)
     if backend != "gpu" or dtype == torch.float32 or torch.cuda.is_available()
 ]
+ORBITALS = tuple(inspect.signature(Orbitals).parameters)
 NAMES = ("points", "site_positions", "exponents", "weights", "coefficients", "scalings")
 
 
@@ -34,8 +36,20 @@ def small_shells() -> Shells:
     )
 
 
+def orbitals_of(case: dict[str, Any], **options: Any) -> Orbitals:
+    """The orbitals of a case, with other attributes where they are given."""
+    values = case | options
+    return Orbitals(**{name: value for name, value in values.items() if name in ORBITALS})
+
+
+def fields_of(case: dict[str, Any], **options: Any) -> torch.Tensor:
+    """``orbital_fields`` of a case; options are attributes of ``Orbitals`` or arguments of the function."""
+    of_function = {name: value for name, value in options.items() if name not in ORBITALS}
+    return orbital_fields(orbitals_of(case, **options), case["points"], case["point_ptr"], **of_function)
+
+
 def ragged(dtype: torch.dtype = torch.float64, k: int = 1, n: int = 130) -> dict[str, Any]:
-    """Arguments of ``orbital_fields``: four structures with 3, 0, 2 and 1 sites and n, 5, 0 and 1 points."""
+    """Attributes of ``Orbitals``, points and pointers: four structures of 3, 0, 2, 1 sites and n, 5, 0, 1 points."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
@@ -76,6 +90,6 @@ def gradients(case: dict[str, Any], cotangent: torch.Tensor, **options: Any) -> 
     shells = case["shells"].with_radial(leaves["exponents"], leaves["weights"])
     arguments = {**case, **leaves, "shells": shells}
     del arguments["exponents"], arguments["weights"]
-    fields = orbital_fields(**arguments, **options)
+    fields = fields_of(arguments, **options)
     (fields * cotangent.to(fields.dtype)).sum().backward()
     return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}

@@ -7,18 +7,17 @@ import sys
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from orbdens.kernels import Shells, orbital_fields
-from orbdens.kernels.cpu import backend as cpu
+from orbdens.kernels import Orbitals, Shells, orbital_fields
+from orbdens.kernels.cpu.threads import share
 
 
 def evaluate() -> torch.Tensor:
     """Field and coefficient gradient of one s, p and d site at 5000 points."""
     shells = Shells.from_lists([[(l, [0.8], [1.0]) for l in range(3)]], torch.float32)
     points = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) * 4 - 2
-    ptr, coefficients = torch.tensor([0, 1]), torch.ones(9, 1, requires_grad=True)
-    fields = orbital_fields(
-        points, 5000 * ptr, torch.zeros(1, 3), 0 * ptr[:1], ptr, shells, coefficients, backend="cpu"
-    )
+    coefficients = torch.ones(9, 1, requires_grad=True)
+    orbitals = Orbitals.of_structure(torch.zeros(1, 3), torch.tensor([0]), shells, coefficients)
+    fields = orbital_fields(orbitals, points, backend="cpu")
     return torch.cat([fields.detach(), *torch.autograd.grad(fields.sum(), coefficients)])
 
 
@@ -30,7 +29,7 @@ class Fields(Dataset):  # type: ignore[type-arg]
 
     def __getitem__(self, index: int) -> torch.Tensor:
         done: list[int] = []
-        cpu._share(4, 2, done.append)  # DataLoader gives a worker one thread; the pool itself must survive as well
+        share(4, 2, done.append)  # DataLoader gives a worker one thread; the pool itself must survive as well
         assert sorted(done) == [0, 1, 2, 3]
         return evaluate()
 

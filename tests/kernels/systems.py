@@ -11,7 +11,7 @@ import torch
 from pyscf import gto
 from pyscf.df.addons import aug_etb
 
-from orbdens.kernels import Shells
+from orbdens.kernels import Orbitals, Shells
 
 BOHR = 0.529177210903
 BENZENE = (
@@ -34,6 +34,11 @@ class System:
     def n_coefficients(self) -> int:
         return self.shells.n_coefficients(self.site_type)
 
+    def orbitals(self, coefficients: torch.Tensor, dtype: torch.dtype = torch.float64, **options: Any) -> Orbitals:
+        """The kernels' object with coefficients [n_coefficients, K]; options are further attributes."""
+        where, table = self.positions.to(dtype), self.shells.to(dtype=dtype)
+        return Orbitals.of_structure(where, self.site_type, table, coefficients.to(dtype), **options)
+
     def truth(self, points: torch.Tensor, derivatives: int = 0) -> npt.NDArray[np.float64]:
         """PySCF's orbitals in our order and units: [n_points, n_ao], or with second derivatives [10, ...]."""
         kind = "GTOval_sph" if derivatives == 0 else f"GTOval_sph_deriv{derivatives}"
@@ -53,6 +58,22 @@ def pyscf_columns(molecule: Any) -> list[int]:
             start = len(columns)
             columns += [start + 1, start + 2, start] if l == 1 else range(start, start + 2 * l + 1)
     return columns
+
+
+def molecule_of_sites(
+    positions: npt.NDArray[np.float64], shells: list[list[tuple[int, list[float], list[float]]]]
+) -> Any:
+    """A PySCF molecule with its own shells (l, exponents in Å⁻², coefficients) at each position (Å)."""
+    names = [f"He{i}" for i in range(len(positions))]
+    basis = {
+        name: [
+            [l, *([a * BOHR**2, c] for a, c in zip(exponents, contraction, strict=True))]
+            for l, exponents, contraction in of_site
+        ]
+        for name, of_site in zip(names, shells, strict=True)
+    }
+    atoms = list(zip(names, (positions / BOHR).tolist(), strict=True))
+    return gto.M(atom=atoms, basis=basis, unit="Bohr", verbose=0, spin=None)
 
 
 def system(molecule: Any) -> System:

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from orbdens.kernels import orbital_field_derivatives, orbital_fields
+from orbdens.kernels import Orbitals, orbital_field_derivatives, orbital_fields
 from orbdens.kernels.operator import arguments_of, fields_op
-from orbdens.kernels.problem import Problem
 from orbdens.kernels.reference import structure_fields
 
-from .cases import BACKENDS, NAMES, ROWS, convert, few, gradients, ragged
+from .cases import BACKENDS, NAMES, ROWS, convert, few, fields_of, gradients, orbitals_of, ragged
 from .systems import contracted, random_coefficients, random_points
 
 ACCURACY = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -35,16 +34,15 @@ def by_definition(case: dict[str, Any], cotangent: torch.Tensor, cutoff: float |
         points = slice(case["point_ptr"][s], case["point_ptr"][s + 1])
         sites = slice(case["site_ptr"][s], case["site_ptr"][s + 1])
         rows = slice(ptr[case["site_ptr"][s]], ptr[case["site_ptr"][s + 1]])
-        fields = structure_fields(
-            leaves["points"][points],
+        orbitals = Orbitals.of_structure(
             leaves["site_positions"][sites],
             case["site_type"][sites],
             shells,
             leaves["coefficients"][rows],
-            leaves["scalings"][sites],
-            cutoff,
-            torch.zeros(1, 3, dtype=torch.float64),
+            scalings=leaves["scalings"][sites],
+            cutoff=cutoff,
         )
+        fields = structure_fields(orbitals, leaves["points"][points], torch.zeros(1, 3, dtype=torch.float64))
         total = total + (fields * cotangent[points]).sum()
     total.backward()
     return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
@@ -67,7 +65,7 @@ def test_all_gradients_equal_float64_autograd(backend: str, dtype: torch.dtype, 
 def test_only_wanted_gradients_are_made(backend: str) -> None:
     case = ragged(n=few(backend, 130))
     case["coefficients"].requires_grad_()
-    orbital_fields(**case, backend=backend).sum().backward()
+    fields_of(case, backend=backend).sum().backward()
     assert case["points"].grad is None
     assert case["coefficients"].grad.abs().max() > 0
 
@@ -79,16 +77,7 @@ def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch
     points, coefficients = random_points(n).to(dtype), random_coefficients(benzene.n_coefficients, 2)
     orbitals = benzene.truth(points, derivatives=2)
     truth = orbitals @ coefficients.to(dtype).double().numpy()
-    fields, first, laplacian = orbital_field_derivatives(
-        points,
-        torch.tensor([0, n]),
-        benzene.positions.to(dtype),
-        benzene.site_type,
-        torch.tensor([0, 12]),
-        benzene.shells.to(dtype=dtype),
-        coefficients.to(dtype),
-        backend=backend,
-    )
+    fields, first, laplacian = orbital_field_derivatives(benzene.orbitals(coefficients, dtype), points, backend=backend)
     accuracy = 1e-4 if dtype == torch.float32 else 1e-8
     for mine, exact in (
         (fields, truth[0]),
@@ -105,17 +94,23 @@ def test_opcheck(backend: str) -> None:
     shells = shells.with_radial(shells.exponents.requires_grad_(), shells.weights.requires_grad_())
     for name in ("points", "site_positions", "coefficients", "scalings"):
         case[name].requires_grad_()
-    options = {"cells": None, "pbc": None, "cutoff": 3.0, "tolerance": 1e-8, "memory": 10**8}
-    problem = Problem(**{**case, "shells": shells}, **options)  # type: ignore[arg-type]
-    torch.library.opcheck(fields_op, arguments_of(problem, backend))
+    orbitals = orbitals_of(case, shells=shells, cutoff=3.0)
+    torch.library.opcheck(fields_op, arguments_of(orbitals, case["points"], case["point_ptr"], 10**8, backend))
 
 
 def test_compiles_into_one_graph() -> None:
     case = ragged(torch.float32)
 
     def loss(coefficients: torch.Tensor, scalings: torch.Tensor) -> torch.Tensor:
-        fields = orbital_fields(**{**case, "coefficients": 2 * coefficients, "scalings": scalings}, backend="cpu")
-        return fields.square().sum()
+        orbitals = Orbitals(
+            case["site_positions"],
+            case["site_type"],
+            case["site_ptr"],
+            case["shells"],
+            2 * coefficients,
+            scalings=scalings,
+        )
+        return orbital_fields(orbitals, case["points"], case["point_ptr"], backend="cpu").square().sum()
 
     leaves = [case["coefficients"].clone().requires_grad_(), case["scalings"].clone().requires_grad_()]
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")

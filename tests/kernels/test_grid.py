@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orbdens.kernels import orbital_fields, orbital_fields_on_grid
+from orbdens.kernels import Orbitals, orbital_fields, orbital_fields_on_grid, solid_harmonics
 from orbdens.kernels.harmonics import monomials
-from orbdens.kernels.reference import solid_harmonics
 
 from .cases import ROWS, few, ragged
 from .systems import contracted, even_tempered, random_coefficients, random_points
@@ -30,30 +29,16 @@ def test_equals_points(
     origin = torch.tensor([-1.3, -1.1, -2.0], dtype=torch.float64)
     points = origin + torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape)) @ steps
     for cutoff in (None, 2.0):
-        truth = orbital_fields(
-            points,
-            torch.tensor([0, len(points)]),
+        orbitals = Orbitals.of_structure(
             case["site_positions"][sites],
             case["site_type"][sites],
-            torch.tensor([0, 3]),
             case["shells"],
             coefficients,
             scalings=case["scalings"][sites],
             cutoff=cutoff,
-            backend="reference",
         )
-        fields = orbital_fields_on_grid(
-            origin,
-            steps,
-            shape,
-            case["site_positions"][sites].to(dtype),
-            case["site_type"][sites],
-            case["shells"].to(dtype=dtype),
-            coefficients.to(dtype),
-            scalings=case["scalings"][sites].to(dtype),
-            cutoff=cutoff,
-            backend=backend,
-        )
+        truth = orbital_fields(orbitals, points, backend="reference")
+        fields = orbital_fields_on_grid(orbitals.to(dtype=dtype), origin, steps, shape, backend=backend)
         assert fields.shape == (len(points), k)
         assert fields.dtype == dtype
         scale = float(truth.abs().max()) if truth.numel() else 1.0
@@ -68,25 +53,17 @@ def test_float32_accuracy_against_pyscf_in_the_benchmark_basis() -> None:
     shape = (24, 20, 16)
     points = origin + 0.1 * torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))
     truth = torch.from_numpy(benzene.truth(points)) @ coefficients.float().double()
-    fields = orbital_fields_on_grid(
-        origin,
-        0.1 * torch.eye(3, dtype=torch.float64),
-        shape,
-        benzene.positions.float(),
-        benzene.site_type,
-        benzene.shells.to(dtype=torch.float32),
-        coefficients.float(),
-        backend="cpu",
-    )
+    steps = 0.1 * torch.eye(3, dtype=torch.float64)
+    fields = orbital_fields_on_grid(benzene.orbitals(coefficients, torch.float32), origin, steps, shape, backend="cpu")
     assert float((fields.double() - truth).abs().max()) <= 1e-5 * float(truth.abs().max())
 
 
 def test_small_memory_gives_the_same_grid() -> None:
     benzene = contracted()
-    arguments = (torch.zeros(3), SKEW, (5, 6, 7), benzene.positions, benzene.site_type, benzene.shells)
-    coefficients = random_coefficients(benzene.n_coefficients, 1)
-    whole = orbital_fields_on_grid(*arguments, coefficients)
-    assert torch.allclose(whole, orbital_fields_on_grid(*arguments, coefficients, memory=20_000), atol=1e-9)
+    orbitals = benzene.orbitals(random_coefficients(benzene.n_coefficients, 1))
+    arguments = (orbitals, torch.zeros(3), SKEW, (5, 6, 7))
+    whole = orbital_fields_on_grid(*arguments)
+    assert torch.allclose(whole, orbital_fields_on_grid(*arguments, memory=20_000), atol=1e-9)
 
 
 def test_monomials_are_the_harmonics() -> None:

@@ -11,7 +11,7 @@ from pyscf.pbc import gto as pbc_gto
 
 from orbdens.kernels import orbital_fields, orbital_fields_on_grid
 
-from .cases import BACKENDS, ROWS, few, gradients, small_shells
+from .cases import BACKENDS, ROWS, few, fields_of, gradients, orbitals_of, small_shells
 from .systems import BOHR, contracted, random_coefficients, random_points, system
 
 SKEW = torch.tensor([[2.6, 0.0, 0.0], [0.9, 2.4, 0.0], [-0.5, 0.7, 2.9]], dtype=torch.float64)
@@ -56,21 +56,21 @@ def test_equals_an_explicit_sum_over_images(backend: str, pbc: tuple[bool, bool,
     many["site_type"] = case["site_type"].repeat(len(shifts))
     many["site_ptr"] = case["site_ptr"] * len(shifts)
     many["coefficients"] = case["coefficients"].repeat(len(shifts), 1)
-    truth = orbital_fields(**many, backend="cpu", cutoff=cutoff)
-    fields = orbital_fields(**case, backend=backend, cutoff=cutoff)
+    truth = fields_of(many, backend="cpu", cutoff=cutoff)
+    fields = fields_of(case, backend=backend, cutoff=cutoff)
     assert torch.allclose(fields, truth, atol=1e-8)
 
 
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_lattice_periodic(backend: str, dtype: torch.dtype) -> None:
     case, cutoff = crystal(dtype, n=few(backend, 70)), reach(backend, 5.0)
-    fields = orbital_fields(**case, backend=backend, cutoff=cutoff)
+    fields = fields_of(case, backend=backend, cutoff=cutoff)
     shift = (torch.tensor([3.0, -2.0, 1.0], dtype=torch.float64) @ SKEW).to(dtype)
-    moved = orbital_fields(**{**case, "points": case["points"] + shift}, backend=backend, cutoff=cutoff)
+    moved = fields_of({**case, "points": case["points"] + shift}, backend=backend, cutoff=cutoff)
     limit = 1e-5 if dtype == torch.float32 else 1e-6
     assert float((moved - fields).abs().max()) <= limit * float(fields.abs().max())
     sites = case["site_positions"] + shift
-    moved = orbital_fields(**{**case, "site_positions": sites}, backend=backend, cutoff=cutoff)
+    moved = fields_of(case, site_positions=sites, backend=backend, cutoff=cutoff)
     assert float((moved - fields).abs().max()) <= limit * float(fields.abs().max())
 
 
@@ -79,10 +79,9 @@ def test_large_cell_equals_isolated_molecule(backend: str) -> None:
     benzene = contracted()
     n = few(backend, 80)
     points, coefficients = random_points(n), random_coefficients(benzene.n_coefficients, 1)
-    case = (points, torch.tensor([0, n]), benzene.positions, benzene.site_type, torch.tensor([0, 12]), benzene.shells)
-    alone = orbital_fields(*case, coefficients, backend=backend)
-    cells, pbc = 60 * torch.eye(3, dtype=torch.float64)[None], torch.ones(1, 3, dtype=torch.bool)
-    in_cell = orbital_fields(*case, coefficients, cells=cells, pbc=pbc, backend=backend)
+    alone = orbital_fields(benzene.orbitals(coefficients), points, backend=backend)
+    periodic = benzene.orbitals(coefficients, cell=60 * torch.eye(3, dtype=torch.float64), pbc=(True, True, True))
+    in_cell = orbital_fields(periodic, points, backend=backend)
     assert torch.allclose(alone, in_cell, atol=1e-7)
 
 
@@ -102,18 +101,8 @@ def test_equals_pyscf_pbc(backend: str) -> None:
     points, coefficients = random_points(n), random_coefficients(atoms.n_coefficients, 1)
     orbitals = np.asarray(cell.pbc_eval_gto("PBCGTOval_sph", points.numpy() / BOHR)).real[:, atoms.columns]
     truth = orbitals @ coefficients.numpy() * BOHR**-1.5
-    fields = orbital_fields(
-        points,
-        torch.tensor([0, n]),
-        atoms.positions,
-        atoms.site_type,
-        torch.tensor([0, 2]),
-        atoms.shells,
-        coefficients,
-        cells=SKEW[None],
-        pbc=torch.ones(1, 3, dtype=torch.bool),
-        backend=backend,
-    )
+    orbitals = atoms.orbitals(coefficients, cell=SKEW, pbc=(True, True, True))
+    fields = orbital_fields(orbitals, points, backend=backend)
     assert np.abs(fields.numpy() - truth).max() <= 1e-7 * np.abs(truth).max()
 
 
@@ -130,7 +119,7 @@ def test_dependent_cell_vectors_are_refused() -> None:
     case = crystal()
     case["cells"][0, 1] = case["cells"][0, 0]
     with pytest.raises(ValueError, match="not linearly independent"):
-        orbital_fields(**case)
+        fields_of(case)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -140,20 +129,7 @@ def test_grid_of_a_crystal_may_leave_the_cell(backend: str) -> None:
     shape, cutoff = (5, 9, few(backend, 200) // 20), reach(backend, 4.0)
     index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))
     points = origin + index @ steps.double()
-    truth = orbital_fields(
-        **{**case, "points": points, "point_ptr": torch.tensor([0, len(points)])}, cutoff=cutoff, backend="reference"
-    )
-    fields = orbital_fields_on_grid(
-        origin,
-        steps,
-        shape,
-        case["site_positions"],
-        case["site_type"],
-        case["shells"],
-        case["coefficients"],
-        cutoff=cutoff,
-        cell=SKEW,
-        pbc=case["pbc"][0],
-        backend=backend,
-    )
+    orbitals = orbitals_of(case, cutoff=cutoff)
+    truth = orbital_fields(orbitals, points, backend="reference")
+    fields = orbital_fields_on_grid(orbitals, origin, steps, shape, backend=backend)
     assert torch.allclose(fields, truth, atol=1e-7)

@@ -29,19 +29,10 @@ def benzene_gth() -> System:
 
 
 def evaluate(
-    which: System, points: torch.Tensor, coefficients: torch.Tensor, dtype: torch.dtype, **options: object
+    which: System, points: torch.Tensor, coefficients: torch.Tensor, dtype: torch.dtype, backend: str, **options: object
 ) -> torch.Tensor:
     """Fields of one structure in the wanted precision."""
-    return orbital_fields(
-        points.to(dtype),
-        torch.tensor([0, len(points)]),
-        which.positions.to(dtype),
-        which.site_type,
-        torch.tensor([0, len(which.site_type)]),
-        which.shells.to(dtype=dtype),
-        coefficients.to(dtype),
-        **options,  # type: ignore[arg-type]
-    )
+    return orbital_fields(which.orbitals(coefficients, dtype, **options), points.to(dtype), backend=backend)
 
 
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
@@ -68,14 +59,7 @@ def test_contracted_orbitals_and_their_density(benzene_gth: System, backend: str
     assert np.abs(fields.double().numpy() - psi).max() <= ACCURACY[dtype] * np.abs(psi).max()
     occupations = torch.full((k,), 2.0, dtype=dtype)
     density = density_from_orbitals(
-        points,
-        benzene_gth.positions.to(dtype),
-        benzene_gth.site_type,
-        benzene_gth.shells.to(dtype=dtype),
-        orbitals.to(dtype),
-        occupations,
-        memory=64_000,
-        backend=backend,
+        benzene_gth.orbitals(orbitals, dtype), occupations, points, memory=64_000, backend=backend
     )
     truth = 2 * (psi**2).sum(1)
     assert np.abs(density.double().numpy() - truth).max() <= 2 * ACCURACY[dtype] * truth.max()

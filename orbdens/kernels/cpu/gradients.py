@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orbdens.kernels.blocks import BLOCK
 from orbdens.kernels.cpu.loops import displacements, load_block, load_unit, radial_rows
 from orbdens.kernels.cpu.math import (
     GRADIENT_FACTOR,
@@ -17,27 +18,27 @@ from orbdens.kernels.cpu.math import (
     product,
 )
 from orbdens.kernels.cpu.vector import VECTOR_BYTES, compiled, fma, inlined, load, splat, store
-from orbdens.kernels.prepare import BLOCK
 
 
 @inlined
-def derivative_rows(tables: Any, scene: Any, site: int, n: int, l: int, nearest2: float, bend: bool, work: Any) -> None:
-    """Derivatives of the n radial functions found by ``radial_rows``, into work.radial[1] and, with bend, [2]."""
-    steep = work.radial[1]
-    scale = scene.scalings[site] if scene.scalings.size else steep.dtype.type(1.0)
+def derivative_rows(
+    tables: Any, scene: Any, site: int, n: int, l: int, nearest2: float, want_laplacian: bool, work: Any
+) -> None:
+    """Derivatives of the n radial functions found by ``radial_rows``, into work.radial[1] and, if wanted, [2]."""
+    gradient_factor = work.radial[1]
+    scale = scene.scalings[site] if scene.scalings.size else gradient_factor.dtype.type(1.0)
     entry = scene.reach_ptr[site] - tables.type_primitive[scene.site_type[site]]
     for j in range(n):
         empty = True
         for q in range(tables.primitive_ptr[work.shells[j]], tables.primitive_ptr[work.shells[j] + 1]):
             if scene.reach2[entry + q] > nearest2:
-                add_derivatives(
-                    empty, l, tables.weights[q], tables.exponents[q] * scale, work.d, steep, work.radial[2], bend, j
-                )
+                weight, exponent = tables.weights[q], tables.exponents[q] * scale
+                add_derivatives(empty, l, weight, exponent, work.d, gradient_factor, work.radial[2], want_laplacian, j)
                 empty = False
 
 
 @compiled
-def add_gradient(n_harmonics: int, angular: Any, steep: Any, d: Any, s: Any, out: Any) -> None:
+def add_gradient(n_harmonics: int, angular: Any, gradient_factor: Any, d: Any, s: Any, out: Any) -> None:
     """Add the gradient of one site's field to out [3, 64].
 
     With f = sum angular_k S_k and angular_k a function of r²: grad f = sum angular_k grad S_k + r sum steep_k S_k,
@@ -48,7 +49,7 @@ def add_gradient(n_harmonics: int, angular: Any, steep: Any, d: Any, s: Any, out
         x, y, z = load(out, 0, p), load(out, 1, p), load(out, 2, p)
         slope = splat(real(0.0))
         for k in range(n_harmonics):
-            slope = slope + load(steep, k, p) * load(s, k, p)
+            slope = slope + load(gradient_factor, k, p) * load(s, k, p)
             if k > 0:
                 value, f, i = load(angular, k, p), GRADIENT_FACTOR[k], GRADIENT_SOURCE[k]
                 x = x + value * (real(f[0, 0]) * load(s, i[0, 0], p) + real(f[0, 1]) * load(s, i[0, 1], p))
@@ -71,14 +72,14 @@ def derivatives(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks
             values[:5] = real(0.0)
             for i in range(n_near):
                 site = scene.image_site[work.near[i]]
-                kind = scene.site_type[site]
+                own_type = scene.site_type[site]
                 nearest2 = displacements(scene, work.near[i], work)
                 if nearest2 > scene.site_reach[site] ** 2:
                     continue
-                top = tables.group_l[tables.group_ptr[kind + 1] - 1]
+                top = tables.group_l[tables.group_ptr[own_type + 1] - 1]
                 harmonics(top, work.d, s)
                 angular[:] = real(0.0)
-                for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
+                for group in range(tables.group_ptr[own_type], tables.group_ptr[own_type + 1]):
                     l = tables.group_l[group]
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:
@@ -115,7 +116,13 @@ def vjp(
     """
     zero = c.dtype.type(0.0)
     want_geometry, want_radial, want_coefficients = wants[0], wants[1], wants[2]
-    radial, steep, angular, cotangents, sums = work.radial[0], work.radial[1], work.angular, work.cotangents, work.sums
+    radial, gradient_factor, angular, cotangents, sums = (
+        work.radial[0],
+        work.radial[1],
+        work.angular,
+        work.cotangents,
+        work.sums,
+    )
     for unit in range(task, blocks.unit_structure.size, n_tasks):
         n_near = load_unit(blocks, scene, unit, work)
         first = blocks.unit_ptr[unit]
@@ -129,8 +136,8 @@ def vjp(
         # Sites outside and blocks inside: the sums of one site stay in the nearest cache.
         for i in range(n_near):
             site = scene.image_site[work.near[i]]
-            kind = scene.site_type[site]
-            top = tables.group_l[tables.group_ptr[kind + 1] - 1]
+            own_type = scene.site_type[site]
+            top = tables.group_l[tables.group_ptr[own_type + 1] - 1]
             for b in range(n_blocks):
                 load_block(blocks, unit, first + b, work)
                 nearest2 = displacements(scene, work.near[i], work)
@@ -141,7 +148,7 @@ def vjp(
                     product(cotangents, b, work.s, k, work.weighted, k)
                 if want_geometry:
                     angular[:2] = zero
-                for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
+                for group in range(tables.group_ptr[own_type], tables.group_ptr[own_type + 1]):
                     l = tables.group_l[group]
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:
@@ -156,7 +163,7 @@ def vjp(
                         if want_geometry:
                             derivative_rows(tables, scene, site, n, l, nearest2, False, work)
                             contract(c, work.orders, 2 * l + 1, work.offsets, n, radial, angular[0], l * l)
-                            contract(c, work.orders, 2 * l + 1, work.offsets, n, steep, angular[1], l * l)
+                            contract(c, work.orders, 2 * l + 1, work.offsets, n, gradient_factor, angular[1], l * l)
                 if want_geometry:
                     work.values[:3] = zero
                     add_gradient((top + 1) ** 2, angular[0], angular[1], work.d, work.s, work.values)

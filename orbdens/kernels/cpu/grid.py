@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from orbdens.kernels.blocks import BLOCK
 from orbdens.kernels.cpu.math import LOG2E, contract
 from orbdens.kernels.cpu.vector import VECTOR_BYTES, compiled, exp2, fma, inlined, load, select_below, splat, store
 from orbdens.kernels.harmonics import monomials
-from orbdens.kernels.prepare import BLOCK, Array, Index, Real, Scene, Tables
+from orbdens.kernels.prepare import Array, Index, Real, Scene, Tables
 
 SIDE = 8  # points along y and z of a tile, and along x
-ROWS = 64  # products of the second kind held at a time
-X_WIDTH = 16  # room for 8 numbers of the first kind, a whole vector
+ROWS = 64  # products of the second own_type held at a time
+X_WIDTH = 16  # room for 8 numbers of the first own_type, a whole vector
 
 
-class Grid(NamedTuple):
+class GridAxes(NamedTuple):
     """A grid origin + (i hx, j hy, k hz), k fastest."""
 
     origin: Array  # [3] Å
@@ -41,10 +42,10 @@ class Cartesian(NamedTuple):
 class GridScratch(NamedTuple):
     """What one task writes to."""
 
-    x: Real  # [3, 16] x, x² and a product of the first kind of a tile from a site
+    x: Real  # [3, 16] x, x² and a product of the first own_type of a tile from a site
     yz: Real  # [3, 64] y, z, y² + z²
     powers: Real  # [(l_max + 1)², 64] y^b z^c
-    first: Real  # [ROWS, 16] products of the first kind
+    first: Real  # [ROWS, 16] products of the first own_type
     flat_first: Real  # the same memory
     second: Real  # [ROWS, 64] and of the second
     values: Real  # [8, 64] sums
@@ -138,12 +139,12 @@ def add_rows(row: int, l: int, l_max: int, weight: float, exponent: float, c: An
 @inlined
 def add_site(tables: Any, scene: Any, site: int, nearest2: float, c: Any, l_max: int, work: Any, out: Any) -> None:
     """Add one site's field on the tile set up by ``set_axes`` to out [8, 64]."""
-    kind = scene.site_type[site]
+    own_type = scene.site_type[site]
     scale = scene.scalings[site] if scene.scalings.size else out.dtype.type(1.0)
-    entry = scene.reach_ptr[site] - tables.type_primitive[kind]
-    ahead = scene.shell_reach_ptr[site] - tables.group_shell_ptr[tables.group_ptr[kind]]
+    entry = scene.reach_ptr[site] - tables.type_primitive[own_type]
+    ahead = scene.shell_reach_ptr[site] - tables.group_shell_ptr[tables.group_ptr[own_type]]
     row = 0
-    for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
+    for group in range(tables.group_ptr[own_type], tables.group_ptr[own_type + 1]):
         l = tables.group_l[group]
         for index in range(tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]):
             if scene.shell_reach2[ahead + index] <= nearest2:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from orbdens.kernels.blocks import BLOCK
 from orbdens.kernels.cpu.math import add_gaussian, add_harmonic_sum, contract, displace, harmonics, product
+from orbdens.kernels.cpu.scratch import ROWS
 from orbdens.kernels.cpu.vector import compiled, inlined
-from orbdens.kernels.prepare import BLOCK, ROWS
 
 BEYOND = 1e30  # stands for r² beyond the cut-off; its exponential is exactly 0
 
@@ -80,11 +81,11 @@ def radial_rows(
     Returns:
         number of rows written, and where to go on.
     """
-    kind = scene.site_type[site]
+    own_type = scene.site_type[site]
     radial = work.radial[0]
     scale = scene.scalings[site] if scene.scalings.size else radial.dtype.type(1.0)
-    entry = scene.reach_ptr[site] - tables.type_primitive[kind]
-    ahead = scene.shell_reach_ptr[site] - tables.group_shell_ptr[tables.group_ptr[kind]]
+    entry = scene.reach_ptr[site] - tables.type_primitive[own_type]
+    ahead = scene.shell_reach_ptr[site] - tables.group_shell_ptr[tables.group_ptr[own_type]]
     n = 0
     index = first
     while index < last and n < ROWS:
@@ -112,11 +113,11 @@ def site_field(tables: Any, scene: Any, site: int, nearest2: float, c: Any, work
     Returns:
         largest l that counts, -1 for none; the array is set up to there.
     """
-    kind = scene.site_type[site]
+    own_type = scene.site_type[site]
     angular = work.angular[0]
     zero = angular.dtype.type(0.0)
     l_max = -1
-    for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
+    for group in range(tables.group_ptr[own_type], tables.group_ptr[own_type + 1]):
         l = tables.group_l[group]
         index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
         while index < last:
@@ -166,12 +167,12 @@ def forward_channels(
             values[:] = out.dtype.type(0.0)
             for i in range(n_near):
                 site = scene.image_site[work.near[i]]
-                kind = scene.site_type[site]
+                own_type = scene.site_type[site]
                 nearest2 = displacements(scene, work.near[i], work)
                 if nearest2 > scene.site_reach[site] ** 2:
                     continue
-                harmonics(tables.group_l[tables.group_ptr[kind + 1] - 1], work.d, work.s)
-                for group in range(tables.group_ptr[kind], tables.group_ptr[kind + 1]):
+                harmonics(tables.group_l[tables.group_ptr[own_type + 1] - 1], work.d, work.s)
+                for group in range(tables.group_ptr[own_type], tables.group_ptr[own_type + 1]):
                     l = tables.group_l[group]
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:

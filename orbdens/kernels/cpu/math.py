@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orbdens.kernels.blocks import BLOCK
 from orbdens.kernels.cpu.vector import (
     VECTOR_BYTES,
     compiled,
@@ -17,7 +18,6 @@ from orbdens.kernels.cpu.vector import (
     total,
 )
 from orbdens.kernels.harmonics import gradient_table, recursion
-from orbdens.kernels.prepare import BLOCK
 
 LOG2E = 1.4426950408889634
 
@@ -198,24 +198,32 @@ def gaussian_moments(z: Any, row: int, exponent: float, d: Any) -> tuple[float, 
 
 @compiled
 def add_derivatives(
-    first: bool, l: int, weight: float, exponent: float, d: Any, steep: Any, bend: Any, want_bend: bool, row: int
+    first: bool,
+    l: int,
+    weight: float,
+    exponent: float,
+    d: Any,
+    gradient_factor: Any,
+    laplacian_factor: Any,
+    want_laplacian: bool,
+    row: int,
 ) -> None:
-    """steep[row] (+)= twice the derivative by r² and, if wanted, bend[row] (+)= the radial part of the Laplacian.
+    """Add twice the derivative by r² to gradient_factor[row], and the radial part of the Laplacian, if it is wanted.
 
-    For f = w exp(-a r²) times S_lm: steep = -2 a f and bend = (4 a² r² - (6 + 4 l) a) f, because S_lm is harmonic and
-    r . grad S_lm = l S_lm.
+    For f = w exp(-a r²) times S_lm these are -2 a f and (4 a² r² - (6 + 4 l) a) f, because S_lm is harmonic and
+    r . grad S_lm = l S_lm. The ``first`` is stored, not added.
     """
-    real = steep.dtype.type
+    real = gradient_factor.dtype.type
     rate, w, slope = real(-LOG2E * exponent), real(weight), real(-2.0 * exponent)
     square, constant = real(4.0 * exponent * exponent), splat(real(-(6.0 + 4.0 * l) * exponent))
-    for p in range(0, BLOCK, VECTOR_BYTES // steep.itemsize):
+    for p in range(0, BLOCK, VECTOR_BYTES // gradient_factor.itemsize):
         value = w * exp2(rate * load(d, 4, p))
         derivative = slope * value
         if not first:
-            derivative = derivative + load(steep, row, p)
-        store(steep, row, p, derivative)
-        if want_bend:
+            derivative = derivative + load(gradient_factor, row, p)
+        store(gradient_factor, row, p, derivative)
+        if want_laplacian:
             curvature = value * fma(square, load(d, 3, p), constant)
             if not first:
-                curvature = curvature + load(bend, row, p)
-            store(bend, row, p, curvature)
+                curvature = curvature + load(laplacian_factor, row, p)
+            store(laplacian_factor, row, p, curvature)

@@ -16,12 +16,14 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+from orbdens.kernels.compiling import cached_njit
+
 VECTOR_BYTES = 64
 # Without reference counts (_nrt): atomic increments at every array access would cost more than the arithmetic. Such
 # functions cannot allocate, so callers hand them their scratch arrays. The inlined kind is for helpers that take the
 # big tuples of arrays, which are dear to hand over.
 _options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
-compiled: Any = njit(cache=True, **_options)
+compiled: Any = cached_njit(**_options)
 inlined: Any = njit(inline="always", **_options)
 _intrinsic: Any = intrinsic  # Numba's annotations describe the undecorated function
 

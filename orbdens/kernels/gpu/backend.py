@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from orbdens.kernels.blocks import BLOCK, cut, morton_order_on_device, slices
 from orbdens.kernels.harmonics import L_LIMIT, recursion
-from orbdens.kernels.prepare import BLOCK, Array, scene, tables
-from orbdens.kernels.problem import Problem
-from orbdens.kernels.screening import wrap
+from orbdens.kernels.orbitals import Orbitals
+from orbdens.kernels.prepare import Prepared, prepare
 
 
 def _interpreted() -> bool:
@@ -30,122 +30,110 @@ def validate() -> str | None:
     return None
 
 
-def _order(points: Tensor, point_ptr: Tensor) -> Tensor:
-    """Order of the points [n, 3] along a Morton curve inside each structure, int64 [n]."""
-    counts = torch.diff(point_ptr)
-    structure = torch.repeat_interleave(torch.arange(counts.numel(), device=points.device), counts)
-    if not points.shape[0]:
-        return structure
-    low = points.amin(0)
-    side = (points - low).amax().clamp(min=1e-30)
-    cell = ((points - low) / side * 1023.0).to(torch.int64)
-    key = structure << 30
-    for bit in range(10):
-        for axis in range(3):
-            key |= ((cell[:, axis] >> bit) & 1) << (3 * bit + 2 - axis)
-    return torch.argsort(key, stable=True)
+def device() -> torch.device:
+    """Where this backend expects its tensors: on the GPU, or on the CPU for the interpreter."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _launch(problem: Problem, at_least: float) -> tuple[int, dict[str, Any]]:
-    """Number of blocks of points, and the arguments common to all kernels."""
-    device, dtype = problem.points.device, problem.points.dtype
-    moved: dict[str, Any] = {
-        name: value.detach().cpu() for name, value in vars(problem).items() if isinstance(value, Tensor)
-    }
-    cpu = replace(problem, shells=problem.shells.to("cpu"), **moved)
-    table = tables(cpu)
-    sites, cells = scene(cpu, table, at_least)
-    points = problem.points.detach()
-    if cells is not None and cpu.pbc is not None:
-        structure = np.repeat(np.arange(problem.n_structures), np.diff(cpu.point_ptr.numpy()))
-        wrapped = wrap(cpu.points.double().numpy(), structure, cells, cpu.pbc.numpy())
-        points = torch.from_numpy(wrapped).to(device, dtype)
-    counts = np.diff(cpu.point_ptr.numpy())
-    n_blocks = -(-counts // BLOCK)
-    structure = np.repeat(np.arange(counts.size), n_blocks)
-    inside = np.arange(structure.size) - np.repeat(np.cumsum(n_blocks) - n_blocks, n_blocks)
-    first = cpu.point_ptr.numpy()[structure] + BLOCK * inside
-    order = _order(points, problem.point_ptr)
+def _on_device(orbitals: Orbitals, ready: Prepared) -> dict[str, Any]:
+    """The arguments common to all kernels that the orbitals give."""
+    coefficients = orbitals.coefficients.detach()
 
-    def put(array: Array | np.ndarray, kind: torch.dtype | None = None) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, kind)
+    def put(array: Any, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(orbitals.device, dtype)
 
+    scene = ready.scene
     start, up, down = recursion()
-    block_first = put(first)
+    ones = coefficients.new_ones(orbitals.n_sites)
     arguments = {
-        "points": points.contiguous(),
-        "order": order,
-        "block_first": block_first,
-        "block_count": put(np.minimum(BLOCK, counts[structure] - BLOCK * inside)),
-        "block_structure": put(structure),
-        "origin": points[order[block_first]].contiguous(),
-        "scalings": put(sites.scalings) if problem.scalings is not None else points.new_ones(problem.site_type.numel()),
-        "site_reach2": put(sites.site_reach**2),
-        "start": put(start, dtype),
-        "up": put(up, dtype),
-        "down": put(down, dtype),
-        "coefficients": problem.coefficients.detach().contiguous(),
-        "cutoff2": points.new_tensor([min(sites.cutoff2, 1e30)]),
-        "n_channels": problem.coefficients.shape[1],
+        "scalings": ones if orbitals.scalings is None else orbitals.scalings.detach().contiguous(),
+        "site_reach2": put(scene.site_reach**2),
+        "start": put(start, orbitals.dtype),
+        "up": put(up, orbitals.dtype),
+        "down": put(down, orbitals.dtype),
+        "coefficients": coefficients.contiguous(),
+        "cutoff2": coefficients.new_tensor([min(scene.cutoff2, 1e30)]),
+        "n_channels": orbitals.n_channels,
         "STRIDE": L_LIMIT + 1,
-        "L_MAX": int(cpu.shells.shell_l.max()) if cpu.shells.shell_l.numel() else 0,
+        "L_MAX": ready.l_max,
         "BLOCK": BLOCK,
         "enable_fp_fusion": True,
     }
     for name in ("image_ptr", "image_site", "image_position", "site_type", "coefficient_ptr", "reach_ptr", "reach2"):
-        arguments[name] = put(getattr(sites, name))
-    for name in table._fields:
-        arguments[name] = put(getattr(table, name))
-    return structure.size, arguments
+        arguments[name] = put(getattr(scene, name))
+    return arguments | {name: put(array) for name, array in ready.tables._asdict().items()}
 
 
-def _slices(problem: Problem) -> Any:
-    """Slices of points whose order, keys and wrapped copy stay inside the memory budget."""
-    if problem.points.device.type != "cuda" and not _interpreted():
-        raise ValueError(f"points: the gpu backend needs tensors on a CUDA device, got {problem.points.device}")
-    return problem.slices(max(BLOCK, problem.memory // 2 // 160))
+def _launches(
+    orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, at_least: float
+) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
+    """Slices of points that fit the memory: (begin, end, number of blocks, arguments common to all kernels)."""
+    if points.device.type != "cuda" and not _interpreted():
+        raise ValueError(f"points: the gpu backend needs tensors on a CUDA device, got {points.device}")
+    ready = prepare(orbitals.to("cpu"), at_least)
+    arguments = _on_device(orbitals, ready)
+    for begin, end, part, part_ptr in slices(points.detach(), point_ptr, max(BLOCK, memory // 2 // 160)):
+        ptr = part_ptr.cpu().numpy()
+        if ready.cells is not None:
+            part = torch.from_numpy(ready.wrapped(part.cpu().numpy(), ptr)).to(part)
+        block_ptr, structure, _ = cut(ptr, BLOCK)
+        order = morton_order_on_device(part, part_ptr)
+        block_first = torch.from_numpy(block_ptr[:-1]).to(points.device)
+        yield (
+            begin,
+            end,
+            structure.size,
+            arguments
+            | {
+                "points": part.contiguous(),
+                "order": order,
+                "block_first": block_first,
+                "block_count": torch.from_numpy(np.diff(block_ptr)).to(points.device),
+                "block_structure": torch.from_numpy(structure).to(points.device),
+                "origin": part[order[block_first]].contiguous(),
+            },
+        )
 
 
-def _forward(problem: Problem, derivatives: bool) -> Tensor:
+def _forward(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, derivatives: bool) -> Tensor:
     from orbdens.kernels.gpu import loops
 
-    problem.check()
-    n_channels = problem.coefficients.shape[1]
-    shape = (problem.points.shape[0], 5, n_channels) if derivatives else (problem.points.shape[0], n_channels)
-    out = problem.points.new_empty(shape)
-    for begin, end, part in _slices(problem):
-        n_blocks, arguments = _launch(part, 1.0 if derivatives else 0.0)
+    n_channels = orbitals.n_channels
+    out = points.new_empty((points.shape[0], 5, n_channels) if derivatives else (points.shape[0], n_channels))
+    for begin, end, n_blocks, arguments in _launches(orbitals, points, point_ptr, memory, 1.0 if derivatives else 0.0):
         if n_blocks and n_channels:
             loops.forward[(n_blocks, n_channels)](**arguments, out=out[begin:end], DERIVATIVES=derivatives)
     return out
 
 
-def forward(problem: Problem) -> Tensor:
+def forward(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int) -> Tensor:
     """Fields [n_points, K]."""
-    return _forward(problem, derivatives=False)
+    return _forward(orbitals, points, point_ptr, memory, derivatives=False)
 
 
-def derivatives(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+def derivatives(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int) -> tuple[Tensor, Tensor, Tensor]:
     """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
-    out = _forward(problem, derivatives=True)
+    out = _forward(orbitals, points, point_ptr, memory, derivatives=True)
     return out[:, 3], out[:, :3], out[:, 4]
 
 
-def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | None, ...]:
+def vjp(
+    orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, grad: Tensor, wants: list[bool]
+) -> tuple[Tensor | None, ...]:
     """Gradients of sum(grad * fields), in the order of ``DIFFERENTIABLE``; None where not wanted."""
     from orbdens.kernels.gpu import loops
 
-    shells, device = problem.shells, problem.points.device
-    point_grad = torch.zeros_like(problem.points, memory_format=torch.contiguous_format)
-    position_grad = torch.zeros_like(problem.site_positions, memory_format=torch.contiguous_format)
-    coefficient_grad = torch.zeros_like(problem.coefficients, memory_format=torch.contiguous_format)
-    counts = torch.diff(shells.primitive_ptr[shells.shell_ptr])[problem.site_type]
+    shells, n_channels = orbitals.shells, orbitals.n_channels
+    point_grad = torch.zeros_like(points, memory_format=torch.contiguous_format)
+    position_grad = torch.zeros_like(orbitals.site_positions, memory_format=torch.contiguous_format)
+    coefficient_grad = torch.zeros_like(orbitals.coefficients, memory_format=torch.contiguous_format)
+    type_primitive = shells.primitive_ptr[shells.shell_ptr]
+    counts = torch.diff(type_primitive)[orbitals.site_type]
     n_entries = int(counts.sum())
-    moments = problem.points.new_zeros(2, n_entries)
-    for begin, end, part in _slices(problem):
-        n_blocks, arguments = _launch(part, 1.0)
-        if n_blocks and problem.coefficients.shape[1]:
-            loops.vjp[(n_blocks, problem.coefficients.shape[1])](
+    moments = points.new_zeros(2, n_entries)
+    for begin, end, n_blocks, arguments in _launches(orbitals, points, point_ptr, memory, 1.0):
+        if n_blocks and n_channels:
+            loops.vjp[(n_blocks, n_channels)](
                 **arguments,
                 cotangents=grad[begin:end].contiguous(),
                 point_grad=point_grad[begin:end],
@@ -157,14 +145,11 @@ def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | Non
                 RADIAL=wants[2] or wants[3] or wants[5],
                 COEFFICIENTS=wants[4],
             )
-    site = torch.repeat_interleave(torch.arange(problem.site_type.numel(), device=device), counts)
-    first = torch.cumsum(counts, 0) - counts
-    primitive = (
-        torch.arange(n_entries, device=device)
-        - first[site]
-        + shells.primitive_ptr[shells.shell_ptr][problem.site_type[site]]
-    )
-    scale = torch.ones_like(moments[0]) if problem.scalings is None else problem.scalings.detach()[site]
+    # The moments are those of every primitive of every site.
+    site = torch.repeat_interleave(torch.arange(orbitals.n_sites, device=points.device), counts)
+    inside = torch.arange(n_entries, device=points.device) - (torch.cumsum(counts, 0) - counts)[site]
+    primitive = inside + type_primitive[orbitals.site_type[site]]
+    scale = torch.ones_like(moments[0]) if orbitals.scalings is None else orbitals.scalings.detach()[site]
     slope = -shells.weights.detach()[primitive] * moments[1]
     zero = torch.zeros_like(shells.exponents)
     results = (
@@ -173,6 +158,6 @@ def vjp(problem: Problem, grad: Tensor, wants: list[bool]) -> tuple[Tensor | Non
         zero.index_add(0, primitive, slope * scale),
         zero.index_add(0, primitive, moments[0]),
         coefficient_grad,
-        moments.new_zeros(problem.site_type.numel()).index_add(0, site, slope * shells.exponents.detach()[primitive]),
+        moments.new_zeros(orbitals.n_sites).index_add(0, site, slope * shells.exponents.detach()[primitive]),
     )
     return tuple(result if want else None for result, want in zip(results, wants, strict=True))

@@ -79,7 +79,7 @@ def width(l: int) -> int:
 
 @triton.jit
 def forward_l(
-    kind, first_coefficient, entry, scale, nearest2, dx, dy, dz, r2, inside, reach2, group_ptr, group_l,
+    own_type, first_coefficient, entry, scale, nearest2, dx, dy, dz, r2, inside, reach2, group_ptr, group_l,
     group_shell_ptr, shell_order, shell_offset, primitive_ptr, exponents, weights, start, up, down, coefficients,
     channel, n_channels, l: tl.constexpr, STRIDE: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     DERIVATIVES: tl.constexpr,
@@ -87,11 +87,11 @@ def forward_l(
     """Field of one site's shells of one l, its gradient and Laplacian (zero without DERIVATIVES), each [BLOCK]."""
     column = tl.arange(0, WIDTH)
     angular = tl.zeros([BLOCK, WIDTH], dx.dtype)
-    steep, bend = angular, angular
+    gradient_factor, laplacian_factor = angular, angular
     value, laplacian = tl.zeros_like(dx), tl.zeros_like(dx)
     gx, gy, gz = tl.zeros_like(dx), tl.zeros_like(dx), tl.zeros_like(dx)
     found = tl.zeros([], tl.int32)
-    for group in range(tl.load(group_ptr + kind), tl.load(group_ptr + kind + 1)):
+    for group in range(tl.load(group_ptr + own_type), tl.load(group_ptr + own_type + 1)):
         if tl.load(group_l + group) == l:
             for index in range(tl.load(group_shell_ptr + group), tl.load(group_shell_ptr + group + 1)):
                 shell = tl.load(shell_order + index)
@@ -103,18 +103,18 @@ def forward_l(
                         f = tl.where(inside, tl.load(weights + q) * tl.exp(-a * r2), 0.0)
                         angular += f[:, None] * c
                         if DERIVATIVES:
-                            steep += (-2 * a * f)[:, None] * c
-                            bend += (a * f * (4 * a * r2 - (6 + 4 * l)))[:, None] * c
+                            gradient_factor += (-2 * a * f)[:, None] * c
+                            laplacian_factor += (a * f * (4 * a * r2 - (6 + 4 * l)))[:, None] * c
                         found += 1
     if found > 0:
         s, sx, sy, sz = columns(dx, dy, dz, r2, l, start, up, down, STRIDE, WIDTH, DERIVATIVES)
         value = tl.sum(angular * s, 1)
         if DERIVATIVES:
-            slope = tl.sum(steep * s, 1)
+            slope = tl.sum(gradient_factor * s, 1)
             gx = tl.sum(angular * sx, 1) + slope * dx
             gy = tl.sum(angular * sy, 1) + slope * dy
             gz = tl.sum(angular * sz, 1) + slope * dz
-            laplacian = tl.sum(bend * s, 1)
+            laplacian = tl.sum(laplacian_factor * s, 1)
     return value, gx, gy, gz, laplacian
 
 
@@ -137,12 +137,12 @@ def forward(
         nearest2 = tl.min(r2).to(tl.float64) * (1.0 - 1e-5)
         if nearest2 <= tl.load(site_reach2 + site):
             inside = r2 <= tl.load(cutoff2)
-            kind = tl.load(site_type + site)
-            entry = tl.load(reach_ptr + site) - tl.load(type_primitive + kind)
+            own_type = tl.load(site_type + site)
+            entry = tl.load(reach_ptr + site) - tl.load(type_primitive + own_type)
             for l in tl.static_range(L_MAX + 1):
                 v, vx, vy, vz, vl = forward_l(
-                    kind, tl.load(coefficient_ptr + site), entry, tl.load(scalings + site), nearest2, dx, dy, dz, r2,
-                    inside, reach2, group_ptr, group_l, group_shell_ptr, shell_order, shell_offset, primitive_ptr,
+                    own_type, tl.load(coefficient_ptr + site), entry, tl.load(scalings + site), nearest2, dx, dy, dz,
+                    r2, inside, reach2, group_ptr, group_l, group_shell_ptr, shell_order, shell_offset, primitive_ptr,
                     exponents, weights, start, up, down, coefficients, channel, n_channels, l, STRIDE, width(l), BLOCK,
                     DERIVATIVES,
                 )  # fmt: skip
@@ -172,7 +172,7 @@ def vjp_l(
     """Add the gradients of one site's group of shells; returns the field's gradient (zero without GEOMETRY)."""
     column = tl.arange(0, WIDTH)
     angular = tl.zeros([BLOCK, WIDTH], dx.dtype)
-    steep = angular
+    gradient_factor = angular
     gx, gy, gz = tl.zeros_like(dx), tl.zeros_like(dx), tl.zeros_like(dx)
     s, sx, sy, sz = columns(dx, dy, dz, r2, l, start, up, down, STRIDE, WIDTH, GEOMETRY)
     weighted = s * g[:, None]
@@ -199,9 +199,9 @@ def vjp_l(
                 tl.atomic_add(coefficient_grad + at, sums, mask=column <= 2 * l)
             if GEOMETRY:
                 angular += radial[:, None] * c
-                steep += derivative[:, None] * c
+                gradient_factor += derivative[:, None] * c
     if GEOMETRY:
-        slope = tl.sum(steep * s, 1)
+        slope = tl.sum(gradient_factor * s, 1)
         gx = tl.sum(angular * sx, 1) + slope * dx
         gy = tl.sum(angular * sy, 1) + slope * dy
         gz = tl.sum(angular * sz, 1) + slope * dz
@@ -232,10 +232,10 @@ def vjp(
         nearest2 = tl.min(r2).to(tl.float64) * (1.0 - 1e-5)
         if nearest2 <= tl.load(site_reach2 + site):
             inside = r2 <= tl.load(cutoff2)
-            kind = tl.load(site_type + site)
-            entry = tl.load(reach_ptr + site) - tl.load(type_primitive + kind)
+            own_type = tl.load(site_type + site)
+            entry = tl.load(reach_ptr + site) - tl.load(type_primitive + own_type)
             gx, gy, gz = tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x)
-            for group in range(tl.load(group_ptr + kind), tl.load(group_ptr + kind + 1)):
+            for group in range(tl.load(group_ptr + own_type), tl.load(group_ptr + own_type + 1)):
                 for l in tl.static_range(L_MAX + 1):
                     if tl.load(group_l + group) == l:
                         vx, vy, vz = vjp_l(

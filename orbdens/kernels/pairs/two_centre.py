@@ -27,7 +27,7 @@ from torch import Tensor
 
 from orbdens.kernels.shells import normalisation
 
-Kind = Literal["overlap", "coulomb"]
+Metric = Literal["overlap", "coulomb"]
 
 
 @lru_cache
@@ -61,14 +61,14 @@ def _boys(order: int, x: Tensor) -> Tensor:
     return torch.where(x < 1, series, 0.5 * math.gamma(half) * gamma * far**-half)
 
 
-def pair_integrals(l: int, exponents: Tensor, l2: int, exponents2: Tensor, distance: Tensor, kind: Kind) -> Tensor:
+def pair_integrals(l: int, exponents: Tensor, l2: int, exponents2: Tensor, distance: Tensor, metric: Metric) -> Tensor:
     """Overlap or Coulomb integrals of L2-normalised primitives of two sites, in the frame of the pair.
 
     Args:
         l, l2: angular momenta at the first site (origin) and the second (on the positive z axis).
         exponents, exponents2: Å⁻² [n], [n2].
         distance: Å [n_distances]; zero is allowed.
-        kind: ``overlap`` (no unit) or ``coulomb`` (Å²; times e²/4πε₀ an energy).
+        metric: ``overlap`` (no unit) or ``coulomb`` (Å²; times e²/4πε₀ an energy).
 
     Returns:
         [n_distances, min(l, l2) + 1, n, n2] for m = 0, 1, ...; the integral of -m is that of m. Differentiable.
@@ -80,12 +80,12 @@ def pair_integrals(l: int, exponents: Tensor, l2: int, exponents2: Tensor, dista
     # 4π times the k-space radial factors √π / (2^(l+2) α^(l+3/2)) of both, over (2π)³.
     scale = normalisation(l, a) * normalisation(l2, b) * (16 * math.pi**2 / (8 * math.pi**3) * math.pi)
     scale = scale / (2 ** (l + l2 + 4) * a ** (l + 1.5) * b ** (l2 + 1.5))
-    if kind == "coulomb":
+    if metric == "coulomb":
         scale = scale * 4 * math.pi
     gauss = torch.exp(-x)
     per_m: list[Tensor] = [torch.zeros_like(x) for _ in range(min(l, l2) + 1)]
     for order in range(abs(l - l2), l + l2 + 1, 2):
-        n = (l + l2 - order) // 2 - (kind == "coulomb")
+        n = (l + l2 - order) // 2 - (metric == "coulomb")
         if n < 0:
             radial = math.sqrt(math.pi) / 2 ** (order + 1) * r**order * gamma ** -(order + 0.5) * _boys(order, x)
         else:

@@ -2,7 +2,7 @@
 
 With θ, φ the polar angles of the edge, that frame is reached by D(φ, θ) = D_y(-θ) D_z(-φ). D_z mixes +m and -m by
 cos mφ, sin mφ; D_y(θ) is a trigonometric polynomial in θ of degree l, Σ_m C_m cos mθ + S_m sin mθ, whose constant
-matrices are read off once from e3nn's spherical harmonics. So all D of a batch come from one small matrix product.
+matrices are read off once from the harmonics. So all D of a batch come from one small matrix product.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from orbdens.kernels.harmonics import solid_harmonics
+
 
 @lru_cache
 def _y_rotation_series(l: int) -> Tensor:
     """Coefficients [2l+1, (2l+1)²] of D_y(-θ) over (1, cos θ, ..., cos lθ, sin θ, ..., sin lθ), float64."""
-
     angles = torch.arange(2 * l + 1, dtype=torch.float64) * (2 * math.pi / (2 * l + 1))
     orders = torch.arange(l + 1, dtype=torch.float64)
     design = torch.cat([torch.cos(angles[:, None] * orders), torch.sin(angles[:, None] * orders[1:])], dim=1)
-    # D follows from the harmonics of rotated directions; e3nn's own Wigner matrices hold single precision only.
-    directions = torch.randn(4 * (2 * l + 1), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    directions = _directions(l)  # D follows from the harmonics of rotated directions.
     before = _harmonics(l, directions)
     samples = torch.stack(
         [torch.linalg.lstsq(before, _harmonics(l, directions @ _about_y(-a).T)).solution.T.reshape(-1) for a in angles]
@@ -30,11 +30,14 @@ def _y_rotation_series(l: int) -> Tensor:
     return torch.linalg.solve(design, samples)
 
 
-def _harmonics(l: int, directions: Tensor) -> Tensor:
-    from e3nn import o3
+def _directions(l: int) -> Tensor:
+    """Unit vectors, more than there are harmonics of this l, float64 [n, 3]."""
+    vectors = torch.randn(4 * (2 * l + 1), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return vectors / vectors.norm(dim=1, keepdim=True)
 
-    # e3nn's frame (x', y', z') is our (y, z, x).
-    return o3.spherical_harmonics(l, directions[:, [1, 2, 0]], normalize=True, normalization="integral")
+
+def _harmonics(l: int, directions: Tensor) -> Tensor:
+    return solid_harmonics(l, directions)[:, l * l :]
 
 
 def _about_y(angle: Tensor) -> Tensor:
@@ -83,7 +86,7 @@ def edge_rotations(vectors: Tensor, l_max: int) -> list[Tensor]:
 @lru_cache
 def _axes_matrix(l: int) -> Tensor:
     """Harmonics of (y, z, x) from those of (x, y, z), [2l+1, 2l+1], float64."""
-    directions = torch.randn(4 * (2 * l + 1), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    directions = _directions(l)
     return torch.linalg.lstsq(_harmonics(l, directions), _harmonics(l, directions[:, [1, 2, 0]])).solution.T
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from orbdens.config import OrbitalConfig
-from orbdens.kernels.pairs.wigner import edge_rotations
+from orbdens.kernels import edge_rotations
 from orbdens.models.orbital.layers import DegreeNorm, EdgeConvolution, Edges, FeedForward, RadialBasis, frame_rows
 from orbdens.models.orbital.tensor_product import TensorProductConvolution
 

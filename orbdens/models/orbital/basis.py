@@ -21,8 +21,7 @@ from torch import Tensor
 
 from orbdens.config import BasisConfig, VirtualBasisConfig
 from orbdens.errors import UserError
-from orbdens.kernels import Shells, normalisation
-from orbdens.kernels.pairs.metric import blocks
+from orbdens.kernels import Shells, normalisation, split_by_degree
 from orbdens.sites import BOND, type_from_name, type_name
 
 DROP = 1e-7
@@ -102,7 +101,7 @@ class Basis:
 
     def blocks(self, kind: int, coefficients: Tensor) -> list[Tensor]:
         """Coefficients of sites of one type [n_sites, n] for l = 0, 1, ... as [n_sites, n_radial, 2l + 1]."""
-        return blocks(coefficients, [r.n_radial for r in self.radials[kind]])
+        return split_by_degree(coefficients, [r.n_radial for r in self.radials[kind]])
 
     def primitives(self, coefficients: list[Tensor], site_type: Tensor, scalings: Tensor | None = None) -> Tensor:
         """Coefficients of ``shells`` [n_coefficients], sites in order, as the kernels take them.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from orbdens.density import Density
-from orbdens.kernels import normalisation, orbital_fields
+from orbdens.kernels import Orbitals, normalisation, orbital_fields
 from orbdens.labels import label_density
 from orbdens.models.orbital.basis import DROP, Basis
 from orbdens.models.task import TrainingData
@@ -76,23 +76,20 @@ def fit_density(label: Density, basis: Basis, sites: str, rng: np.random.Generat
     sparse_transform, site_weights = _transform(basis, site_type, placed.weights)
     transform = sparse_transform.toarray()
     n = transform.shape[1]
-    cell = None if structure.cell is None else torch.as_tensor(structure.cell)[None]
+    orbitals = Orbitals.of_structure(
+        torch.as_tensor(placed.positions),
+        torch.as_tensor(site_type),
+        basis.shells,
+        torch.as_tensor(transform),
+        cell=None if structure.cell is None else torch.as_tensor(structure.cell),
+        pbc=None if structure.cell is None else structure.pbc,
+    )
     metric, b = np.zeros((n, n)), np.zeros(n)
     for _ in range(DRAWS):
         points, volumes, values = label.sample(POINTS_PER_COEFFICIENT * n, rng)
-        orbitals = orbital_fields(
-            torch.as_tensor(points),
-            torch.tensor([0, len(points)]),
-            torch.as_tensor(placed.positions),
-            torch.as_tensor(site_type),
-            torch.tensor([0, len(site_type)]),
-            basis.shells,
-            torch.as_tensor(transform),
-            cells=cell,
-            pbc=None if cell is None else torch.tensor([structure.pbc]),
-        ).numpy()
-        weighted = orbitals * (volumes[:, None] / DRAWS)
-        metric += weighted.T @ orbitals
+        functions = orbital_fields(orbitals, torch.as_tensor(points)).numpy()
+        weighted = functions * (volumes[:, None] / DRAWS)
+        metric += weighted.T @ functions
         b += weighted.T @ values
     return _solve(metric, b, site_weights, GRID_RIDGE)
 

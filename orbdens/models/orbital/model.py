@@ -122,7 +122,7 @@ class OrbitalModel(DensityModel):
             if orbitals.displacements is not None:
                 positions = positions + orbitals.displacements[rows].cpu().double().numpy()
             if scalings is not None:
-                its_shells = shells.of_each_site(its_types, scalings[rows].cpu())
+                its_shells = shells.per_site(its_types, scalings[rows].cpu())
                 its_types = torch.arange(len(its_types))
             densities.append(
                 OrbitalDensity(

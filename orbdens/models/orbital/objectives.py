@@ -13,8 +13,7 @@ from torch_geometric.data import Batch
 
 from orbdens.config import OrbitalObjective
 from orbdens.electrons import core_charges
-from orbdens.kernels import orbital_fields
-from orbdens.kernels.pairs.metric import TabulatedMetric
+from orbdens.kernels import Orbitals, TabulatedMetric, orbital_fields
 from orbdens.labels import label_density
 from orbdens.models.orbital.batch import Example, collate, graph_of
 from orbdens.models.orbital.graph import Graph
@@ -155,9 +154,7 @@ class PointsStage(Stage):
         periodic = bool(batch.pbc.any())
         moved = orbitals.displacements
         coefficients = self.model.basis.primitives(orbitals.coefficients, batch.site_type, orbitals.scalings)
-        predicted = orbital_fields(
-            batch.points,
-            torch.arange(batch.num_graphs + 1, device=batch.points.device) * n,
+        density = Orbitals(
             batch.positions if moved is None else batch.positions + moved,
             batch.site_type,
             batch.ptr,
@@ -167,7 +164,9 @@ class PointsStage(Stage):
             cutoff=self.model.orbital_cutoff,
             cells=batch.cell if periodic else None,
             pbc=batch.pbc if periodic else None,
-        )[:, 0]
+        )
+        point_ptr = torch.arange(batch.num_graphs + 1, device=batch.points.device) * n
+        predicted = orbital_fields(density, batch.points, point_ptr)[:, 0]
         error = (batch.volumes * (predicted - batch.labels).abs()).reshape(-1, n).sum(dim=1)
         loss = (error / batch.n_electrons.to(error.dtype)).mean()
         if "dipole" in batch:

@@ -1,0 +1,93 @@
+"""Which backends there are, what each has to offer, and the choice of one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+from orbdens.kernels.orbitals import Orbitals
+
+BACKENDS = {
+    "reference": "orbdens.kernels.reference",
+    "cpu": "orbdens.kernels.cpu.backend",
+    "gpu": "orbdens.kernels.gpu.backend",
+}
+"""Name and module of every backend; compilers are imported with the module, when it is first used."""
+
+AUTOMATIC = {"cpu": "cpu", "cuda": "gpu"}
+"""The backend of ``auto`` for tensors on a type of device; ``reference`` runs on all others."""
+
+
+class Backend(Protocol):
+    """A module with these functions, which take orbitals that were checked.
+
+    It may offer one more, ``grid_forward(orbitals, origin, steps, shape)``: fields [nx * ny * nz, K] of one structure
+    on a grid (see ``orbital_fields_on_grid``), or None for grids and orbitals that it takes no faster than points.
+    """
+
+    def validate(self) -> str | None:
+        """Why it cannot run here, or None."""
+
+    def device(self) -> torch.device:
+        """Where it expects its tensors on this machine."""
+
+    def forward(self, orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int) -> Tensor:
+        """Fields [n_points, K]."""
+
+    def derivatives(
+        self, orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
+
+    def vjp(
+        self, orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, grad: Tensor, wants: list[bool]
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of sum(grad * fields), in the order of ``DIFFERENTIABLE``; None where not wanted."""
+
+
+def backend_module(name: str) -> Backend:
+    """The module of a backend.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected one of auto, {', '.join(BACKENDS)}, got {name!r}")
+    return cast(Backend, import_module(BACKENDS[name]))
+
+
+@torch.compiler.assume_constant_result
+def choose_backend(name: str, device: torch.device) -> str:
+    """The backend to run for tensors on a device; one asked for by name is never replaced by another.
+
+    Raises:
+        ValueError: unknown name.
+        RuntimeError: the backend cannot run here, with the reason.
+    """
+    if name == "auto":
+        name = AUTOMATIC.get(device.type, "reference")
+    reason = backend_module(name).validate()
+    if reason is not None:
+        raise RuntimeError(f"backend {name!r} cannot run here: {reason}")
+    return name
+
+
+def validate(backend: str) -> str | None:
+    """Why a backend ("reference", "cpu" or "gpu") cannot run on this machine, or None if it can.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return backend_module(backend).validate()
+
+
+def backend_device(backend: str) -> torch.device:
+    """Where a backend that can run on this machine expects its tensors.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return backend_module(backend).device()
