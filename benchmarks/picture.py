@@ -1,6 +1,6 @@
 """The picture of the README: ``python -m benchmarks.picture`` draws benchmarks/results/density.png, in half a minute.
 
-Paracetamol (GFN2-xTB minimum; larger than any molecule the shipped weights were trained on) in the plane of its ring: the
+Paracetamol (GFN2-xTB minimum; larger than any molecule the shipped weights saw in training) in its plane: the
 predicted density, what bonding moved (prediction minus free atoms), and the prediction's error against DFT at the level
 of theory of the training data. Prints expected and true NMAE.
 """
