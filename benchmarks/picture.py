@@ -16,7 +16,6 @@ from typing import Any
 import ase.io
 import matplotlib
 import numpy as np
-import pyscf.dft
 from ase.data import chemical_symbols
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -27,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import orbdens
+from benchmarks.reference import Reference
 from orbdens.metrics import nmae
-from orbdens.units import BOHR
 
 PARACETAMOL = """20
 
@@ -60,26 +59,6 @@ BESIDE_THE_PLANE = 0.3
 INK = "#1d2733"
 N_COLOURS = 41
 """Of a scale; odd, so that nothing moved is white. Few colours make a small file."""
-
-
-class Reference:
-    """PBE density, valence electrons only, as the training data have it, and that of the free atoms."""
-
-    def __init__(self, atoms: ase.Atoms) -> None:
-        self.molecule = pyscf.gto.M(
-            atom=list(zip(atoms.symbols, atoms.positions, strict=True)), basis="gth-dzvp", pseudo="gth-pbe", verbose=0
-        )
-        field = pyscf.dft.RKS(self.molecule, xc="pbe").density_fit(auxbasis="def2-universal-jfit")
-        field.grids.level = 1
-        field.kernel()
-        self.whole, self.of_atoms = field.make_rdm1(), field.init_guess_by_atom(self.molecule)
-
-    def at(self, points: NDArray[np.float64], matrix: Any) -> NDArray[np.float64]:
-        """Density in e/Å³ [n_points] of a density matrix at points in Å [n_points, 3]."""
-        parts = np.array_split(points, len(points) // 20_000 + 1)
-        orbitals = (self.molecule.eval_gto("GTOval_sph", part / BOHR) for part in parts)
-        values = [np.einsum("pi,ij,pj->p", values, matrix, values, optimize=True) for values in orbitals]
-        return np.concatenate(values) / BOHR**3
 
 
 def plane(atoms: ase.Atoms) -> tuple[NDArray[np.float64], tuple[float, float, float, float], NDArray[np.float64]]:
@@ -169,14 +148,14 @@ def main() -> None:
     seconds = time.perf_counter() - begun
     reference = Reference(atoms)
     grid, on_grid = density.on_grid(spacing=0.2, margin=4.0)
-    true = nmae(on_grid, reference.at(grid.points(), reference.whole).reshape(grid.shape))
+    true = nmae(on_grid, reference.at(grid.points()).reshape(grid.shape))
     points, extent, local = plane(atoms)
     flat = points.reshape(-1, 3)
     predicted = density.at(flat).astype(np.float64)
     maps = (
         predicted,
-        predicted - reference.at(flat, reference.of_atoms),
-        predicted - reference.at(flat, reference.whole),
+        predicted - reference.of_atoms_at(flat),
+        predicted - reference.at(flat),
     )
     density_style, moved_style, error_style = styles()
     titles = ("Predicted density", "What bonding moved (density − free atoms)", f"Error against DFT ({true:.2f} %)")
