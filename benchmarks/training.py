@@ -23,16 +23,17 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.machine import machine
 from orbdens import shipped
-from orbdens.checkpoint import MODEL_FILE, build_model, load_model, model_class, read_header
+from orbdens.checkpoint import MODEL_FILE, build_model, load_model, read_header
 from orbdens.config import Config, load_config
 from orbdens.labels import stored_density
 from orbdens.metrics import Summary, dipole_error, nmae
 from orbdens.models.orbital.head import Head
-from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.task import OrbitalTask
+from orbdens.models.task import TrainingData
+from orbdens.progress import silent
 from orbdens.sampling import evenly_spaced
 from orbdens.store import open_store
 from orbdens.training.batches import splits_of
@@ -89,9 +90,9 @@ TABLES: dict[str, dict[str, Line]] = {
         "another seed": Line(("training.seed=1",)),
         "without conditioned head": Line(change=unconditioned),
         "without free-atom start": Line(change=without_mean),
-        "half of it on points": Line(("model.points_stage=0.5",)),
-        "points objective only": Line(("model.points_stage=1",)),
-        "overlap objective only": Line(("model.points_stage=0",)),
+        "half of it on points": Line(("objective.points_stage=0.5",)),
+        "points objective only": Line(("objective.points_stage=1",)),
+        "analytic objective only": Line(("objective.points_stage=0",)),
         "without bond sites": Line(("model.sites=atoms",)),
         "bond sites all of one type": Line(("model.sites=bonds",)),
         "fixed exponents": Line(("model.learn_exponents=false",)),
@@ -115,8 +116,8 @@ TABLES: dict[str, dict[str, Line]] = {
 def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Train one model and score it.
 
-    ``minutes`` are those of the steps; ``other_minutes`` went into label fits (which later lines on the same store and
-    basis find in its cache), validation labels and the calibration of expected errors.
+    ``minutes`` are those of the steps; ``preparation_minutes`` went into label fits, which later lines on the same
+    store and basis find in its cache.
     """
     config = load_config(
         arguments.config,
@@ -129,16 +130,11 @@ def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[st
             *arguments.set,
         ],
     )
-    begun = time.perf_counter()
     with nullcontext() if line.change is None else _after_statistics(line.change):
         train(config, folder, force=True)
-    minutes = (time.perf_counter() - begun) / 60
-    _, _, notes = read_header(folder / MODEL_FILE)
+    notes = read_header(folder / MODEL_FILE).training
     return {
-        "structures": notes["structures"],
-        "steps": notes["steps"],
-        "minutes": notes["minutes"],
-        "other_minutes": minutes - notes["minutes"],
+        **{name: notes[name] for name in ("structures", "steps", "minutes", "preparation_minutes")},
         **score(folder, config, arguments.split, arguments.n),
         "split": arguments.split,
     }
@@ -166,28 +162,30 @@ def score(folder: Path, config: Config, split: str, n: int) -> dict[str, float]:
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Structures per second of a training step and of ``encode``, and the shares of a step."""
+    """Structures per second of a training step and of ``predict``, and the shares of a step."""
     torch.set_num_threads(arguments.threads)
+    stages = {"analytic": "objective.points_stage=0", "points": "objective.points_stage=1"}
     cases = {
-        f"l_max {l_max}, {stage} stage": ([f"model.l_max={l_max}"], fraction)
+        f"l_max {l_max}, {stage} stage": [f"model.l_max={l_max}", option]
         for l_max in (4, 6)
-        for stage, fraction in (("overlap", 0.0), ("points", 1.0))
+        for stage, option in stages.items()
     }
-    cases["l_max 4, overlap stage, e3nn tensor products"] = (["model.l_max=4", "model.convolution=tensor-product"], 0.0)
-    return {name: _step(arguments, overrides, fraction) for name, (overrides, fraction) in cases.items()}
+    tensor_products = ["model.l_max=4", "model.convolution=tensor-product", stages["analytic"]]
+    cases["l_max 4, analytic stage, e3nn tensor products"] = tensor_products
+    return {name: _step(arguments, overrides) for name, overrides in cases.items()}
 
 
-def _step(arguments: argparse.Namespace, overrides: list[str], fraction: float) -> dict[str, float]:
+def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, float]:
     own = [f"data.store={arguments.store}", f"data.n_train={3 * 16 + 20}"]
-    config = load_config(arguments.config, [*own, *overrides])
+    config = load_config(arguments.config, [*own, *overrides, *arguments.set])
     store = open_store(config.data.store)
     keys, _ = splits_of(store, config.data)
-    model = build_model(config, model_class(config).facts_from(config.model, store, keys))
-    assert isinstance(model, OrbitalModel)
-    model.prepare(store, keys, arguments.runs / "cache", lambda *_: None)
+    data = TrainingData(store, keys, arguments.runs / "cache", silent)
+    model = build_model(config, OrbitalTask.facts(config, data))
+    task = OrbitalTask(model, config, data)
+    stage = task.stages[0]
     optimiser = torch.optim.Adam(model.parameters())
-    size = config.training.batch_size
-    records = [store[key] for key in keys[:size]]
+    batch_keys = keys[: config.training.batch_size]
     clock: dict[str, list[float]] = {part: [] for part in ("data", "network and kernels", "optimiser")}
 
     def timed(part: str, work: Callable[[], Any]) -> Any:
@@ -197,25 +195,25 @@ def _step(arguments: argparse.Namespace, overrides: list[str], fraction: float) 
         return result
 
     def examples() -> Any:
-        draws = zip(keys, records, strict=False)
-        return model.collate([model.example(k, r, np.random.default_rng(0), fraction) for k, r in draws])
+        return stage.collate([stage.example(key, np.random.default_rng(0)) for key in batch_keys])
 
     def gradients(batch: Any) -> None:
         optimiser.zero_grad()
-        loss: Tensor = model.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        stage.loss(batch).backward()
 
     for _ in range(arguments.repeats + 2):
         batch = timed("data", examples)
         timed("network and kernels", partial(gradients, batch))
         timed("optimiser", optimiser.step)
     seconds = {part: statistics.median(times[2:]) for part, times in clock.items()}
+    structures = [store[key].structure for key in batch_keys]
     begun = time.perf_counter()
-    model.predict([record.structure for record in records])
+    model.predict(structures)
+    predicted = time.perf_counter() - begun
     whole = sum(seconds.values())
     return {
-        "trained_per_s": size / whole,
-        "encoded_per_s": size / (time.perf_counter() - begun),
+        "trained_per_s": len(batch_keys) / whole,
+        "predicted_per_s": len(batch_keys) / predicted,
         **{f"share of {part}": value / whole for part, value in seconds.items()},
     }
 

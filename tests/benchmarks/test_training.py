@@ -35,7 +35,7 @@ def test_ablations_are_scored_on_structures_held_out_of_training(
     training.main([*options.split(), "training.minutes=null", "training.steps=1", "--only", line])
     figures = json.loads(Path("lines.json").read_text())["lines"][line]
     assert (figures["structures"], figures["steps"], figures["scored"]) == (9, 1, 3)
-    assert figures["nmae_mean"] > 0 and figures["other_minutes"] > 0
+    assert figures["nmae_mean"] > 0 and figures["preparation_minutes"] > 0
     assert len(set(scored)) == 3
     assert set(scored) <= set(open_store("lithium-oxide").keys("train")[:12])
 
