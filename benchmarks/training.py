@@ -2,8 +2,9 @@
 
 Tables: ``throughput`` (structures per second, and where the time of a step goes), ``ablations`` (one idea left out at a
 time), ``networks`` (size, depth and kind of the network), ``curve`` (number of training structures). All but the first
-train one model a line for ``--minutes`` and evaluate it on the split ``test``; a line that stands in ``--json`` already
-is not run again, so that a table may be made in parts.
+train one model a line for ``--minutes`` and score it. Whoever decides by a table must not look at the test split: lines
+are scored on structures held out of the training split, those of ``curve``, by which nothing is decided, on ``test``.
+A line that stands in ``--json`` already is not run again, so that a table may be made in parts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -22,23 +23,28 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from orbdens.checkpoint import MODEL_FILE, build_model, model_class, read_header
-from orbdens.config import load_config
-from orbdens.evaluation.measure import evaluate
+from orbdens import shipped
+from orbdens.checkpoint import MODEL_FILE, build_model, load_model, read_header
+from orbdens.config import Config, load_config
+from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
+from orbdens.metrics import Summary, dipole_error, nmae
 from orbdens.models.orbital.head import Head
-from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.task import OrbitalTask
+from orbdens.models.task import TrainingData
+from orbdens.progress import silent
+from orbdens.sampling import evenly_spaced
 from orbdens.store import open_store
 from orbdens.training.batches import splits_of
 from orbdens.training.run import train
 
-CONFIG = Path("configs/ethanol.yaml")
+HELD_OUT = "held-out"
+"""Instead of a split's name: structures of the training split that the line was not trained on."""
 
 
-def _unconditioned(head: Head) -> None:
-    """The head speaks in coefficients of the L2-normalised primitives, all of them of one scale."""
+def unconditioned(head: Head) -> None:
+    """Make the head output coefficients of the L2-normalised primitives, all of them of one scale."""
     for kind, radials in enumerate(head.basis.radials):
         for radial in radials:
             factor = head.get_buffer(f"factor_{kind}_{radial.l}")
@@ -47,15 +53,19 @@ def _unconditioned(head: Head) -> None:
             factor.copy_(inverse * factor.norm() / inverse.norm())
 
 
-def _without_mean(head: Head) -> None:
-    """Step 0 is no density at all, rather than that of averaged atoms."""
+def without_mean(head: Head) -> None:
+    """Let step 0 be no density at all rather than that of averaged atoms; spreads are then those about zero."""
     for kind in range(len(head.basis.radials)):
-        head.get_buffer(f"mean_{kind}").zero_()
+        mean, factor = head.get_buffer(f"mean_{kind}"), head.get_buffer(f"factor_{kind}_0")
+        about_zero = factor.double() @ factor.double().T + torch.outer(mean, mean).double()
+        spread, directions = torch.linalg.eigh(about_zero)
+        factor.copy_((directions * spread.clamp(min=0).sqrt()).flip(1))
+        mean.zero_()
 
 
 @contextmanager
 def _after_statistics(change: Callable[[Head], None]) -> Iterator[None]:
-    """Heads are changed after their statistics were set: what no user would want is no option of the package."""
+    """Change heads after their statistics were set: what no user would want is no option of the package."""
     whole = Head.fit_statistics
 
     def changed(head: Head, fits: Any) -> None:
@@ -78,11 +88,11 @@ TABLES: dict[str, dict[str, Line]] = {
     "ablations": {
         "as in the config": Line(),
         "another seed": Line(("training.seed=1",)),
-        "without conditioned head": Line(change=_unconditioned),
-        "without free-atom start": Line(change=_without_mean),
-        "half of it on points": Line(("model.points_stage=0.5",)),
-        "points objective only": Line(("model.points_stage=1",)),
-        "overlap objective only": Line(("model.points_stage=0",)),
+        "without conditioned head": Line(change=unconditioned),
+        "without free-atom start": Line(change=without_mean),
+        "half of it on points": Line(("objective.points_stage=0.5",)),
+        "points objective only": Line(("objective.points_stage=1",)),
+        "analytic objective only": Line(("objective.points_stage=0",)),
         "without bond sites": Line(("model.sites=atoms",)),
         "bond sites all of one type": Line(("model.sites=bonds",)),
         "fixed exponents": Line(("model.learn_exponents=false",)),
@@ -104,51 +114,78 @@ TABLES: dict[str, dict[str, Line]] = {
 
 
 def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Train and evaluate one model; figures of the test split."""
-    overrides = [
-        f"data.store={arguments.store}",
-        f"training.minutes={arguments.minutes}",
-        f"training.threads={arguments.threads}",
-        *line.overrides,
-    ]
+    """Train one model and score it.
+
+    ``minutes`` are those of the steps; ``preparation_minutes`` went into label fits, which later lines on the same
+    store and basis find in its cache.
+    """
+    config = load_config(
+        arguments.config,
+        [
+            f"data.store={arguments.store}",
+            f"training.minutes={arguments.minutes}",
+            f"training.threads={arguments.threads}",
+            *([f"data.n_validation={arguments.n}"] if arguments.split == HELD_OUT else []),
+            *line.overrides,
+            *arguments.set,
+        ],
+    )
     with nullcontext() if line.change is None else _after_statistics(line.change):
-        train(load_config(arguments.config, overrides), folder, force=True)
-    evaluation = evaluate(folder, str(arguments.store), "test", n=arguments.n_test)
-    summary = evaluation.summary()
-    _, _, notes = read_header(folder / MODEL_FILE)
+        train(config, folder, force=True)
+    notes = read_header(folder / MODEL_FILE).training
     return {
-        "structures": notes["structures"],
-        "steps": notes["steps"],
-        "nmae_mean": summary["nmae"].mean,
-        "nmae_p95": summary["nmae"].p95,
-        "dipole_mean": summary["dipole"].mean,
-        "parameters": evaluation.model.n_parameters,
+        **{name: notes[name] for name in ("structures", "steps", "minutes", "preparation_minutes")},
+        **score(folder, config, arguments.split, arguments.n),
+        "split": arguments.split,
+    }
+
+
+def score(folder: Path, config: Config, split: str, n: int) -> dict[str, float]:
+    """Errors of a trained model on ``n`` structures of a split: NMAE in % (0.2 Å, 4 Å margin), dipole in Debye."""
+    store, model = open_store(config.data.store), load_model(folder)
+    keys = splits_of(store, config.data)[1] if split == HELD_OUT else store.keys(split)
+    nmaes, dipoles = [], []
+    for key in evenly_spaced(keys, n):
+        reference = stored_density(store, key)
+        grid = reference.native_grid or reference.suited_grid()
+        predicted = model.predict(reference.structure)
+        nmaes.append(nmae(predicted.on(grid), reference.on(grid)))
+        dipoles.append(dipole_error(predicted.dipole, reference.dipole))
+    summary = Summary.of(nmaes)
+    return {
+        "scored": len(nmaes),
+        "nmae_mean": summary.mean,
+        "nmae_p95": summary.p95,
+        "dipole_mean": Summary.of(dipoles).mean,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Structures per second of a training step and of ``encode``, and the shares of a step."""
+    """Structures per second of a training step and of ``predict``, and the shares of a step."""
     torch.set_num_threads(arguments.threads)
+    stages = {"analytic": "objective.points_stage=0", "points": "objective.points_stage=1"}
     cases = {
-        f"l_max {l_max}, {stage} stage": ([f"model.l_max={l_max}"], fraction)
+        f"l_max {l_max}, {stage} stage": [f"model.l_max={l_max}", option]
         for l_max in (4, 6)
-        for stage, fraction in (("overlap", 0.0), ("points", 1.0))
+        for stage, option in stages.items()
     }
-    cases["l_max 4, overlap stage, e3nn tensor products"] = (["model.l_max=4", "model.convolution=tensor-product"], 0.0)
-    return {name: _step(arguments, overrides, fraction) for name, (overrides, fraction) in cases.items()}
+    tensor_products = ["model.l_max=4", "model.convolution=tensor-product", stages["analytic"]]
+    cases["l_max 4, analytic stage, e3nn tensor products"] = tensor_products
+    return {name: _step(arguments, overrides) for name, overrides in cases.items()}
 
 
-def _step(arguments: argparse.Namespace, overrides: list[str], fraction: float) -> dict[str, float]:
+def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, float]:
     own = [f"data.store={arguments.store}", f"data.n_train={3 * 16 + 20}"]
-    config = load_config(arguments.config, [*own, *overrides])
+    config = load_config(arguments.config, [*own, *overrides, *arguments.set])
     store = open_store(config.data.store)
     keys, _ = splits_of(store, config.data)
-    model = build_model(config, model_class(config).facts_from(config.model, store, keys))
-    assert isinstance(model, OrbitalModel)
-    model.prepare(store, keys, arguments.runs / "cache", lambda *_: None)
+    data = TrainingData(store, keys, arguments.runs / "cache", silent)
+    model = build_model(config, OrbitalTask.facts(config, data))
+    task = OrbitalTask(model, config, data)
+    stage = task.stages[0]
     optimiser = torch.optim.Adam(model.parameters())
-    size = config.training.batch_size
-    records = [store[key] for key in keys[:size]]
+    batch_keys = keys[: config.training.batch_size]
     clock: dict[str, list[float]] = {part: [] for part in ("data", "network and kernels", "optimiser")}
 
     def timed(part: str, work: Callable[[], Any]) -> Any:
@@ -158,42 +195,46 @@ def _step(arguments: argparse.Namespace, overrides: list[str], fraction: float) 
         return result
 
     def examples() -> Any:
-        draws = zip(keys, records, strict=False)
-        return model.collate([model.example(k, r, np.random.default_rng(0), fraction) for k, r in draws])
+        return stage.collate([stage.example(key, np.random.default_rng(0)) for key in batch_keys])
 
     def gradients(batch: Any) -> None:
         optimiser.zero_grad()
-        loss: Tensor = model.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        stage.loss(batch).backward()
 
     for _ in range(arguments.repeats + 2):
         batch = timed("data", examples)
         timed("network and kernels", partial(gradients, batch))
         timed("optimiser", optimiser.step)
     seconds = {part: statistics.median(times[2:]) for part, times in clock.items()}
+    structures = [store[key].structure for key in batch_keys]
     begun = time.perf_counter()
-    model.predict([record.structure for record in records])
+    model.predict(structures)
+    predicted = time.perf_counter() - begun
     whole = sum(seconds.values())
     return {
-        "trained_per_s": size / whole,
-        "encoded_per_s": size / (time.perf_counter() - begun),
+        "trained_per_s": len(batch_keys) / whole,
+        "predicted_per_s": len(batch_keys) / predicted,
         **{f"share of {part}": value / whole for part, value in seconds.items()},
     }
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["throughput", *TABLES])
-    parser.add_argument("--store", type=Path, required=True, help="an orbital store with the splits train and test")
-    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--store", required=True, help="folder of an orbital store, or the word lithium-oxide")
+    parser.add_argument("--config", type=Path, default=shipped.config_path("ethanol.yaml"), help="of every line")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further options of every line")
+    parser.add_argument("--only", nargs="+", metavar="LINE", help="lines to run, by name")
     parser.add_argument("--minutes", type=float, default=10.0, help="training time of a line")
-    parser.add_argument("--n-test", type=int, default=100, help="test structures, evenly spaced")
-    parser.add_argument("--only", nargs="+", help="lines to run, by name")
+    parser.add_argument("--split", help=f"split to score on; {HELD_OUT}: some of the training split, not trained on")
+    parser.add_argument("--n", type=int, default=100, help="structures to score on, evenly spaced")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7, help="steps that throughput times")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"), help="folder for the trained models")
     parser.add_argument("--json", type=Path, help="results; lines that stand there are kept")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
+    if arguments.split is None:
+        arguments.split = "test" if arguments.table == "curve" else HELD_OUT
     results = _read(arguments.json)
     if arguments.table == "throughput":
         results |= throughput(arguments)
@@ -202,11 +243,14 @@ def main() -> None:
             if name in results or (arguments.only and name not in arguments.only):
                 continue
             figures = run_line(line, arguments, arguments.runs / arguments.table / name.replace(" ", "-"))
-            results = _read(arguments.json) | {name: figures | {"minutes": arguments.minutes}}
+            results = _read(arguments.json) | results | {name: figures}
             _write(arguments.json, results, arguments.threads)
     _write(arguments.json, results, arguments.threads)
     for name, figures in results.items():
-        print(f"{name:40}", "  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+        shown = (
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
+        )
+        print(f"{name:32}", "  ".join(shown))
 
 
 def _read(path: Path | None) -> dict[str, Any]:
