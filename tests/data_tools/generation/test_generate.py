@@ -21,8 +21,13 @@ from pyscf.pbc import dft as pbc_dft
 from pyscf.pbc import gto as pbc_gto
 
 import data_tools
-from data_tools.generation.generate import Source, generate, parse_splits
-from data_tools.generation.scf import Failure, Settings, converge, mean_field, molecule, outcome
+from data_tools.cli.parsing import parse_splits
+from data_tools.generation.calculation import Failure, outcome
+from data_tools.generation.convergence import converge
+from data_tools.generation.generate import generate
+from data_tools.generation.scf import mean_field, molecule
+from data_tools.generation.settings import Settings
+from data_tools.generation.structures import Structures
 from data_tools.generation.workers import in_processes, on_cluster
 from data_tools.stores.splitting import random_splits
 from orbdens.cli.main import run
@@ -62,7 +67,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of an uninterrupted run."""
     path = tmp_path_factory.mktemp("whole") / "store"
-    generate(Source.read([frames]), path, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2)
+    generate(Structures.read([frames]), path, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2)
     return path
 
 
@@ -86,7 +91,7 @@ def test_store(whole: Path, frames: Path) -> None:
 
 def test_open_shell(tmp_path: Path) -> None:
     ase.io.write(tmp_path / "oh.xyz", ase.Atoms("OH", WATER[:2], info={"multiplicity": 2}), format="extxyz")
-    generate(Source.read([tmp_path / "oh.xyz"]), tmp_path / "store", QUICK, processes=1)
+    generate(Structures.read([tmp_path / "oh.xyz"]), tmp_path / "store", QUICK, processes=1)
     store = Store(tmp_path / "store")
     record, basis = store[store.keys("all")[0]], store.manifest.label_basis
     assert isinstance(record, OrbitalRecord)
@@ -137,7 +142,7 @@ def test_failures_are_left_out_with_their_reason(tmp_path: Path) -> None:
     molecules = [ase.Atoms("HH", [[0, 0, 0], [0, 0, 0.74]]), ase.Atoms("OHH", WATER)]
     ase.io.write(tmp_path / "two.xyz", molecules)
     settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=2)
-    made = generate(Source.read([tmp_path / "two.xyz"]), tmp_path / "store", settings, processes=1)
+    made = generate(Structures.read([tmp_path / "two.xyz"]), tmp_path / "store", settings, processes=1)
     store = Store(tmp_path / "store")
     assert made.count == len(store) == 1
     ((key, reason),) = made.failed.items()
@@ -148,10 +153,10 @@ def test_failures_are_left_out_with_their_reason(tmp_path: Path) -> None:
 
 
 def test_hopeless_settings_end_the_run(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_tools.generation.generate.HOPELESS", 3)
+    monkeypatch.setattr("data_tools.generation.generate.MAX_FIRST_FAILURES", 3)
     settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=1)
     with pytest.raises(UserError, match=r"none of the first 3 structures could be calculated; 0000.*: not"):
-        generate(Source.read([frames]), tmp_path / "store", settings, processes=1)
+        generate(Structures.read([frames]), tmp_path / "store", settings, processes=1)
     assert not (tmp_path / "store").exists()
 
 
@@ -200,30 +205,30 @@ def test_kill_and_resume(tmp_path: Path, frames: Path, whole: Path) -> None:
         held = len(store)
         for key in store.keys():  # noqa: SIM118
             assert_same(store[key], Store(whole)[key])
-    generate(Source.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True)
+    generate(Structures.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True)
     assert_same_store(target, whole)
     again = generate(
-        Source.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True
+        Structures.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True
     )
     assert (again.count, again.failed) == (N_FRAMES, {})
     assert_same_store(target, whole)
 
 
 def test_resume_refuses_another_run(tmp_path: Path, frames: Path, whole: Path) -> None:
-    source = Source.read([frames])
+    source = Structures.read([frames])
     with pytest.raises(UserError, match="made with grid_level 0, now it is 1"):
         generate(source, whole, Settings(basis="sto-3g", pseudo=None, grid_level=1), resume=True)
     with pytest.raises(UserError, match="other charges or multiplicities"):
-        generate(Source.read([frames], charge=2), whole, QUICK, resume=True)
+        generate(Structures.read([frames], charge=2), whole, QUICK, resume=True)
     ase.io.write(tmp_path / "other.xyz", ase.Atoms("OHH", WATER))
     with pytest.raises(UserError, match="made of structures with other files"):
-        generate(Source.read([tmp_path / "other.xyz"]), whole, QUICK, resume=True)
+        generate(Structures.read([tmp_path / "other.xyz"]), whole, QUICK, resume=True)
     with pytest.raises(UserError, match="exists"):
         generate(source, whole, QUICK)
 
 
 def test_killed_worker_loses_nothing(frames: Path, whole: Path) -> None:
-    tasks = Source.read([frames]).tasks()[:8]
+    tasks = Structures.read([frames]).tasks()[:8]
     found: dict[str, Record | Failure] = {}
     for key, result in in_processes(tasks, QUICK, 2):
         if not found:
@@ -238,7 +243,7 @@ def test_killed_worker_loses_nothing(frames: Path, whole: Path) -> None:
 
 def test_cluster(tmp_path: Path, frames: Path, whole: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    source = Source.read([frames])
+    source = Structures.read([frames])
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
         splits = {"train": 0.75, "test": 0.25}
@@ -258,7 +263,7 @@ def test_cluster(tmp_path: Path, frames: Path, whole: Path) -> None:
 def test_no_cluster(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match=r"pip install 'orbdens\[cluster\]'"):
-        generate(Source.read([frames]), tmp_path / "store", QUICK, scheduler="tcp://127.0.0.1:1")
+        generate(Structures.read([frames]), tmp_path / "store", QUICK, scheduler="tcp://127.0.0.1:1")
     assert not (tmp_path / "store").exists()
 
 
@@ -285,14 +290,14 @@ def test_crystals_need_pseudopotentials(tmp_path: Path) -> None:
     hydrogen = ase.Atoms("HH", [[0, 0, 0], [0, 0, 0.74]], cell=[4, 4, 4], pbc=True)
     ase.io.write(tmp_path / "cell.xyz", hydrogen)
     with pytest.raises(UserError, match="crystals need a pseudopotential"):
-        generate(Source.read([tmp_path / "cell.xyz"]), tmp_path / "store", QUICK)
+        generate(Structures.read([tmp_path / "cell.xyz"]), tmp_path / "store", QUICK)
     hydrogen.pbc = (True, True, False)
     ase.io.write(tmp_path / "slab.xyz", hydrogen)
     with pytest.raises(UserError, match="repeats along 2 of its cell vectors"):
-        generate(Source.read([tmp_path / "slab.xyz"]), tmp_path / "store", Settings())
+        generate(Structures.read([tmp_path / "slab.xyz"]), tmp_path / "store", Settings())
     ase.io.write(tmp_path / "molecule.xyz", ase.Atoms("OHH", WATER))
     with pytest.raises(UserError, match="molecules and crystals"):
-        Source.read([tmp_path / "cell.xyz", tmp_path / "molecule.xyz"])
+        Structures.read([tmp_path / "cell.xyz", tmp_path / "molecule.xyz"])
 
 
 def test_splits() -> None:

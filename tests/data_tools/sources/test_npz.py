@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from places import GOLDEN
 
-from data_tools.sources.npz import import_npz
+from data_tools.sources.importing import import_source
+from data_tools.sources.npz import open_source
+from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
 from orbdens.pyscf.integrals import dipole, electron_count
 from orbdens.pyscf.order import ao_order, shell_l
@@ -35,6 +37,10 @@ LEVEL = {
     "density": "valence",
     "units": {"positions": "angstrom", "energy": "hartree", "dipole": "debye"},
 }
+
+
+def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool = False) -> None:
+    import_source(open_source([source], UserStatement()), target, resume=resume, overwrite=overwrite)
 
 
 @pytest.fixture
