@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import ase
+import ase.build
 import ase.io
 import numpy as np
 import pytest
 from comparing import assert_same
+from pyscf.df.df_jk import get_j
 from pyscf.pbc import dft as pbc_dft
 from pyscf.pbc import gto as pbc_gto
 
@@ -27,14 +30,14 @@ from data_tools.generation.convergence import converge
 from data_tools.generation.generate import generate
 from data_tools.generation.scf import mean_field, molecule
 from data_tools.generation.settings import Settings
-from data_tools.generation.structures import Structures
+from data_tools.generation.structures import Structures, hash_of_states
 from data_tools.generation.workers import in_processes, on_cluster
 from data_tools.stores.splitting import random_splits
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.pyscf.bases import named_basis
 from orbdens.pyscf.integrals import electron_count, unpaired_electrons
-from orbdens.store import GridRecord, OrbitalRecord, Record, Store
+from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter
 from orbdens.store.checks import check_record
 from orbdens.structure import Structure
 from orbdens.units import BOHR
@@ -160,6 +163,60 @@ def test_hopeless_settings_end_the_run(tmp_path: Path, frames: Path, monkeypatch
     assert not (tmp_path / "store").exists()
 
 
+def test_what_exists_is_left_alone_if_nothing_can_be_calculated(tmp_path: Path, frames: Path, whole: Path) -> None:
+    """Neither the records of a store nor the files of its owner beside them are lost."""
+    target = tmp_path / "store"
+    shutil.copytree(whole, target)
+    (target / "notes.txt").write_text("mine")
+    (target / "analysis").mkdir()
+    never = replace(QUICK, max_cycle=1, conv_tol=1e-14)
+    with pytest.raises(UserError, match="could be calculated"):
+        generate(Structures.read([frames]), target, never, processes=2, overwrite=True)
+    assert (target / "notes.txt").read_text() == "mine"
+    assert (target / "analysis").is_dir()
+    assert_same_store(target, whole)
+    generate(
+        Structures.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, overwrite=True
+    )
+    assert_same_store(target, whole)
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_resuming_an_empty_store_deletes_nothing(tmp_path: Path, frames: Path) -> None:
+    target = tmp_path / "store"
+    never = replace(QUICK, max_cycle=1, conv_tol=1e-14)
+    source = Structures.read([frames])
+    basis, valence = named_basis("HO", never.basis, None)
+    provenance = {"files": source.files, "states": hash_of_states(source.structures), "failed": {}}
+    StoreWriter(target, Manifest(never.level(source.structures), "all-electron", valence, basis, provenance)).close()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="could be calculated"):
+        generate(source, target, never, processes=2, resume=True)
+    assert (target / "notes.txt").read_text() == "mine"
+    assert len(Store(target)) == 0
+
+
+def test_a_folder_that_is_no_store_is_not_replaced(tmp_path: Path, frames: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(UserError, match="is not a store"):
+        generate(Structures.read([frames]), tmp_path / "mine", QUICK, overwrite=True)
+
+
+def test_integrals_of_a_density_fit_are_kept_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a pure functional PySCF would calculate them in every cycle; the energy is the same."""
+    settings = Settings(basis="gth-szv", grid_level=0, auxbasis="def2-universal-jfit")
+    mol = molecule(Structure(np.array([8, 1, 1]), WATER), settings)
+    calls = []
+    monkeypatch.setattr("pyscf.df.df_jk.get_j", lambda *given, **named: calls.append(0) or get_j(*given, **named))
+    held = mean_field(mol, settings)
+    energy = held.kernel()
+    assert not calls
+    monkeypatch.setattr("data_tools.generation.scf.SHARE_OF_MEMORY", 0.0)
+    assert mean_field(mol, settings).kernel() == pytest.approx(energy, abs=1e-8)
+    assert len(calls) > 3
+
+
 def test_second_chances() -> None:
     # stretched, so that the first attempt oscillates
     structure = Structure(np.array([8, 1, 1]), 1.9 * WATER)
@@ -212,6 +269,38 @@ def test_kill_and_resume(tmp_path: Path, frames: Path, whole: Path) -> None:
     )
     assert (again.count, again.failed) == (N_FRAMES, {})
     assert_same_store(target, whole)
+
+
+def test_cancelling_a_run_ends_its_workers(tmp_path: Path) -> None:
+    """A batch system's SIGTERM reaches the main process alone."""
+    ase.io.write(tmp_path / "benzenes.xyz", [ase.build.molecule("C6H6")] * 4)
+    arguments = f"data generate {tmp_path}/benzenes.xyz {tmp_path}/store --basis def2-tzvp --processes 2"
+    command = [sys.executable, "-c", "from orbdens.cli import main; main()", *arguments.split()]
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": PLACE}, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        begun = time.monotonic()
+        while len(_busy(process.pid) - {process.pid}) < 2 and time.monotonic() - begun < 60:
+            time.sleep(0.05)
+        assert len(_busy(process.pid) - {process.pid}) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == -signal.SIGTERM
+    while _busy(process.pid) and time.monotonic() - begun < 60:
+        time.sleep(0.05)
+    assert not _busy(process.pid)
+
+
+def _busy(group: int) -> set[int]:
+    """Processes of a group that have worked for more than a second."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group, *rest = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(its_group) == group and state != "Z" and int(rest[8]) + int(rest[9]) > os.sysconf("SC_CLK_TCK"):
+            found.add(int(path.parent.name))
+    return found
 
 
 def test_resume_refuses_another_run(tmp_path: Path, frames: Path, whole: Path) -> None:

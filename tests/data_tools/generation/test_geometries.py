@@ -72,6 +72,17 @@ def test_resume_refuses_another_run(tmp_path: Path) -> None:
         write_geometries(HYDROGEN, tmp_path / "a.xyz", MD)
 
 
+def test_frames_of_an_interrupted_run_are_not_lost_without_resume(tmp_path: Path) -> None:
+    frame = f"2\nsampling={MD.name(HYDROGEN)}\nH 0 0 0\nH 0 0 1\n"
+    part = tmp_path / "a.xyz.part"
+    part.write_text(frame)
+    with pytest.raises(UserError, match=r"a\.xyz\.part holds frames of an interrupted run: --resume continues it"):
+        write_geometries(HYDROGEN, tmp_path / "a.xyz", MD)
+    assert part.read_text() == frame
+    write_geometries(HYDROGEN, tmp_path / "a.xyz", MD, overwrite=True)
+    assert len(ase.io.read(tmp_path / "a.xyz", ":")) == MD.frames
+
+
 def test_normal_modes_of_a_diatomic(tmp_path: Path) -> None:
     out = tmp_path / "modes.xyz"
     write_geometries(HYDROGEN, out, MODES)

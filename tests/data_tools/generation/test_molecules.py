@@ -62,6 +62,15 @@ def test_molecules_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert [(str(frame.symbols), frame.info["smiles"]) for frame in frames] == [("FH", "F")]
 
 
+def test_hydrogen_fluoride_keeps_its_smiles(tmp_path: Path) -> None:
+    """Its SMILES is F, which ASE would read as False."""
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    (tmp_path / "hf.smi").write_text("F\n")
+    assert run(["data", "molecules", str(tmp_path / "hf.smi"), str(tmp_path / "hf.xyz")], debug=False) == 0
+    assert ase.io.read(tmp_path / "hf.xyz").info["smiles"] == "F"
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [

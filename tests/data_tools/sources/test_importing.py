@@ -154,6 +154,29 @@ def test_resuming(qm9: list[Path], tmp_path: Path) -> None:
     assert len(Store(tmp_path / "s")) == 3
 
 
+def test_changed_files_make_another_store(tmp_path: Path) -> None:
+    """Targets computed from a store are cached under ``Manifest.source``: it depends on all that the files hold."""
+    atoms = "".join(f" 6 4. {i % 9}. {i // 9 % 9}. {i // 81}.\n" for i in range(100))
+    head = f"a\nb\n 100 0 0 0\n 4 2 0 0\n 4 0 2 0\n 4 0 0 2\n{atoms}"
+    assert len(head) < 4096
+    path = tmp_path / "a.cube"
+
+    def write(last: float) -> None:
+        path.write_text(head + 63 * f"{400 / 64 / 8:.8f}\n" + f"{400 / 64 / 8 + last:.8f}\n")
+
+    write(0)
+    bring(path, tmp_path / "s")
+    before = Manifest.read(tmp_path / "s").source()
+    write(1e-4)
+    with pytest.raises(UserError, match=r"cannot be resumed: it was made from another file than .* has changed"):
+        bring(path, tmp_path / "s", resume=True)
+    bring(path, tmp_path / "s", overwrite=True)
+    assert Manifest.read(tmp_path / "s").source() != before
+    write(0)
+    bring(path, tmp_path / "s", overwrite=True)
+    assert Manifest.read(tmp_path / "s").source() == before
+
+
 KILLED = """
 import sys, time
 from dataclasses import replace

@@ -313,6 +313,14 @@ def test_residual_cnn(tmp_path: Path) -> None:
     assert Store(tmp_path / "one").keys() == ["dsgdb9nsd_000001"]
 
 
+def test_residual_cnn_source_depends_on_its_densities(tmp_path: Path) -> None:
+    density = methane_folder(tmp_path / "m")
+    bring(tmp_path / "m", tmp_path / "s")
+    np.save(tmp_path / "m" / "rho_22.npy", 1.0001 * density.reshape(-1))
+    bring(tmp_path / "m", tmp_path / "t")
+    assert Store(tmp_path / "s").manifest.source() != Store(tmp_path / "t").manifest.source()
+
+
 RESIDUAL_MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "sizes": (
         lambda f: (f / "grid_sizes_22.dat").write_text("20 20 21"),
