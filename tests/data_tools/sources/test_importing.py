@@ -156,13 +156,13 @@ def test_resuming(qm9: list[Path], tmp_path: Path) -> None:
 
 def test_changed_files_make_another_store(tmp_path: Path) -> None:
     """Targets computed from a store are cached under ``Manifest.source``: it depends on all that the files hold."""
-    atoms = "".join(f" 6 4. {i % 9}. {i // 9 % 9}. {i // 81}.\n" for i in range(100))
-    head = f"a\nb\n 100 0 0 0\n 4 2 0 0\n 4 0 2 0\n 4 0 0 2\n{atoms}"
-    assert len(head) < 4096
+    atoms = "".join(f" 6 4. {i % 9}. {i // 9 % 9}. {i // 81}.\n" for i in range(400))
+    head = f"a\nb\n 400 0 0 0\n 4 2 0 0\n 4 0 2 0\n 4 0 0 2\n{atoms}"
+    assert len(head) > 4096  # the first bytes of such a file do not tell its density
     path = tmp_path / "a.cube"
 
     def write(last: float) -> None:
-        path.write_text(head + 63 * f"{400 / 64 / 8:.8f}\n" + f"{400 / 64 / 8 + last:.8f}\n")
+        path.write_text(head + 63 * f"{1600 / 64 / 8:.8f}\n" + f"{1600 / 64 / 8 + last:.8f}\n")
 
     write(0)
     bring(path, tmp_path / "s")
