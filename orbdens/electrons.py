@@ -30,3 +30,13 @@ def core_charges(structure: Structure, valence_electrons: Mapping[str, int]) -> 
 def electrons_of(structure: Structure, valence_electrons: Mapping[str, int]) -> int:
     """Electrons in the density of a structure, its charge taken into account; the rest as ``core_charges``."""
     return round(core_charges(structure, valence_electrons).sum()) - structure.charge
+
+
+def electrons_on_grid(values: NDArray[np.floating], steps: NDArray[np.float64]) -> float:
+    """Electrons of a density on a regular grid.
+
+    Args:
+        values: e/Å³ [nx, ny, nz], any floating type.
+        steps: step vectors of the grid as rows, Å [3, 3].
+    """
+    return float(values.sum(dtype=np.float64) * abs(np.linalg.det(steps)))

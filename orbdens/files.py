@@ -72,3 +72,8 @@ def sync(path: Path) -> None:
 def reason(error: OSError) -> str:
     """What the system says went wrong, as the end of a sentence."""
     return (error.strerror or str(error)).lower()
+
+
+def is_pickle(data: bytes) -> bool:
+    """Whether a file that begins so is a Python pickle, which nothing here opens."""
+    return data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")

@@ -1,4 +1,4 @@
-"""The verbs of ``orbdens data`` that look into stores, check them and make others of them."""
+"""The commands that look into stores, check them and make others of them; each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from data_tools.choices import SplitWay
 from orbdens import shipped
 from orbdens.errors import UserError
 from orbdens.formats import CHOICES, FORMATS_HELP
@@ -14,13 +15,13 @@ from orbdens.metrics import MARGIN, SPACING
 
 AnyStore = Annotated[str, typer.Argument(metavar="STORE", help=f"Folder of a store, or the word {shipped.STORE}.")]
 OwnStore = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace output that exists.")]
 
 
 def inspect(
     store: AnyStore,
     html: Annotated[
-        Path | None, typer.Option(metavar="PAGE.html", help="Write a page with pictures, in one file.")
+        Path | None, typer.Option(metavar="PAGE.html", help="Write a self-contained page with pictures here.")
     ] = None,
     force: Force = False,
 ) -> None:
@@ -50,19 +51,30 @@ def inspect(
 
 def split(
     store: OwnStore,
-    train: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the split [default: 0.8].")] = None,
-    validation: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the split [default: 0.1].")] = None,
-    test: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the split [default: 0.1].")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    train: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the records in the split train [default: 0.8].")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the records in the split validation [default: 0.1].")
+    ] = None,
+    test: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the records in the split test [default: 0.1].")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random splits.")] = 0,
     by: Annotated[
-        str,
+        SplitWay,
         typer.Option(
-            help="random; size: the structures with most atoms go to test; composition: no formula is in two splits."
+            help="How records are divided: at random; by size, the structures with most atoms in test; or by "
+            "composition, no formula in two splits."
         ),
     ] = "random",
     from_: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE.json", help="Take {name: [keys or places, from 0]} from here instead."),
+        typer.Option(
+            "--from",
+            metavar="FILE.json",
+            help="File of named splits to take instead: lists of keys, or of places from 0.",
+        ),
     ] = None,
     force: Force = False,
 ) -> None:
@@ -72,7 +84,7 @@ def split(
 
     Example: orbdens data split ethanol.store --train 0.9 --test 0.1 --by size
     """
-    from data_tools.stores.splitting import read_splits, split_store, write_splits
+    from data_tools.stores.splitting import split_store, splits_of_file, write_splits
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
     from orbdens.store import open_store
@@ -86,10 +98,10 @@ def split(
         shares = {"train": 0.8, "validation": 0.1, "test": 0.1}
     with open_store(str(store)) as opened, Display() as display:
         if from_ is not None:
-            splits = read_splits(from_, opened)
+            splits = splits_of_file(from_, opened)
         else:
             given = {name: share or 0.0 for name, share in shares.items()}
-            splits = split_store(opened, given, by, seed, lambda done, total: display.count("reading", done, total))
+            splits = split_store(opened, given, by, seed, display.count)
         write_splits(opened, splits, overwrite=force)
     counts = ", ".join(f"{name} {len(keys)}" for name, keys in splits.items())
     stdout.print(f"split {store}: {counts}", soft_wrap=True)
@@ -97,16 +109,17 @@ def split(
 
 def subset(
     store: AnyStore,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
-    split: Annotated[str | None, typer.Option(help="Only records of this named split.")] = None,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the store to make.")],
+    split: Annotated[str | None, typer.Option(help="Take only records of this named split.")] = None,
     keys: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only records whose keys are in this text file, one a line.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Take only records whose keys are in this text file, one a line."),
     ] = None,
     elements: Annotated[
-        str | None, typer.Option(metavar="H,C,O", help="Only structures with no other elements than these.")
+        str | None, typer.Option(metavar="H,C,O", help="Take only structures with no other elements than these.")
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="At most so many records of all that, evenly spaced.")
+        int | None, typer.Option("--n", min=1, help="Number of records to take of these at most, evenly spaced.")
     ] = None,
     float16: Annotated[
         bool, typer.Option("--float16", help="Round grids to half precision; the error goes into the manifest.")
@@ -132,13 +145,15 @@ def subset(
             n=n,
             float16=float16,
             overwrite=force,
-            on_progress=lambda done, total: display.count("writing", done, total),
+            progress=display.count,
         )
     stdout.print(f"wrote {out}, {count} records   next: orbdens data inspect {out}", soft_wrap=True)
 
 
 def merge(
-    stores: Annotated[list[Path], typer.Argument(metavar="STORE STORE... OUT", help="Stores, and the folder to make.")],
+    stores: Annotated[
+        list[Path], typer.Argument(metavar="STORE STORE... OUT", help="Stores to join, and the folder to make.")
+    ],
     prefix: Annotated[bool, typer.Option("--prefix", help="Put the name of its store before every key.")] = False,
     force: Force = False,
 ) -> None:
@@ -162,21 +177,25 @@ def merge(
             out,
             prefix=prefix,
             overwrite=force,
-            on_progress=lambda done, total: display.count("writing", done, total),
+            progress=display.count,
         )
     stdout.print(f"wrote {out}, {count} records   next: orbdens data inspect {out}", soft_wrap=True)
 
 
 def convert(
     store: AnyStore,
-    out: Annotated[Path, typer.Argument(metavar="OUT_FOLDER", help="Folder of the files, one a record.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT_FOLDER", help="Folder of the files to write, one a record.")],
     to: Annotated[str, typer.Option(metavar=CHOICES, help=f"Format of the files: {FORMATS_HELP}.")],
-    split: Annotated[str | None, typer.Option(help="Only records of this named split.")] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="At most so many records, evenly spaced.")] = None,
+    split: Annotated[str | None, typer.Option(help="Take only records of this named split.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Number of records to write at most, evenly spaced.")
+    ] = None,
     spacing: Annotated[
-        float, typer.Option(min=0.01, max=2, help="Spacing of the grid of orbital records, Å.")
+        float, typer.Option(min=0.01, max=2, help="Spacing of the grid that orbital records are evaluated on, Å.")
     ] = SPACING,
-    margin: Annotated[float, typer.Option(min=0, max=50, help="Margin of that grid around the atoms, Å.")] = MARGIN,
+    margin: Annotated[
+        float, typer.Option(min=0, max=50, help="Distance from the outermost atoms to the edge of that grid, Å.")
+    ] = MARGIN,
     force: Force = False,
 ) -> None:
     """Write the densities of a store as files for other programs, named after the records' keys.
@@ -214,7 +233,10 @@ def verify(
     ] = False,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="Electrons by which the sum over a grid may miss [default: 2 %, at least 0.1]."),
+        typer.Option(
+            min=0,
+            help="Largest error of the sum over a grid, in electrons [default: 2 % of them, at least 0.1].",
+        ),
     ] = None,
 ) -> None:
     """Check all of a store: files, checksums, shapes, finite values, electron counts, splits. Not while it is written.

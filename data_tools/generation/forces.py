@@ -9,11 +9,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.units import Bohr, Hartree
 
-from data_tools.generation.scf import CalculationError, Settings, converge, mean_field, molecule
+from data_tools.choices import ForceProgram
+from data_tools.generation.convergence import CalculationError, converge
+from data_tools.generation.scf import mean_field, molecule
+from data_tools.generation.settings import Settings
 from orbdens.errors import UserError
 from orbdens.structure import Structure
-
-PROGRAMS = ("pyscf", "tblite")
 
 
 class PySCFForces(Calculator):
@@ -65,21 +66,19 @@ class PySCFForces(Calculator):
         self.results = {"energy": mf.e_tot * Hartree, "forces": -gradient * Hartree / Bohr}
 
 
-def calculator(program: str, structure: Structure, settings: Settings) -> Calculator:
+def calculator(program: ForceProgram, structure: Structure, settings: Settings) -> Calculator:
     """The ASE calculator of a molecule.
 
     Args:
-        program: ``pyscf``, or ``tblite`` for GFN2-xTB.
+        program: of the forces.
         structure: the molecule.
         settings: for PySCF.
 
     Raises:
-        UserError: no such program, or tblite is not installed.
+        UserError: tblite is not installed.
     """
     if program == "pyscf":
         return PySCFForces(structure, settings)
-    if program != "tblite":
-        raise UserError(f"forces come from {' or '.join(PROGRAMS)}, not from '{program}'")
     try:
         from tblite.ase import TBLite
     except ImportError:

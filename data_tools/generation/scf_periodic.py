@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pyscf.pbc import dft, gto
 
-from data_tools.generation.scf import Settings, atoms_of, check_count, converge, with_limits
+from data_tools.generation.convergence import check_count, converge
+from data_tools.generation.scf import atoms_of, with_limits
+from data_tools.generation.settings import Settings
+from orbdens.electrons import electrons_on_grid
 from orbdens.pyscf.records import without_checkpoint
 from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
@@ -43,7 +46,7 @@ def calculate_cell(structure: Structure, settings: Settings) -> GridRecord:
         values, spin_values = up + down, (up - down).astype(np.float32)
     else:
         values, spin_values = _on_mesh(mf, cell, matrix), None
-    check_count(float(values.sum() * abs(np.linalg.det(steps))), cell.nelectron)
+    check_count(electrons_on_grid(values, steps), cell.nelectron)
     return GridRecord(structure, np.zeros(3), steps, values.astype(np.float32), spin_values, float(mf.e_tot))
 
 

@@ -19,7 +19,7 @@ def select(
     files: Sequence[Path],
     out: Path,
     n: int,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[float, float]:
     """Write the structures of largest expected error, in the order of the files, to an extended xyz file (Å).
 
@@ -30,7 +30,7 @@ def select(
         files: structure files that ASE reads.
         out: replaced if it exists.
         n: how many.
-        on_progress: called with structures done and in all.
+        progress: told of the work.
 
     Returns:
         The smallest expected NMAE in % of those taken, and the median of all.
@@ -48,7 +48,7 @@ def select(
         if density.expected_error is None:
             raise UserError(f"{model} was trained without what it takes to expect an error")
         expected.append(density.expected_error)
-        on_progress(len(expected), len(structures))
+        progress("structures", len(expected), len(structures))
     errors = np.array(expected)
     chosen = np.sort(np.argsort(-errors, kind="stable")[:n])
     with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as file:

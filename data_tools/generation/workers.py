@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from data_tools.generation.scf import Failure, Settings, outcome
+from data_tools.generation.calculation import Failure, outcome
+from data_tools.generation.settings import Settings
 from orbdens.errors import UserError
 from orbdens.store.records import Record
 from orbdens.structure import Structure
@@ -26,8 +27,8 @@ Task = tuple[str, Structure]
 Result = tuple[str, Record | Failure]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-DEATHS = 2
-"""A structure that has ended so many processes is given up."""
+MAX_CRASHES = 2
+"""A structure that has crashed so many processes is given up."""
 
 ROUND_TRIP = 5.0
 """Seconds between two looks at how many workers a cluster has."""
@@ -45,7 +46,7 @@ def in_processes(tasks: Sequence[Task], settings: Settings, processes: int) -> I
     processes end with this one, however it ends.
     """
     waiting = deque(tasks)
-    deaths: Counter[str] = Counter()
+    crashes: Counter[str] = Counter()
     workers = [_Worker(settings) for _ in range(min(processes, len(tasks)))]
     busy: dict[Any, tuple[_Worker, Task]] = {}
 
@@ -66,12 +67,12 @@ def in_processes(tasks: Sequence[Task], settings: Settings, processes: int) -> I
                     result = worker.connection.recv()
                 except (EOFError, OSError):
                     ending = worker.restart()
-                    deaths[key] += 1
-                    if deaths[key] < DEATHS:
+                    crashes[key] += 1
+                    if crashes[key] < MAX_CRASHES:
                         waiting.appendleft((key, structure))
                         occupy(worker)
                         continue
-                    result = Failure(f"it ended its process {DEATHS} times ({ending})")
+                    result = Failure(f"it ended its process {MAX_CRASHES} times ({ending})")
                 # the process gets its next structure before the caller does anything with this one
                 occupy(worker)
                 yield key, result
@@ -178,7 +179,7 @@ def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Itera
             # few structures are under way at a time, so that a million of them never sit in the scheduler
             while waiting and len(keys) < room:
                 key, structure = waiting.popleft()
-                future = client.submit(outcome, structure, settings, pure=False, retries=DEATHS)
+                future = client.submit(outcome, structure, settings, pure=False, retries=MAX_CRASHES)
                 keys[future] = key
                 completed.add(future)
             future = next(completed)

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.generation.scf import CalculationError, Failure, Settings
+from data_tools.generation.calculation import Failure
+from data_tools.generation.convergence import CalculationError
 from data_tools.generation.scf import calculate as calculate_molecule
+from data_tools.generation.settings import Settings
 from data_tools.generation.workers import available_cores, in_processes
 from orbdens.errors import UserError
 from orbdens.progress import Display
@@ -29,16 +31,6 @@ ANGLES = (100.0, 180.0)
 N_TRAIN = 500
 SETTINGS = Settings(xc="PBE", basis="gth-dzvp-molopt-sr", pseudo="gth-pbe", grid_level=1, conv_tol=1e-9)
 """No density fitting: at 25 AOs it is slower than the exact integrals, and it shifts the energy by 7 mHartree."""
-
-LEVEL = {
-    "method": "RKS",
-    "xc": SETTINGS.xc,
-    "basis": SETTINGS.basis,
-    "pseudo": SETTINGS.pseudo,
-    "grid_level": SETTINGS.grid_level,
-    "scf_tolerance": SETTINGS.conv_tol,
-    "code": SETTINGS.code,
-}
 
 
 def geometries() -> NDArray[np.float32]:
@@ -93,7 +85,8 @@ def generate(out: Path, resume: bool = False) -> None:
     basis, valence = named_basis(["Li", "O"], SETTINGS.basis, SETTINGS.pseudo)
     provenance = {"command": "python -m data_tools.recipes.lithium_oxide OUT", "seed": SEED}
     tasks = [(f"li2o-{i:03d}", structure_at(positions)) for i, positions in enumerate(geometries())]
-    manifest = Manifest(LEVEL, "valence", valence, basis, provenance)
+    level = SETTINGS.level([structure for _, structure in tasks])
+    manifest = Manifest(level, "valence", valence, basis, provenance)
     with StoreWriter(out, manifest, resume=resume) as writer, Display() as display:
         left = [task for task in tasks if task[0] not in writer]
         for done, (key, result) in enumerate(in_processes(left, SETTINGS, available_cores()), start=1):

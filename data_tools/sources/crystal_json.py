@@ -12,10 +12,10 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from data_tools.sources.files import Member, single
-from data_tools.sources.importing import Source
-from data_tools.sources.reading import Reading, file_source
-from data_tools.sources.text import MOST_POINTS, shown
+from data_tools.sources.importing import RecordSource
+from data_tools.sources.statement import UserStatement, file_source
 from orbdens.errors import UserError
+from orbdens.formats.text import MOST_POINTS, quoted
 from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 
@@ -25,15 +25,20 @@ LARGEST = 1 << 28
 """Bytes of such a file, unpacked."""
 
 
-def open_source(paths: Sequence[Path], reading: Reading) -> Source:
+def recognises(beginning: bytes) -> bool:
+    """Whether a file begins as a JSON object does."""
+    return beginning.lstrip().startswith(b"{")
+
+
+def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource:
     """All JSON files of crystals in files, folders and tar archives, each a record."""
     return file_source(
         paths,
-        reading,
+        statement,
         "JSON file of a crystal",
         ENDINGS,
         {"code": "VASP", "xc": "PBE", "potential": "PAW"},
-        lambda member: read_crystal_json(member, reading.charge),
+        lambda member: read_crystal_json(member, statement.charge),
     )
 
 
@@ -62,7 +67,7 @@ def read_crystal_json(member: Member, charge: int = 0) -> GridRecord:
         raise UserError(f"{place} names {n_atoms} atoms of {' '.join(symbols)}, but {len(fractions)} coordinates")
     unknown = [symbol for symbol in symbols if symbol not in atomic_numbers]
     if unknown:
-        raise UserError(f"{place}: expected element symbols, but found {shown(unknown[0])}")
+        raise UserError(f"{place}: expected element symbols, but found {quoted(unknown[0])}")
     if cell.shape != (3, 3) or not abs(np.linalg.det(cell)) > 0:
         raise UserError(f"{place}: expected three lattice vectors, but found {cell.tolist()}")
     n_points = math.prod(shape) if len(shape) == 3 and min(shape) > 0 else 0
@@ -85,7 +90,7 @@ def _inner(entry: Any, depth: int = 1) -> Any:
     while isinstance(first, list):
         levels, first = levels + 1, first[0]
     if levels < depth:
-        raise ValueError(f"expected lists in lists, but found {shown(str(entry))}")
+        raise ValueError(f"expected lists in lists, but found {quoted(str(entry))}")
     return entry[0] if levels > depth else entry
 
 

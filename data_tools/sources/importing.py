@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
+from data_tools.choices import Precision
 from data_tools.stores.rounding import Rounding
+from data_tools.stores.split_files import KeysOrPlaces
+from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
-from orbdens.progress import Display
 from orbdens.store import GridRecord, Manifest, Record, StoreWriter
 from orbdens.store.checks import check_record
 
@@ -22,10 +24,9 @@ TOLERANCE = 0.05
 """Electrons by which the sum over a grid may miss the number of electrons."""
 
 QUIET = 1.0
-"""Seconds after which progress is shown, and between two looks at it."""
+"""Seconds after which progress is told, and between two times that it is."""
 
-Splits = Mapping[str, Sequence[str | int]]
-"""Named lists of keys, or of places in the order of the source."""
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordSource:
     """What an importer opens: records one after the other, and what holds for all of them.
 
     Attributes:
@@ -56,20 +57,22 @@ class Source:
             count, splits and the finished marker are set at the end.
         items: in the same order each time.
         count: number of items, where it is known before.
-        fraction: how much of the source lies behind, where the number is not known.
+        digest: hashes all that the records are made of, which takes a while; the store's provenance keeps it.
+        megabytes: how much of the source lies behind, and how much there is, where the number is not known.
         splits: what becomes of the records, instead of what the items say.
         identity: entries of the provenance that must be the same to go on with a store.
-        dtype: of the values of grid records, ``float32`` or ``float16``.
+        dtype: of the values of grid records.
     """
 
     name: str
     manifest: Manifest
     items: Iterable[Item]
     count: int | None = None
-    fraction: Callable[[], float] | None = None
-    splits: Splits = field(default_factory=dict)
+    digest: Callable[[Progress], str] | None = None
+    megabytes: Callable[[], tuple[int, int]] | None = None
+    splits: KeysOrPlaces = field(default_factory=dict)
     identity: Sequence[str] = ("source", "options")
-    dtype: str = "float32"
+    dtype: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Imported:
 
 
 def import_source(
-    source: Source,
+    source: RecordSource,
     target: Path,
     *,
     resume: bool = False,
@@ -96,6 +99,7 @@ def import_source(
     tolerance: float = TOLERANCE,
     skip_broken: bool = False,
     limit: int | None = None,
+    progress: Progress = lambda what, done, total: None,
 ) -> Imported:
     """Stream a source into a store.
 
@@ -110,17 +114,22 @@ def import_source(
         tolerance: electrons by which the sum of a grid record may miss its number of electrons.
         skip_broken: leave out records that cannot be read or fail the check, and write the reasons into the provenance.
         limit: look only at so many records from the front.
+        progress: told of the work.
 
     Raises:
         UserError: a record is broken (what came before it stays), two have one key, the source holds none, or the
-            store exists or is of another source.
+            store exists or is of another source, or its files have changed.
     """
     taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken and not resume and not overwrite:
         raise UserError(f"{target} exists; resume or overwrite it, or choose another name")
     if limit is not None and source.count is not None:
         source = replace(source, count=min(limit, source.count))
-    run = _Run(source, target, tolerance, resume, overwrite)
+    if source.digest is not None:
+        provenance = dict(source.manifest.provenance)
+        provenance["source"] = {**provenance["source"], "sha256": source.digest(progress)}
+        source = replace(source, manifest=replace(source.manifest, provenance=provenance))
+    run = _Run(source, target, tolerance, resume, overwrite, progress)
     try:
         if taken and resume:
             run.open()
@@ -134,7 +143,15 @@ def import_source(
 class _Run:
     """One import: its writer, which is opened for the first good record, and what is to be said at the end."""
 
-    def __init__(self, source: Source, target: Path, tolerance: float, resume: bool, overwrite: bool) -> None:
+    def __init__(
+        self,
+        source: RecordSource,
+        target: Path,
+        tolerance: float,
+        resume: bool,
+        overwrite: bool,
+        progress: Progress,
+    ) -> None:
         self.source = source
         self.target = target
         self.tolerance = tolerance
@@ -144,8 +161,8 @@ class _Run:
         self.rounding = Rounding(target)
         self.splits: dict[str, str | None] = {}
         self.skipped: dict[str, str] = {}
-        self.display: Display | None = None
-        self._begun = self._shown = time.monotonic()
+        self.progress = progress
+        self._told = time.monotonic()
 
     def open(self) -> StoreWriter:
         """The writer, opened if it is not."""
@@ -166,7 +183,8 @@ class _Run:
         for name in self.source.identity:
             known, ours = manifest.provenance.get(name), self.source.manifest.provenance.get(name)
             if known != json.loads(json.dumps(ours)):
-                other = f"another file than {self.source.name}" if name != "options" else f"other options: {known}"
+                other = f"another file than {self.source.name}, or that has changed since"
+                other = f"other options: {known}" if name == "options" else other
                 raise UserError(f"{self.target} cannot be resumed: it was made from {other}")
 
     def take(self, item: Item, skip_broken: bool) -> None:
@@ -189,7 +207,7 @@ class _Run:
         self._admit(writer, record)
         self.rounding.write()
         writer.put(item.key, record)
-        self._show()
+        self._tell()
 
     def _admit(self, writer: StoreWriter, record: Record) -> None:
         """Name the elements of a record in the manifest before it is in the store."""
@@ -226,24 +244,17 @@ class _Run:
 
     def close(self) -> None:
         """Commit what there is."""
-        if self.display is not None:
-            self.display.__exit__(None, None, None)
         if self.writer is not None:
             self.writer.close()
 
-    def _show(self) -> None:
-        now = time.monotonic()
-        if now - self._shown < QUIET:
+    def _tell(self) -> None:
+        if time.monotonic() - self._told < QUIET:
             return
-        if self.display is None:
-            self.display = Display().__enter__()
-        self._shown = now
-        done = len(self.splits)
-        note = f"{done} records, {done / (now - self._begun):.1f}/s"
+        self._told = time.monotonic()
         if self.source.count is not None:
-            self.display.show("import", done / max(1, self.source.count), note)
-        elif self.source.fraction is not None:
-            self.display.show("import", self.source.fraction(), note)
+            self.progress("importing", len(self.splits), self.source.count)
+        elif self.source.megabytes is not None:
+            self.progress("importing, MB", *self.source.megabytes())
 
 
 def checked(record: Record, manifest: Manifest, tolerance: float, place: str) -> Record:
@@ -262,7 +273,7 @@ def checked(record: Record, manifest: Manifest, tolerance: float, place: str) ->
         raise UserError(f"{place}: {error}") from None
     if not isinstance(record, GridRecord):
         return record
-    count = float(record.values.sum(dtype=np.float64) * abs(np.linalg.det(record.steps)))
+    count = electrons_on_grid(record.values, record.steps)
     expected = manifest.n_electrons(record.structure)
     if not abs(count - expected) <= tolerance:
         each = ", ".join(f"{symbol} {manifest.valence_electrons[symbol]}" for symbol in symbols)
@@ -273,7 +284,7 @@ def checked(record: Record, manifest: Manifest, tolerance: float, place: str) ->
     return record
 
 
-def resolved(splits: Splits, keys: Sequence[str], store: StoreWriter) -> tuple[dict[str, list[str]], int]:
+def resolved(splits: KeysOrPlaces, keys: Sequence[str], store: StoreWriter) -> tuple[dict[str, list[str]], int]:
     """Splits as lists of keys that the store has, and how many entries it does not have.
 
     Raises:

@@ -1,4 +1,4 @@
-"""MD sets of small molecules in Fourier coefficients, in two layouts that the README beside this file tells."""
+"""MD sets of small molecules in Fourier coefficients, in two layouts that ``data_tools/README.md`` tells."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from data_tools.sources.files import Files, folders_like, load_array, single
-from data_tools.sources.importing import Item, Source
-from data_tools.sources.reading import Reading, source_name
-from data_tools.sources.text import Text, shown, text_of, xyz_frame
+from data_tools.sources.files import Files, folders_like, single
+from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.small_texts import xyz_frame
+from data_tools.sources.statement import UserStatement, source_name
 from orbdens.errors import UserError
+from orbdens.formats.npz import read_npy
+from orbdens.formats.text import Text, opened_text, quoted
 from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR
@@ -43,8 +45,15 @@ SHORTEST_BOND = 1.3
 LAYOUTS = (("structures.npy", "dft_densities.npy"), ("structures.xyz", "densities.txt"))
 """Files of a folder: arrays (A) or texts (B)."""
 
+ENDINGS = tuple(densities for _, densities in LAYOUTS)
 
-def open_source(paths: Sequence[Path], reading: Reading) -> Source:
+
+def recognises(beginning: bytes) -> bool:
+    """Never: these sets are folders."""
+    return False
+
+
+def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource:
     """The frames of the folders of MD sets among and below some folders.
 
     Raises:
@@ -59,14 +68,15 @@ def open_source(paths: Sequence[Path], reading: Reading) -> Source:
     counts = [md_count(folder) for folder in folders]
     files = Files([folder / name for folder in folders for name in chain(*LAYOUTS) if (folder / name).exists()], "", ())
     level = {"code": "Quantum ESPRESSO", "xc": "PBE", "potential": "PAW"}
-    items = chain.from_iterable(md_items(folder, reading.elements, reading.charge) for folder in folders)
-    return Source(
+    items = chain.from_iterable(md_items(folder, statement.elements, statement.charge) for folder in folders)
+    return RecordSource(
         source_name(paths),
-        reading.manifest({"kind": "MD set", **files.facts()}, level),
+        statement.manifest({"kind": "MD set", **files.facts()}, level),
         items,
         count=sum(n or 0 for n in counts) if None not in counts else None,
-        splits=reading.named_splits(),
-        dtype=reading.dtype,
+        digest=files.digest,
+        splits=statement.named_splits(),
+        dtype=statement.dtype,
     )
 
 
@@ -107,12 +117,12 @@ def md_items(folder: Path, elements: Sequence[str], charge: int) -> Iterator[Ite
 def md_count(folder: Path) -> int | None:
     """Number of frames, where it can be told at once."""
     arrays = all((folder / name).is_file() for name in LAYOUTS[0])
-    return len(load_array(folder / "structures.npy")) if arrays else None
+    return len(read_npy(folder / "structures.npy")) if arrays else None
 
 
 def _items_of_arrays(folder: Path, stem: str, symbols: Sequence[str], charge: int) -> Iterator[Item]:
-    positions = load_array(folder / "structures.npy")
-    densities = load_array(folder / "dft_densities.npy")
+    positions = read_npy(folder / "structures.npy")
+    densities = read_npy(folder / "dft_densities.npy")
     for name, array, shape in (
         ("structures.npy", positions, (len(positions), len(symbols), 3)),
         ("dft_densities.npy", densities, (len(positions), N_AXIS**3)),
@@ -132,9 +142,7 @@ def _items_of_arrays(folder: Path, stem: str, symbols: Sequence[str], charge: in
 
 
 def _items_of_texts(folder: Path, stem: str, charge: int) -> Iterator[Item]:
-    with (folder / "structures.xyz").open("rb") as atoms_file, (folder / "densities.txt").open("rb") as file:
-        atoms = text_of(atoms_file.read, folder / "structures.xyz")
-        densities = text_of(file.read, folder / "densities.txt")
+    with opened_text(folder / "structures.xyz") as atoms, opened_text(folder / "densities.txt") as densities:
         i = 0
         while (frame := xyz_frame(atoms)) is not None:
             place = f"frame {i} of {folder}"
@@ -159,7 +167,7 @@ class _Line:
         coefficients = self._text.grid((N_AXIS, N_AXIS, N_AXIS), dtype=np.float64)
         self.done = True
         if rest := self._text.rest_of_line():
-            raise self._text.wrong(f"expected {N_AXIS**3} numbers on the line, but found {shown(rest)} after them")
+            raise self._text.wrong(f"expected {N_AXIS**3} numbers on the line, but found {quoted(rest)} after them")
         return md_record(*self._frame, coefficients, self._place, self._charge)
 
 

@@ -1,11 +1,9 @@
-"""``.npz`` files of occupied orbitals (the layout is in the README beside this file) to stores."""
+"""``.npz`` files of occupied orbitals, whose layout ``data_tools/README.md`` tells."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,12 +13,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from data_tools.sources.importing import Item, Source, import_source
-from data_tools.sources.reading import Reading
+from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
-from orbdens.pyscf.bases import named_basis
-from orbdens.pyscf.integrals import electron_count
-from orbdens.pyscf.order import ao_order, shell_l
+from orbdens.formats.npz import read_npz
 from orbdens.sampling import evenly_spaced
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord
 from orbdens.structure import Structure
@@ -43,29 +39,41 @@ ARRAYS = {
 """Arrays of a file and what kinds of numpy dtype they may have."""
 
 SPLITS = ("train", "val", "test")
+ENDINGS = (".npz",)
+
 CHECKED = 20
 """Electron counts are checked for this many records, spread over the file."""
 
 
-def open_source(paths: Sequence[Path], reading: Reading) -> Source:
+def recognises(beginning: bytes) -> bool:
+    """Whether a file begins as a zip archive does."""
+    return beginning.startswith(b"PK\x03\x04")
+
+
+def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource:
     """The records of a file, checked; named ``<file>-00000`` and so on, in the file's order.
 
     Raises:
         UserError: it is missing, broken or of another layout, PySCF lacks its basis, or a density does not integrate to
             the number of electrons; or the user states what the file itself tells.
     """
+    from orbdens.pyscf.bases import named_basis  # PySCF takes a second to import
+    from orbdens.pyscf.integrals import electron_count
+
     if len(paths) > 1:
         raise UserError(f"expected one .npz file, but got {len(paths)}")
     source = paths[0]
-    reading.only_splits(source)
-    arrays = read_npz(source)
+    statement.only_splits(source)
+    arrays = orbital_arrays(source)
     level = _level(source, arrays)
     symbols = {chemical_symbols[z] for z in np.unique(arrays["numbers"])}
     basis, valence = named_basis(symbols, level["basis"], level["pseudo"])
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     provenance = {
         "importer": "data_tools.sources.npz",
         "file": source.name,
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "sha256": digest,
         "smiles": arrays["smiles"].tolist(),
     }
     manifest = Manifest(level, level["density"], valence, basis, provenance)
@@ -79,59 +87,21 @@ def open_source(paths: Sequence[Path], reading: Reading) -> Source:
         Item(f"{source.stem}-{i:05d}", f"structure {i} of {source}", partial(_same, record), SPLITS[arrays["split"][i]])
         for i, record in enumerate(records)
     ]
-    splits = reading.named_splits()
-    return Source(str(source), manifest, items, count=n, splits=splits, identity=("sha256",))
-
-
-def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Make a store of a file.
-
-    Args:
-        source: the ``.npz`` file.
-        target: folder of the store; nothing is written there if the file is broken.
-        resume: go on with an unfinished store of the same file.
-        overwrite: replace the store at ``target``.
-
-    Raises:
-        UserError: as ``open_source`` and ``import_source`` do.
-    """
-    import_source(open_source([source], Reading()), target, resume=resume, overwrite=overwrite)
+    splits = statement.named_splits()
+    return RecordSource(str(source), manifest, items, count=n, splits=splits, identity=("sha256",))
 
 
 def _same(record: OrbitalRecord) -> OrbitalRecord:
     return record
 
 
-def read_npz(source: Path) -> dict[str, NDArray[Any]]:
+def orbital_arrays(source: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file, checked: all there, of the right kind, fitting together, finite.
 
     Raises:
         UserError: with the first thing that is wrong.
     """
-    try:
-        # opened here, as numpy leaves a file open that it cannot read
-        with source.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{source} is a single array, not an .npz of several")
-            missing = [name for name in ARRAYS if name not in file]
-            if missing:
-                raise UserError(f"{source} lacks the array '{missing[0]}' (it needs {', '.join(ARRAYS)})")
-            arrays = {name: file[name] for name in ARRAYS}
-    except FileNotFoundError:
-        raise UserError(f"{source} does not exist") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        reason = str(error)
-        if "Object arrays" in reason:
-            reason = "it holds Python objects, and pickles are never opened"
-        elif "pickle" in reason:  # what numpy takes every unknown file for
-            reason = "it is not a zip archive, and pickles are never opened"
-        raise UserError(f"{source} is not a whole .npz file: {reason}") from None
-    for name, kinds in ARRAYS.items():
-        if arrays[name].dtype.kind not in kinds:
-            raise UserError(f"array '{name}' of {source} is of type {arrays[name].dtype}")
-        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise UserError(f"array '{name}' of {source} holds numbers that are not finite")
+    arrays = read_npz(source, ARRAYS)
     n = len(np.atleast_1d(arrays["split"]))
     atoms = len(np.atleast_1d(arrays["numbers"]))
     shapes: Mapping[str, tuple[int, ...]] = {
@@ -180,6 +150,8 @@ def _level(source: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 def _record(source: Path, arrays: Mapping[str, NDArray[Any]], i: int, basis: LabelBasis) -> OrbitalRecord:
+    from orbdens.pyscf.order import ao_order, shell_l
+
     atoms = slice(arrays["atom_ptr"][i], arrays["atom_ptr"][i + 1])
     orbitals = arrays["occupied"][arrays["occupied_ptr"][i] : arrays["occupied_ptr"][i + 1]]
     structure = Structure(arrays["numbers"][atoms], arrays["positions"][atoms]).check(f"structure {i} of {source}")

@@ -10,19 +10,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.sources.files import Files, folders_like, load_array, single
-from data_tools.sources.importing import Item, Source
-from data_tools.sources.reading import Reading, source_name
-from data_tools.sources.text import MOST_POINTS, table, text_of, xyz_frame
+from data_tools.sources.files import Files, folders_like, single
+from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.small_texts import table, xyz_frame
+from data_tools.sources.statement import UserStatement, source_name
 from orbdens.errors import UserError
+from orbdens.formats.npz import read_npy
+from orbdens.formats.text import MOST_POINTS, opened_text
 from orbdens.store.records import GridRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 
 LEVEL = {"code": "PySCF", "xc": "PBE", "pseudo": "GTH"}
 
+ENDINGS = ("centered.xyz",)
 
-def open_source(paths: Sequence[Path], reading: Reading) -> Source:
+PARTS = ("centered.xyz", "rho_*.npy", "grid_sizes_*.dat", "box.*")
+"""Files of a folder."""
+
+
+def recognises(beginning: bytes) -> bool:
+    """Never: these sets are folders."""
+    return False
+
+
+def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource:
     """The densities in such folders among and below some folders, each a record named after its folder.
 
     Raises:
@@ -31,20 +43,21 @@ def open_source(paths: Sequence[Path], reading: Reading) -> Source:
     found = [(folder, path) for path in paths for folder in folders_like([path], is_residual_cnn_folder)]
     if not found:
         raise UserError(f"{source_name(paths)} holds no folder with centered.xyz and rho_22.npy")
-    files = Files([folder / "centered.xyz" for folder, _ in found], "", ())
+    files = Files([file for folder, _ in found for part in PARTS for file in sorted(folder.glob(part))], "", ())
 
     def items() -> Iterator[Item]:
         for folder, path in found:
             key = folder.relative_to(path).as_posix() if folder != path else folder.resolve().name
-            yield Item(key, str(folder), partial(read_residual_cnn, folder, reading.charge))
+            yield Item(key, str(folder), partial(read_residual_cnn, folder, statement.charge))
 
-    return Source(
+    return RecordSource(
         source_name(paths),
-        reading.manifest({"kind": "residual-CNN folder", **files.facts()}, LEVEL),
+        statement.manifest({"kind": "residual-CNN folder", **files.facts()}, LEVEL),
         items(),
         count=len(found),
-        splits=reading.named_splits(),
-        dtype=reading.dtype,
+        digest=files.digest,
+        splits=statement.named_splits(),
+        dtype=statement.dtype,
     )
 
 
@@ -66,9 +79,9 @@ def read_residual_cnn(folder: Path, charge: int = 0) -> GridRecord:
     if "rho_22.npy" not in names and len(names) != 1:
         raise UserError(f"expected rho_22.npy in {folder}, but found {', '.join(names)}")
     tag = "22" if "rho_22.npy" in names else names[0].removeprefix("rho_").removesuffix(".npy")
-    density = load_array(folder / f"rho_{tag}.npy")
-    with (folder / "centered.xyz").open("rb") as file:
-        frame = xyz_frame(text_of(file.read, folder / "centered.xyz"))
+    density = read_npy(folder / f"rho_{tag}.npy")
+    with opened_text(folder / "centered.xyz") as text:
+        frame = xyz_frame(text)
     if frame is None:
         raise UserError(f"{folder / 'centered.xyz'} holds no atoms")
     numbers, positions = frame
@@ -86,7 +99,7 @@ def read_residual_cnn(folder: Path, charge: int = 0) -> GridRecord:
 
 def _box(folder: Path, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     if (folder / "box.npy").is_file():
-        box = np.asarray(load_array(folder / "box.npy"), dtype=np.float64)
+        box = np.asarray(read_npy(folder / "box.npy"), dtype=np.float64)
     elif (folder / "box.dat").is_file():
         box = table(folder / "box.dat")
     else:

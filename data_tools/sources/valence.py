@@ -1,11 +1,10 @@
-"""How many electrons of an atom a density holds: what users state, and the defaults."""
+"""How many electrons of an atom a density holds: the defaults, and what users state instead."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
 from orbdens.errors import UserError
 
@@ -36,33 +35,3 @@ def valence_electrons(density: str, stated: Mapping[str, int]) -> dict[str, int]
     if density == "all-electron":
         known = {symbol: z for z, symbol in enumerate(chemical_symbols) if z > 0} | dict(stated)
     return {symbol: known[symbol] for symbol in chemical_symbols if symbol in known}
-
-
-def stated_valence(text: str) -> dict[str, int]:
-    """Valence electrons from ``C=4,O=6``.
-
-    Raises:
-        UserError: the text is of another form.
-    """
-    known: dict[str, int] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        symbol, _, number = part.partition("=")
-        if symbol not in atomic_numbers or symbol == "X" or not number.isdecimal():
-            raise UserError(f"expected valence electrons as C=4,O=6, but got '{part}'")
-        known[symbol] = int(number)
-    return known
-
-
-def stated_elements(text: str) -> tuple[str, ...]:
-    """Element symbols from ``C,O,H6``: six times H in the end.
-
-    Raises:
-        UserError: the text is of another form.
-    """
-    symbols: list[str] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        match = re.fullmatch(r"([A-Z][a-z]?)(\d{0,5})", part)
-        if match is None or match[1] not in atomic_numbers or match[1] == "X":
-            raise UserError(f"expected elements as C,O,H or C2,O,H6, but got '{part}'")
-        symbols += [match[1]] * int(match[2] or 1)
-    return tuple(symbols)

@@ -21,7 +21,7 @@ from orbdens.store import LabelBasis, Manifest, Store, StoreWriter
 LEVEL = {"method", "xc", "basis", "pseudo"}
 """What makes a level of theory: a store that does not state one of these is merged only with others that do not."""
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 def subset(
@@ -34,7 +34,7 @@ def subset(
     n: int | None = None,
     float16: bool = False,
     overwrite: bool = False,
-    on_progress: Progress = lambda done, total: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Make a store of some records of another; the named splits keep what is left of them.
 
@@ -47,7 +47,7 @@ def subset(
         n: at most so many of all that, evenly spaced.
         float16: round the values of grids to half precision; the error it makes goes into the provenance.
         overwrite: replace a store at ``out``.
-        on_progress: called with records done and in all.
+        progress: told of the work.
 
     Returns:
         Number of records.
@@ -92,7 +92,7 @@ def subset(
                 record = rounding.round(key, record, f"record '{key}' of {store.path}")
                 rounding.write()
             writer.put(key, record)
-            on_progress(done, len(chosen))
+            progress("writing", done, len(chosen))
         writer.manifest = replace(writer.manifest, provenance={**provenance, **rounding.provenance()})
         writer.finish({name: members for name, members in splits.items() if members})
         rounding.forget()
@@ -105,7 +105,7 @@ def merge(
     *,
     prefix: bool = False,
     overwrite: bool = False,
-    on_progress: Progress = lambda done, total: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Make a store of all records of several; splits of one name are joined.
 
@@ -114,7 +114,7 @@ def merge(
         out: folder of the new store.
         prefix: put the name of its store before every key, where keys clash otherwise.
         overwrite: replace a store at ``out``.
-        on_progress: called with records done and in all.
+        progress: told of the work.
 
     Returns:
         Number of records.
@@ -144,7 +144,7 @@ def merge(
             for key in store.keys():  # noqa: SIM118
                 writer.put(name + key, store[key])
                 done += 1
-                on_progress(done, len(taken))
+                progress("writing", done, len(taken))
         writer.finish(splits)
     return done
 

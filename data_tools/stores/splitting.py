@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,41 +12,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_tools.choices import SplitWay
+from data_tools.stores.split_files import read_split_file
 from orbdens.errors import UserError
 from orbdens.store import Store
 from orbdens.store.checks import check_splits
 
 Splits = dict[str, list[str]]
-Progress = Callable[[int, int], None]
-
-WAYS = ("random", "size", "composition")
+Progress = Callable[[str, int, int], None]
 
 
 def split_store(
     store: Store,
     shares: Mapping[str, float],
-    by: str = "random",
+    by: SplitWay = "random",
     seed: int = 0,
-    on_progress: Progress = lambda done, total: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> Splits:
     """Choose named splits; every split has its keys in the order of the store, and no key is in two.
 
     Args:
         store: to split.
         shares: of the named splits, adding up to at most 1; splits of share 0 are left out.
-        by: ``random``; ``size``: the structures with most atoms go to ``test`` (chance decides between equals), the
+        by: ``random``; ``size``: the structures with most atoms go to ``test`` (equals at random), the
             others at random; ``composition``: all structures of one formula go to one split, so that the shares hold
             only about.
-        seed: of all chance.
-        on_progress: called with records read and in all.
+        seed: of the random splits.
+        progress: told of the work.
 
     Raises:
-        UserError: unknown way, impossible shares, or a split would be empty.
+        UserError: impossible shares, or a split would be empty.
     """
     shares = {name: share for name, share in shares.items() if share != 0}
     total = sum(shares.values())
-    if by not in WAYS:
-        raise UserError(f"a store is split by {', '.join(WAYS[:-1])} or {WAYS[-1]}, not by '{by}'")
     if not shares or min(shares.values()) < 0 or not total <= 1 + 1e-9:
         listed = ", ".join(f"{name} {share:g}" for name, share in shares.items())
         raise UserError(
@@ -56,12 +53,12 @@ def split_store(
     keys = store.keys()
     rng = np.random.default_rng(seed)
     if by == "composition":
-        parts = _by_composition(_of_each(store, keys, lambda s: s.formula, on_progress), shares, rng)
+        parts = _by_composition(_of_each(store, keys, lambda s: s.formula, progress), shares, rng)
     else:
         order = rng.permutation(len(keys))
         names = list(shares)
         if by == "size":
-            sizes = np.array(_of_each(store, keys, lambda s: s.n_atoms, on_progress))
+            sizes = np.array(_of_each(store, keys, lambda s: s.n_atoms, progress))
             # test is cut off the end of the order, and what is left out of all splits comes from the others
             order = order[np.argsort(sizes[order], kind="stable")]
             if "test" in shares:
@@ -89,35 +86,19 @@ def _cut(order: NDArray[np.int64], shares: Mapping[str, float]) -> dict[str, lis
     return {name: order[a:b].tolist() for name, (a, b) in zip(shares, pairwise(cuts), strict=True)}
 
 
-def read_splits(file: Path, store: Store) -> Splits:
-    """Splits from a JSON file ``{name: [keys, or places among all keys in byte order, from 0]}``.
+def splits_of_file(file: Path, store: Store) -> Splits:
+    """Splits of a store from a file of keys, or of places among all keys in byte order, see ``read_split_file``.
 
     Raises:
-        UserError: no such file, not of that form, a record that the store does not have, or one in two splits.
+        UserError: the file cannot be read, it names a record that the store does not have, or one in two splits.
     """
-    try:
-        tree: Any = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {(error.strerror or str(error)).lower()}") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}") from None
-    if not isinstance(tree, dict) or not all(isinstance(members, list) for members in tree.values()):
-        raise UserError(f"{file} should hold {{name of a split: [keys or places]}}")
     keys = store.keys()
     splits: Splits = {}
-    for name, members in tree.items():
-        chosen = splits[name] = []
-        for member in members:
-            if isinstance(member, int) and not isinstance(member, bool):
-                if not 0 <= member < len(keys):
-                    raise UserError(
-                        f"split '{name}' of {file} names place {member}, {store.path} has {len(keys)} records"
-                    )
-                chosen.append(keys[member])
-            elif isinstance(member, str):
-                chosen.append(member)
-            else:
-                raise UserError(f"split '{name}' of {file} holds {member!r}, expected a key or a place")
+    for name, entries in read_split_file(file).items():
+        outside = [entry for entry in entries if isinstance(entry, int) and entry >= len(keys)]
+        if outside:
+            raise UserError(f"split '{name}' of {file} names place {outside[0]}, {store.path} has {len(keys)} records")
+        splits[name] = [keys[entry] if isinstance(entry, int) else entry for entry in entries]
     check_splits(splits, set(keys).__contains__, store.path)
     return splits
 
@@ -147,12 +128,12 @@ def check_finished(store: Store) -> None:
         )
 
 
-def _of_each(store: Store, keys: Sequence[str], figure: Callable[[Any], Any], on_progress: Progress) -> list[Any]:
+def _of_each(store: Store, keys: Sequence[str], figure: Callable[[Any], Any], progress: Progress) -> list[Any]:
     """A figure of the structure of every record."""
     figures = []
     for done, key in enumerate(keys, start=1):
         figures.append(figure(store[key].structure))
-        on_progress(done, len(keys))
+        progress("reading", done, len(keys))
     return figures
 
 

@@ -8,8 +8,8 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.errors import UserError
-from orbdens.files import check_input, reason, written_whole
+from orbdens.files import written_whole
+from orbdens.formats.text import Text, opened_text, quoted
 from orbdens.grid import Grid
 from orbdens.structure import Structure
 from orbdens.units import BOHR
@@ -18,6 +18,8 @@ CUBE_SUFFIXES = (".cube", ".cub")
 
 CHUNK = 100_000
 """Values that are turned into text at once, which bounds the memory."""
+
+MOST_ATOMS = 1_000_000
 
 
 def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.floating]) -> None:
@@ -54,61 +56,73 @@ def _write_row(file: TextIO, count: int, lengths: NDArray[np.float64]) -> None:
     file.write(f"{count:5d}" + "".join(f" {x:13.8f}" for x in lengths) + "\n")
 
 
-def read_cube(path: Path) -> tuple[Structure, Grid, NDArray[np.float64]]:
-    """Read a Gaussian cube file of one density.
+def read_cube(path: Path) -> tuple[Structure, Grid, NDArray[np.floating]]:
+    """Read a Gaussian cube file of one density, compressed or not.
+
+    Returns:
+        As ``parse_cube``, in float64.
+
+    Raises:
+        UserError: no such file, or with the line at which the file is not what it should be.
+    """
+    with opened_text(path) as text:
+        return parse_cube(text, np.float64)
+
+
+def parse_cube(text: Text, dtype: type[np.floating]) -> tuple[Structure, Grid, NDArray[np.floating]]:
+    """The density of a cube file.
 
     A negative number of points along an axis says that lengths are in Å, a positive one in Bohr; values are per Bohr³.
     The origin is honoured, and an orbital line after the atoms (number of atoms negative) is skipped.
+
+    Args:
+        text: the file from its first line on.
+        dtype: of the values, float32 or float64.
 
     Returns:
         The atoms as a molecule (a cube file knows no periodicity), the grid, and e/Å³ of the grid's shape.
 
     Raises:
-        UserError: no such file, or no complete cube file of one density.
+        UserError: with the line at which the file is not what it should be.
     """
-    check_input(path)
-    try:
-        with path.open(encoding="utf-8") as file:
-            return _parse_cube(file)
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{path} is not a complete cube file of one density: {error}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {reason(error)}") from None
-
-
-def _parse_cube(file: TextIO) -> tuple[Structure, Grid, NDArray[np.float64]]:
-    for _ in range(2):
-        file.readline()
-    n_atoms, origin, extra = _read_row(file, "number of atoms and origin")
-    if extra and extra[0] != 1:
-        raise ValueError(f"it holds {extra[0]:g} values per point")
-    axes = [_read_row(file, f"grid axis {axis}") for axis in "xyz"]
-    counts = [count for count, _, _ in axes]
+    text.needed("first comment")
+    text.needed("second comment")
+    n_atoms, origin = _read_row(text, "the number of atoms and the origin", 4, 5)
+    if len(origin) == 4 and origin[3] != 1:
+        raise text.wrong(f"expected one value per point, but found {origin[3]:g}")
+    axes = [_read_row(text, f"the points along {axis} and a step of three numbers", 4) for axis in "xyz"]
+    counts = [count for count, _ in axes]
     if 0 in counts or len({count > 0 for count in counts}) > 1:
-        raise ValueError(f"the numbers of points {counts} are zero or differ in sign")
+        raise text.wrong(f"expected three numbers of points of one sign, but found {counts}")
+    if not 0 < abs(n_atoms) <= MOST_ATOMS:
+        raise text.wrong(f"expected 1 to {MOST_ATOMS} atoms, but found {abs(n_atoms)}")
     unit = BOHR if counts[0] > 0 else 1.0
-    numbers, positions = [], []
-    for atom in range(abs(n_atoms)):
-        z, (_, x, y), rest = _read_row(file, f"atom {atom + 1}")
-        numbers.append(z)
-        positions.append([x, y, *rest[:1]])
-    text = file.read().split()
+    atoms = [
+        _read_row(text, f"element, charge and x, y, z of atom {i + 1} of {abs(n_atoms)}", 5)
+        for i in range(abs(n_atoms))
+    ]
     if n_atoms < 0:
-        if int(text[0]) != 1:
-            raise ValueError(f"it holds {int(text[0])} orbitals")
-        text = text[2:]
+        line = text.needed("number of orbitals")
+        if line.split()[:1] != ["1"]:
+            raise text.wrong(f"expected the number of one orbital, but found {quoted(line)}")
+    numbers = np.array([z for z, _ in atoms])
+    if not ((numbers >= 0) & (numbers < 119)).all():  # 0 is a ghost atom
+        raise text.wrong(f"expected atomic numbers from 1 to 118, but found {numbers.min()} to {numbers.max()}")
+    structure = Structure(numbers, np.array([row[1:4] for _, row in atoms]) * unit)
     shape = (abs(counts[0]), abs(counts[1]), abs(counts[2]))
-    if len(text) != np.prod(shape):
-        raise ValueError(f"expected {np.prod(shape)} values, but it holds {len(text)}")
-    values = np.array(text, dtype=np.float64).reshape(shape)
-    if not np.isfinite(values).all():
-        raise ValueError("some values are not finite")
-    structure = Structure(np.array(numbers), np.array(positions).reshape(-1, 3) * unit)
-    return structure, Grid(origin * unit, np.stack([step for _, step, _ in axes]) * unit, shape), values / BOHR**3
+    grid = Grid(np.array(origin[:3]) * unit, np.array([step for _, step in axes]) * unit, shape)
+    values = text.grid(shape, BOHR**3, dtype=dtype)
+    rest: str | None = text.rest_of_line()
+    while rest is not None:
+        if rest.strip():
+            raise text.wrong(f"expected the end of the grid of {shape}, but found {quoted(rest)}")
+        rest = text.line()
+    return structure, grid, values
 
 
-def _read_row(file: TextIO, what: str) -> tuple[int, NDArray[np.float64], list[float]]:
-    fields = file.readline().split()
-    if len(fields) < 4:
-        raise ValueError(f"expected the line with {what}, but it has {len(fields)} fields")
-    return int(fields[0]), np.array(fields[1:4], dtype=np.float64), [float(x) for x in fields[4:]]
+def _read_row(text: Text, what: str, least: int, most: int | None = None) -> tuple[int, list[float]]:
+    """A whole number and the floats after it: so many numbers in all."""
+    first, *rest = text.floats(what, least, most)
+    if first % 1 or abs(first) > 2**31:
+        raise text.wrong(f"expected {what}, but found {first:g}")
+    return int(first), rest

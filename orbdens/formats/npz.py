@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +15,12 @@ from orbdens.errors import UserError
 from orbdens.files import check_input, written_whole
 from orbdens.grid import Grid
 from orbdens.structure import Structure
+
+LARGEST_RATIO = 100
+"""An .npz file may unpack to so many times its size; real numbers do to about twice."""
+
+ALWAYS_UNPACKED = 1 << 26
+"""Bytes that any .npz file may unpack to."""
 
 
 def write_density(
@@ -48,17 +58,74 @@ def write_npz(path: Path, **arrays: NDArray[np.generic]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
+def read_npz(path: Path, kinds: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Arrays of an .npz file.
+
+    Args:
+        path: of the file.
+        kinds: names of the arrays wanted, and the kinds of numpy dtype that each may have, e.g. ``iu``.
+
+    Raises:
+        UserError: no such file, not a whole one, an array is missing, of another kind or not finite, or the file
+            unpacks to far more than its size.
+    """
+    check_input(path)
+    try:
+        # opened here, as numpy leaves a file open that it cannot read
+        with path.open("rb") as handle:
+            file = np.load(handle, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UserError(f"{path} is a single array, not an .npz of several")
+            missing = [name for name in kinds if name not in file]
+            if missing:
+                raise UserError(f"{path} lacks the array '{missing[0]}' (it needs {', '.join(kinds)})")
+            assert file.zip is not None  # until the file is closed
+            unpacked = sum(int(entry.file_size) for entry in file.zip.infolist())
+            if unpacked > max(ALWAYS_UNPACKED, LARGEST_RATIO * path.stat().st_size):
+                raise UserError(f"{path} would unpack to {unpacked >> 20} MiB, which no real numbers do")
+            arrays = {name: file[name] for name in kinds}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
+        raise UserError(f"{path} is not a whole .npz file: {_reason(error, 'a zip archive')}") from None
+    for name, allowed in kinds.items():
+        if arrays[name].dtype.kind not in allowed:
+            raise UserError(f"array '{name}' of {path} is of type {arrays[name].dtype}")
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise UserError(f"array '{name}' of {path} holds numbers that are not finite")
+    return arrays
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """An array of real numbers of an .npy file, not read before it is used.
+
+    Raises:
+        UserError: no such file, or not a whole one.
+    """
+    check_input(path)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is not a whole .npy file of numbers: {_reason(error, 'one at all')}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise UserError(f"{path} is not an .npy file of real numbers")
+    return array
+
+
 def read_points(path: Path) -> NDArray[np.float64]:
     """Points in Å [n_points, 3] from an npy file.
 
     Raises:
         UserError: no such file, or not an array of finite numbers of that shape.
     """
-    check_input(path)
-    try:
-        points = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    except (ValueError, TypeError, OSError, EOFError) as error:
-        raise UserError(f"cannot read an array of numbers from {path}: {error}") from None
+    points = np.asarray(read_npy(path), dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise UserError(f"expected finite points [n_points, 3] in {path}, but got an array of shape {points.shape}")
     return points
+
+
+def _reason(error: Exception, wanted: str) -> str:
+    reason = " ".join(str(error).split())
+    if "Object arrays" in reason:
+        return "it holds Python objects, and pickles are never opened"
+    if "pickle" in reason:  # what numpy takes every unknown file for
+        return f"it is not {wanted}, and pickles are never opened"
+    return reason

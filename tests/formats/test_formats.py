@@ -77,13 +77,28 @@ def test_an_orbital_line_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "number of atoms"),
-        (HEADER.format(n_atoms=1, n_values="", sign="") + "1 2 3\n", "expected 6 values, but it holds 3"),
-        (HEADER.format(n_atoms=1, n_values="", sign="") + "1 2 3 4 5 nan\n", "not finite"),
-        (HEADER.format(n_atoms=1, n_values="", sign="") + "1 2 3 4 5 ****\n", "could not convert"),
-        (HEADER.format(n_atoms=1, n_values=" 2", sign="") + "1 2 3 4 5 6\n", "2 values per point"),
-        (HEADER.format(n_atoms=-1, n_values="", sign="") + "2 17 18\n1 2 3 4 5 6\n", "2 orbitals"),
-        (HEADER.format(n_atoms=3, n_values="", sign=""), "atom 2"),
+        ("", "a.cube is empty"),
+        (
+            HEADER.format(n_atoms=1, n_values="", sign="") + "1 2 3\n",
+            r"a.cube ends in line 9, after 3 values of 2 x 1 x 3",
+        ),
+        (
+            HEADER.format(n_atoms=1, n_values="", sign="") + "1 2 3 4 5 nan\n",
+            "line 8: expected value 6 of 2 x 1 x 3, but found 'nan'",
+        ),
+        (
+            HEADER.format(n_atoms=1, n_values="", sign="") + "1 2 3 4 5 ****\n",
+            r"line 8: expected value 6 of 2 x 1 x 3, but found '\*\*\*\*'",
+        ),
+        (
+            HEADER.format(n_atoms=1, n_values=" 2", sign="") + "1 2 3 4 5 6\n",
+            "line 3: expected one value per point, but found 2",
+        ),
+        (
+            HEADER.format(n_atoms=-1, n_values="", sign="") + "2 17 18\n1 2 3 4 5 6\n",
+            "line 8: expected the number of one orbital, but found '2 17 18'",
+        ),
+        (HEADER.format(n_atoms=3, n_values="", sign=""), "before its element, charge and x, y, z of atom 2 of 3"),
     ],
 )
 def test_broken_cubes_are_told(tmp_path: Path, text: str, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,23 +14,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import ase
+import ase.build
 import ase.io
 import numpy as np
 import pytest
 from comparing import assert_same
+from pyscf.df.df_jk import get_j
 from pyscf.pbc import dft as pbc_dft
 from pyscf.pbc import gto as pbc_gto
 
 import data_tools
-from data_tools.generation.generate import Source, generate, parse_splits
-from data_tools.generation.scf import Failure, Settings, converge, mean_field, molecule, outcome
+from data_tools.cli.parsing import parse_splits
+from data_tools.generation.calculation import Failure, outcome
+from data_tools.generation.convergence import converge
+from data_tools.generation.generate import generate
+from data_tools.generation.scf import mean_field, molecule
+from data_tools.generation.settings import Settings
+from data_tools.generation.structures import Structures, hash_of_states
 from data_tools.generation.workers import in_processes, on_cluster
 from data_tools.stores.splitting import random_splits
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.pyscf.bases import named_basis
 from orbdens.pyscf.integrals import electron_count, unpaired_electrons
-from orbdens.store import GridRecord, OrbitalRecord, Record, Store
+from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter
 from orbdens.store.checks import check_record
 from orbdens.structure import Structure
 from orbdens.units import BOHR
@@ -62,7 +70,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of an uninterrupted run."""
     path = tmp_path_factory.mktemp("whole") / "store"
-    generate(Source.read([frames]), path, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2)
+    generate(Structures.read([frames]), path, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2)
     return path
 
 
@@ -86,7 +94,7 @@ def test_store(whole: Path, frames: Path) -> None:
 
 def test_open_shell(tmp_path: Path) -> None:
     ase.io.write(tmp_path / "oh.xyz", ase.Atoms("OH", WATER[:2], info={"multiplicity": 2}), format="extxyz")
-    generate(Source.read([tmp_path / "oh.xyz"]), tmp_path / "store", QUICK, processes=1)
+    generate(Structures.read([tmp_path / "oh.xyz"]), tmp_path / "store", QUICK, processes=1)
     store = Store(tmp_path / "store")
     record, basis = store[store.keys("all")[0]], store.manifest.label_basis
     assert isinstance(record, OrbitalRecord)
@@ -137,7 +145,7 @@ def test_failures_are_left_out_with_their_reason(tmp_path: Path) -> None:
     molecules = [ase.Atoms("HH", [[0, 0, 0], [0, 0, 0.74]]), ase.Atoms("OHH", WATER)]
     ase.io.write(tmp_path / "two.xyz", molecules)
     settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=2)
-    made = generate(Source.read([tmp_path / "two.xyz"]), tmp_path / "store", settings, processes=1)
+    made = generate(Structures.read([tmp_path / "two.xyz"]), tmp_path / "store", settings, processes=1)
     store = Store(tmp_path / "store")
     assert made.count == len(store) == 1
     ((key, reason),) = made.failed.items()
@@ -148,11 +156,65 @@ def test_failures_are_left_out_with_their_reason(tmp_path: Path) -> None:
 
 
 def test_hopeless_settings_end_the_run(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_tools.generation.generate.HOPELESS", 3)
+    monkeypatch.setattr("data_tools.generation.generate.MAX_FIRST_FAILURES", 3)
     settings = Settings(basis="sto-3g", pseudo=None, grid_level=0, max_cycle=1)
     with pytest.raises(UserError, match=r"none of the first 3 structures could be calculated; 0000.*: not"):
-        generate(Source.read([frames]), tmp_path / "store", settings, processes=1)
+        generate(Structures.read([frames]), tmp_path / "store", settings, processes=1)
     assert not (tmp_path / "store").exists()
+
+
+def test_what_exists_is_left_alone_if_nothing_can_be_calculated(tmp_path: Path, frames: Path, whole: Path) -> None:
+    """Neither the records of a store nor the files of its owner beside them are lost."""
+    target = tmp_path / "store"
+    shutil.copytree(whole, target)
+    (target / "notes.txt").write_text("mine")
+    (target / "analysis").mkdir()
+    never = replace(QUICK, max_cycle=1, conv_tol=1e-14)
+    with pytest.raises(UserError, match="could be calculated"):
+        generate(Structures.read([frames]), target, never, processes=2, overwrite=True)
+    assert (target / "notes.txt").read_text() == "mine"
+    assert (target / "analysis").is_dir()
+    assert_same_store(target, whole)
+    generate(
+        Structures.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, overwrite=True
+    )
+    assert_same_store(target, whole)
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_resuming_an_empty_store_deletes_nothing(tmp_path: Path, frames: Path) -> None:
+    target = tmp_path / "store"
+    never = replace(QUICK, max_cycle=1, conv_tol=1e-14)
+    source = Structures.read([frames])
+    basis, valence = named_basis("HO", never.basis, None)
+    provenance = {"files": source.files, "states": hash_of_states(source.structures), "failed": {}}
+    StoreWriter(target, Manifest(never.level(source.structures), "all-electron", valence, basis, provenance)).close()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="could be calculated"):
+        generate(source, target, never, processes=2, resume=True)
+    assert (target / "notes.txt").read_text() == "mine"
+    assert len(Store(target)) == 0
+
+
+def test_a_folder_that_is_no_store_is_not_replaced(tmp_path: Path, frames: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(UserError, match="is not a store"):
+        generate(Structures.read([frames]), tmp_path / "mine", QUICK, overwrite=True)
+
+
+def test_integrals_of_a_density_fit_are_kept_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a pure functional PySCF would calculate them in every cycle; the energy is the same."""
+    settings = Settings(basis="gth-szv", grid_level=0, auxbasis="def2-universal-jfit")
+    mol = molecule(Structure(np.array([8, 1, 1]), WATER), settings)
+    calls = []
+    monkeypatch.setattr("pyscf.df.df_jk.get_j", lambda *given, **named: calls.append(0) or get_j(*given, **named))
+    held = mean_field(mol, settings)
+    energy = held.kernel()
+    assert not calls
+    monkeypatch.setattr("data_tools.generation.scf.SHARE_OF_MEMORY", 0.0)
+    assert mean_field(mol, settings).kernel() == pytest.approx(energy, abs=1e-8)
+    assert len(calls) > 3
 
 
 def test_second_chances() -> None:
@@ -200,30 +262,62 @@ def test_kill_and_resume(tmp_path: Path, frames: Path, whole: Path) -> None:
         held = len(store)
         for key in store.keys():  # noqa: SIM118
             assert_same(store[key], Store(whole)[key])
-    generate(Source.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True)
+    generate(Structures.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True)
     assert_same_store(target, whole)
     again = generate(
-        Source.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True
+        Structures.read([frames]), target, QUICK, splits={"train": 0.75, "test": 0.25}, processes=2, resume=True
     )
     assert (again.count, again.failed) == (N_FRAMES, {})
     assert_same_store(target, whole)
 
 
+def test_cancelling_a_run_ends_its_workers(tmp_path: Path) -> None:
+    """A batch system's SIGTERM reaches the main process alone."""
+    ase.io.write(tmp_path / "benzenes.xyz", [ase.build.molecule("C6H6")] * 4)
+    arguments = f"data generate {tmp_path}/benzenes.xyz {tmp_path}/store --basis def2-tzvp --processes 2"
+    command = [sys.executable, "-c", "from orbdens.cli import main; main()", *arguments.split()]
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": PLACE}, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        begun = time.monotonic()
+        while len(_busy(process.pid) - {process.pid}) < 2 and time.monotonic() - begun < 60:
+            time.sleep(0.05)
+        assert len(_busy(process.pid) - {process.pid}) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == -signal.SIGTERM
+    while _busy(process.pid) and time.monotonic() - begun < 60:
+        time.sleep(0.05)
+    assert not _busy(process.pid)
+
+
+def _busy(group: int) -> set[int]:
+    """Processes of a group that have worked for more than a second."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group, *rest = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(its_group) == group and state != "Z" and int(rest[8]) + int(rest[9]) > os.sysconf("SC_CLK_TCK"):
+            found.add(int(path.parent.name))
+    return found
+
+
 def test_resume_refuses_another_run(tmp_path: Path, frames: Path, whole: Path) -> None:
-    source = Source.read([frames])
+    source = Structures.read([frames])
     with pytest.raises(UserError, match="made with grid_level 0, now it is 1"):
         generate(source, whole, Settings(basis="sto-3g", pseudo=None, grid_level=1), resume=True)
     with pytest.raises(UserError, match="other charges or multiplicities"):
-        generate(Source.read([frames], charge=2), whole, QUICK, resume=True)
+        generate(Structures.read([frames], charge=2), whole, QUICK, resume=True)
     ase.io.write(tmp_path / "other.xyz", ase.Atoms("OHH", WATER))
     with pytest.raises(UserError, match="made of structures with other files"):
-        generate(Source.read([tmp_path / "other.xyz"]), whole, QUICK, resume=True)
+        generate(Structures.read([tmp_path / "other.xyz"]), whole, QUICK, resume=True)
     with pytest.raises(UserError, match="exists"):
         generate(source, whole, QUICK)
 
 
 def test_killed_worker_loses_nothing(frames: Path, whole: Path) -> None:
-    tasks = Source.read([frames]).tasks()[:8]
+    tasks = Structures.read([frames]).tasks()[:8]
     found: dict[str, Record | Failure] = {}
     for key, result in in_processes(tasks, QUICK, 2):
         if not found:
@@ -238,7 +332,7 @@ def test_killed_worker_loses_nothing(frames: Path, whole: Path) -> None:
 
 def test_cluster(tmp_path: Path, frames: Path, whole: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    source = Source.read([frames])
+    source = Structures.read([frames])
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
         splits = {"train": 0.75, "test": 0.25}
@@ -258,7 +352,7 @@ def test_cluster(tmp_path: Path, frames: Path, whole: Path) -> None:
 def test_no_cluster(tmp_path: Path, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match=r"pip install 'orbdens\[cluster\]'"):
-        generate(Source.read([frames]), tmp_path / "store", QUICK, scheduler="tcp://127.0.0.1:1")
+        generate(Structures.read([frames]), tmp_path / "store", QUICK, scheduler="tcp://127.0.0.1:1")
     assert not (tmp_path / "store").exists()
 
 
@@ -285,14 +379,14 @@ def test_crystals_need_pseudopotentials(tmp_path: Path) -> None:
     hydrogen = ase.Atoms("HH", [[0, 0, 0], [0, 0, 0.74]], cell=[4, 4, 4], pbc=True)
     ase.io.write(tmp_path / "cell.xyz", hydrogen)
     with pytest.raises(UserError, match="crystals need a pseudopotential"):
-        generate(Source.read([tmp_path / "cell.xyz"]), tmp_path / "store", QUICK)
+        generate(Structures.read([tmp_path / "cell.xyz"]), tmp_path / "store", QUICK)
     hydrogen.pbc = (True, True, False)
     ase.io.write(tmp_path / "slab.xyz", hydrogen)
     with pytest.raises(UserError, match="repeats along 2 of its cell vectors"):
-        generate(Source.read([tmp_path / "slab.xyz"]), tmp_path / "store", Settings())
+        generate(Structures.read([tmp_path / "slab.xyz"]), tmp_path / "store", Settings())
     ase.io.write(tmp_path / "molecule.xyz", ase.Atoms("OHH", WATER))
     with pytest.raises(UserError, match="molecules and crystals"):
-        Source.read([tmp_path / "cell.xyz", tmp_path / "molecule.xyz"])
+        Structures.read([tmp_path / "cell.xyz", tmp_path / "molecule.xyz"])
 
 
 def test_splits() -> None:

@@ -14,9 +14,12 @@ from ase import units
 from ase.calculators.morse import MorsePotential
 
 from data_tools.generation.forces import PySCFForces
-from data_tools.generation.generate import Source
-from data_tools.generation.geometries import SOFTEST, Sampling, find_molecule, normal_mode_spread, write_geometries
-from data_tools.generation.scf import Settings
+from data_tools.generation.geometries import write_geometries
+from data_tools.generation.normal_modes import SOFTEST, normal_mode_spread
+from data_tools.generation.rdkit_bridge import find_molecule
+from data_tools.generation.sampling import Sampling
+from data_tools.generation.settings import Settings
+from data_tools.generation.structures import Structures
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -53,7 +56,7 @@ def test_dynamics_resume_bit_for_bit(tmp_path: Path) -> None:
     assert len(frames) == 4
     assert len({frame.positions.tobytes() for frame in frames}) == 4
     assert abs(np.stack([frame.get_momenta().sum(axis=0) for frame in frames])).max() < 1e-6
-    source = Source.read([whole])
+    source = Structures.read([whole])
     assert [(s.charge, s.multiplicity, s.periodic) for s in source.structures] == [(0, 1, False)] * 4
 
 
@@ -67,6 +70,17 @@ def test_resume_refuses_another_run(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text(frame)
     with pytest.raises(UserError, match="exists; --force replaces it"):
         write_geometries(HYDROGEN, tmp_path / "a.xyz", MD)
+
+
+def test_frames_of_an_interrupted_run_are_not_lost_without_resume(tmp_path: Path) -> None:
+    frame = f"2\nsampling={MD.name(HYDROGEN)}\nH 0 0 0\nH 0 0 1\n"
+    part = tmp_path / "a.xyz.part"
+    part.write_text(frame)
+    with pytest.raises(UserError, match=r"a\.xyz\.part holds frames of an interrupted run: --resume continues it"):
+        write_geometries(HYDROGEN, tmp_path / "a.xyz", MD)
+    assert part.read_text() == frame
+    write_geometries(HYDROGEN, tmp_path / "a.xyz", MD, overwrite=True)
+    assert len(ase.io.read(tmp_path / "a.xyz", ":")) == MD.frames
 
 
 def test_normal_modes_of_a_diatomic(tmp_path: Path) -> None:
@@ -138,8 +152,8 @@ def test_tblite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--method", "magic"], "sampled by md or normal-modes, not by 'magic'"),
-        (["--forces", "magic"], "forces come from pyscf or tblite, not from 'magic'"),
+        (["--method", "magic"], "'magic' is not one of 'md', 'normal-modes'"),
+        (["--forces", "magic"], "'magic' is not one of 'pyscf', 'tblite'"),
         (["--every", "0.7"], "frames every 0.7 fs are not a multiple of the step of 0.5 fs"),
         (["--xc", "magic"], "PySCF has no functional 'magic'"),
     ],

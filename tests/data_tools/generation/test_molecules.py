@@ -22,7 +22,7 @@ def test_variants_are_new_closed_shell_molecules() -> None:
     pytest.importorskip("rdkit")
     from rdkit import Chem
 
-    from data_tools.generation.molecules import canonical, variants
+    from data_tools.generation.variants import canonical, variants
 
     found = list(islice(variants(KNOWN, 6, seed=1), 300))
     assert len(found) == len(set(found)) == 300
@@ -39,7 +39,7 @@ def test_variants_are_new_closed_shell_molecules() -> None:
 
 def test_variants_end() -> None:
     pytest.importorskip("rdkit")
-    from data_tools.generation.molecules import variants
+    from data_tools.generation.variants import variants
 
     assert set(variants(["C"], 1)) == {"N", "O", "F"}
 
@@ -60,6 +60,15 @@ def test_molecules_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run(["data", "molecules", *arguments], debug=False) == 0
     frames = ase.io.read(out, ":")
     assert [(str(frame.symbols), frame.info["smiles"]) for frame in frames] == [("FH", "F")]
+
+
+def test_hydrogen_fluoride_keeps_its_smiles(tmp_path: Path) -> None:
+    """Its SMILES is F, which ASE would read as False."""
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    (tmp_path / "hf.smi").write_text("F\n")
+    assert run(["data", "molecules", str(tmp_path / "hf.smi"), str(tmp_path / "hf.xyz")], debug=False) == 0
+    assert ase.io.read(tmp_path / "hf.xyz").info["smiles"] == "F"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_nothing_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "no molecule could be relaxed; 'nonsense' is neither" in capsys.readouterr().err
     known.write_text("C\n")
     assert run(["data", "molecules", str(known), str(out), "--forces", "mopac"], debug=False) == 2
-    assert "forces come from pyscf or tblite, not from 'mopac'" in capsys.readouterr().err
+    assert "'mopac' is not one of 'pyscf', 'tblite'" in capsys.readouterr().err
     assert run(["data", "molecules", str(tmp_path / "none.smi"), str(out)], debug=False) == 2
     assert "none.smi: no such file or directory" in capsys.readouterr().err.replace("\n", "")
     assert not out.exists()

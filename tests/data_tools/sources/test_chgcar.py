@@ -20,10 +20,11 @@ from ase.calculators.vasp import VaspChargeDensity
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data_tools.sources.chgcar import TAIL, TAIL_OF_ATOM, read_chgcar
-from data_tools.sources.streams import chunks
-from data_tools.sources.text import Text, text_of
+from data_tools.sources.chgcar import chgcar_record
 from orbdens.errors import UserError
+from orbdens.formats.chgcar import TAIL, TAIL_OF_ATOM
+from orbdens.formats.streams import chunks
+from orbdens.formats.text import Text
 from orbdens.store import GridRecord
 
 SHAPE = (5, 4, 6)
@@ -47,7 +48,7 @@ def block(grid: np.ndarray[Any, Any], columns: int = 5, form: str = " {:.11E}") 
 
 def read(content: bytes | str, name: str = "CHGCAR", **options: Any) -> GridRecord:
     file = io.BytesIO(content.encode() if isinstance(content, str) else content)
-    return read_chgcar(text_of(file.read, Path(name)), **options)
+    return chgcar_record(Text(chunks(file.read, name, name), name), **options)
 
 
 PLAIN = ATOMS + "\n" + block(values()) + OCCUPANCIES
@@ -235,7 +236,7 @@ def test_endless_files_are_not_read_to_their_end() -> None:
             yield b"0.1 0.2 0.3 0.4 0.5 0.6 0.7\n" * 2340
 
     with pytest.raises(UserError, match="expected the end of the file within"):
-        read_chgcar(Text(endless(), "endless"))
+        chgcar_record(Text(endless(), "endless"))
     assert taken <= TAIL + 2 * TAIL_OF_ATOM + (2 << 16)
 
 

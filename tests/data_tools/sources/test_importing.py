@@ -25,11 +25,12 @@ import numpy as np
 import pytest
 
 import orbdens
-from data_tools.sources.files import key_of
-from data_tools.sources.importing import Imported, Item, Source, import_source
+from data_tools.cli.parsing import parse_elements, parse_valence
+from data_tools.sources.files import record_key
+from data_tools.sources.importing import Imported, Item, RecordSource, import_source
 from data_tools.sources.kinds import kind_of, open_source
-from data_tools.sources.reading import Reading
-from data_tools.sources.valence import stated_elements, stated_valence
+from data_tools.sources.registry import SourceKind
+from data_tools.sources.statement import UserStatement
 from data_tools.stores.rounding import JOURNAL
 from orbdens.cli.main import run
 from orbdens.errors import UserError
@@ -59,10 +60,14 @@ def tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
 
 
 def bring(
-    paths: Path | list[Path], store: Path, reading: Reading | None = None, kind: str | None = None, **options: Any
+    paths: Path | list[Path],
+    store: Path,
+    reading: UserStatement | None = None,
+    kind: SourceKind | None = None,
+    **options: Any,
 ) -> Imported:
     """What ``orbdens data import`` does."""
-    source = open_source(paths if isinstance(paths, list) else [paths], reading or Reading(), kind)
+    source = open_source(paths if isinstance(paths, list) else [paths], reading or UserStatement(), kind)
     return import_source(source, store, **options)
 
 
@@ -88,7 +93,7 @@ def qm9(tmp_path: Path) -> list[Path]:
 
 
 def test_archives_with_their_split_file(qm9: list[Path], tmp_path: Path) -> None:
-    done = bring(qm9, tmp_path / "s", Reading(splits=tmp_path / "datasplits.json", level={"xc": "PBE"}))
+    done = bring(qm9, tmp_path / "s", UserStatement(splits=tmp_path / "datasplits.json", level={"xc": "PBE"}))
     store = Store(tmp_path / "s")
     assert (done.count, done.skipped, done.not_found) == (5, {}, 1)
     assert store.keys() == [f"{i:06d}" for i in range(1, 6)]
@@ -118,7 +123,7 @@ def test_a_folder_of_everything(qm9: list[Path], tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(gzip.compress(chgcar(8)) if name.endswith(".gz") else chgcar(7))
     assert kind_of(tmp_path) == "chgcar"
-    bring(tmp_path, tmp_path / "s", Reading(splits=None))
+    bring(tmp_path, tmp_path / "s", UserStatement(splits=None))
     assert Store(tmp_path / "s").keys()[-3:] == ["000005", "run-1", "run-2"]
 
 
@@ -128,7 +133,7 @@ def test_resuming(qm9: list[Path], tmp_path: Path) -> None:
     assert len(Store(tmp_path / "s")) == 2
     with pytest.raises(UserError, match="exists; resume or overwrite it"):
         bring(qm9, tmp_path / "s")
-    source = open_source(qm9, Reading())
+    source = open_source(qm9, UserStatement())
     read: list[str] = []
 
     def watched(items: Any) -> Iterator[Item]:
@@ -141,7 +146,7 @@ def test_resuming(qm9: list[Path], tmp_path: Path) -> None:
     bring(qm9, tmp_path / "s", resume=True)
     same(tmp_path / "s", tmp_path / "whole")
     with pytest.raises(UserError, match="cannot be resumed: it was made from other options"):
-        bring(qm9, tmp_path / "s", Reading(charge=1), resume=True)
+        bring(qm9, tmp_path / "s", UserStatement(charge=1), resume=True)
     with pytest.raises(UserError, match="cannot be resumed: it was made from another file"):
         bring(qm9[0], tmp_path / "s", resume=True)
     same(tmp_path / "s", tmp_path / "whole")
@@ -149,11 +154,34 @@ def test_resuming(qm9: list[Path], tmp_path: Path) -> None:
     assert len(Store(tmp_path / "s")) == 3
 
 
+def test_changed_files_make_another_store(tmp_path: Path) -> None:
+    """Targets computed from a store are cached under ``Manifest.source``: it depends on all that the files hold."""
+    atoms = "".join(f" 6 4. {i % 9}. {i // 9 % 9}. {i // 81}.\n" for i in range(400))
+    head = f"a\nb\n 400 0 0 0\n 4 2 0 0\n 4 0 2 0\n 4 0 0 2\n{atoms}"
+    assert len(head) > 4096  # the first bytes of such a file do not tell its density
+    path = tmp_path / "a.cube"
+
+    def write(last: float) -> None:
+        path.write_text(head + 63 * f"{1600 / 64 / 8:.8f}\n" + f"{1600 / 64 / 8 + last:.8f}\n")
+
+    write(0)
+    bring(path, tmp_path / "s")
+    before = Manifest.read(tmp_path / "s").source()
+    write(1e-4)
+    with pytest.raises(UserError, match=r"cannot be resumed: it was made from another file than .* has changed"):
+        bring(path, tmp_path / "s", resume=True)
+    bring(path, tmp_path / "s", overwrite=True)
+    assert Manifest.read(tmp_path / "s").source() != before
+    write(0)
+    bring(path, tmp_path / "s", overwrite=True)
+    assert Manifest.read(tmp_path / "s").source() == before
+
+
 KILLED = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from data_tools.sources.importing import Item, Source, import_source
+from data_tools.sources.importing import Item, RecordSource, import_source
 from data_tools.stores.rounding import JOURNAL
 import numpy as np
 from orbdens.store import GridRecord, Manifest
@@ -171,7 +199,7 @@ provenance = {"source": "test", "options": "none"}
 manifest = Manifest({}, "valence", {"H": 1, "C": 4, "O": 6}, None, provenance)
 items = (Item(f"r{i:03d}", f"record {i}", lambda i=i: record(i), "train" if i % 3 else "test") for i in range(60))
 print("started", flush=True)
-import_source(Source("test", manifest, items, 60, dtype="float16"), Path(sys.argv[1]), resume=True)
+import_source(RecordSource("test", manifest, items, 60, dtype="float16"), Path(sys.argv[1]), resume=True)
 """
 
 
@@ -213,9 +241,9 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 def test_float16_and_its_error(qm9: list[Path], tmp_path: Path) -> None:
     bring(qm9, tmp_path / "32")
-    bring(qm9, tmp_path / "16", Reading(dtype="float16"), limit=3)
-    bring(qm9, tmp_path / "16", Reading(dtype="float16"), resume=True)
-    bring(qm9, tmp_path / "16", Reading(dtype="float16"), resume=True)
+    bring(qm9, tmp_path / "16", UserStatement(dtype="float16"), limit=3)
+    bring(qm9, tmp_path / "16", UserStatement(dtype="float16"), resume=True)
+    bring(qm9, tmp_path / "16", UserStatement(dtype="float16"), resume=True)
     errors = []
     for key in Store(tmp_path / "32").keys():  # noqa: SIM118
         full, half = Store(tmp_path / "32")[key], Store(tmp_path / "16")[key]
@@ -239,7 +267,7 @@ def test_broken_records(tmp_path: Path) -> None:
         bring(path, tmp_path / "s")
     assert Store(tmp_path / "s").keys() == ["0"]  # what was finished stays
     (tmp_path / "splits.json").write_text('{"train": [0, 1], "test": [2, 3]}')
-    done = bring(path, tmp_path / "s", Reading(splits=tmp_path / "splits.json"), resume=True, skip_broken=True)
+    done = bring(path, tmp_path / "s", UserStatement(splits=tmp_path / "splits.json"), resume=True, skip_broken=True)
     store = Store(tmp_path / "s")
     assert (done.count, done.not_found, store.manifest.finished) == (2, 2, True)
     skipped = store.manifest.provenance["skipped"]
@@ -256,14 +284,14 @@ def test_valence_electrons(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.CHGCAR integrates to 16.0000 electrons, expected 8 \(C 4, Ti 4\)"):
         bring(tmp_path / "a.CHGCAR", tmp_path / "s")
     assert not (tmp_path / "s").exists()
-    bring(tmp_path / "a.CHGCAR", tmp_path / "s", Reading(valence=stated_valence("Ti=12")))
+    bring(tmp_path / "a.CHGCAR", tmp_path / "s", UserStatement(valence=parse_valence("Ti=12")))
     assert Store(tmp_path / "s").manifest.valence_electrons == {"C": 4, "Ti": 12}
     (tmp_path / "b.CHGCAR").write_bytes(chgcar(1, 10, "U"))
     with pytest.raises(UserError, match=r"b\.CHGCAR holds U, whose valence electrons are not known; --valence U=n"):
         bring(tmp_path / "b.CHGCAR", tmp_path / "t")
-    bring(tmp_path / "b.CHGCAR", tmp_path / "t", Reading(density="all-electron"), tolerance=100)
+    bring(tmp_path / "b.CHGCAR", tmp_path / "t", UserStatement(density="all-electron"), tolerance=100)
     assert Store(tmp_path / "t").manifest.valence_electrons == {"C": 6, "U": 92}
-    assert stated_elements("C2,O,H3") == ("C", "C", "O", "H", "H", "H")
+    assert parse_elements("C2,O,H3") == ("C", "C", "O", "H", "H", "H")
 
 
 BROKEN_ARCHIVES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -291,7 +319,7 @@ def test_broken_archives(name: str, tmp_path: Path) -> None:
     assert data[3 * 512 :].startswith(b"1.CHGCAR")
     path.write_bytes(change(data))
     with pytest.raises(UserError, match=message) as caught:
-        bring(path, tmp_path / "s", kind="chgcar")
+        bring(path, tmp_path / "s", kind=SourceKind.CHGCAR)
     assert "\n" not in str(caught.value)
     if (tmp_path / "s").exists():
         assert Store(tmp_path / "s").keys() == ["0"]
@@ -321,7 +349,7 @@ def test_headers_that_claim_too_much(tmp_path: Path) -> None:
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
     (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
     with pytest.raises(UserError, match="one of its headers claims 1073741824 bytes"):
-        bring(tmp_path / "a.tar", tmp_path / "s", kind="chgcar")
+        bring(tmp_path / "a.tar", tmp_path / "s", kind=SourceKind.CHGCAR)
 
 
 def test_two_records_of_one_name(tmp_path: Path) -> None:
@@ -342,7 +370,7 @@ def test_two_records_of_one_name(tmp_path: Path) -> None:
     ],
 )
 def test_keys(name: str, key: str) -> None:
-    assert key_of(name, ENDINGS) == key
+    assert record_key(name, ENDINGS) == key
 
 
 SPLIT_FILES = {
@@ -363,22 +391,22 @@ def test_broken_split_files(text: str, tmp_path: Path) -> None:
     (tmp_path / "1.CHGCAR").write_bytes(chgcar(1))
     (tmp_path / "splits.json").write_text(text)
     with pytest.raises(UserError, match=SPLIT_FILES[text]):
-        bring(tmp_path / "1.CHGCAR", tmp_path / "s", Reading(splits=tmp_path / "splits.json"))
+        bring(tmp_path / "1.CHGCAR", tmp_path / "s", UserStatement(splits=tmp_path / "splits.json"))
 
 
 def test_sources_of_nothing(tmp_path: Path) -> None:
     manifest = Manifest({}, "valence", {"H": 1}, None, {})
     with pytest.raises(UserError, match="nothing holds no records"):
-        import_source(Source("nothing", manifest, []), tmp_path / "s")
+        import_source(RecordSource("nothing", manifest, []), tmp_path / "s")
 
     def broken() -> GridRecord:
         raise UserError("it is broken")
 
     with pytest.raises(UserError, match="none of the 1 records of nothing can be read: it is broken"):
-        import_source(Source("nothing", manifest, [Item("a", "a", broken)]), tmp_path / "s", skip_broken=True)
+        import_source(RecordSource("nothing", manifest, [Item("a", "a", broken)]), tmp_path / "s", skip_broken=True)
     holed = GridRecord(Structure(np.array([1]), np.zeros((1, 3))), np.zeros(3), np.eye(3), np.full((2, 2, 2), np.nan))
     with pytest.raises(UserError, match="place: values holds numbers that are not finite"):
-        import_source(Source("nothing", manifest, [Item("a", "place", lambda: holed)]), tmp_path / "s")
+        import_source(RecordSource("nothing", manifest, [Item("a", "place", lambda: holed)]), tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
@@ -391,9 +419,9 @@ MISTAKES = {
     "data import empty s": "cannot tell what empty holds",
     "data import none.CHGCAR s": "none.CHGCAR does not exist",
     "data import stars.CHGCAR s": r"stars.CHGCAR, line 13: expected value . of 3 x 3 x 3, but found '.*\*\*\*\*'",
-    "data import good.CHGCAR s --format fchk": "expected one of npz, orbitals, chgcar",
-    "data import good.CHGCAR s --dtype float8": "expected float32 or float16 as dtype, but got 'float8'",
-    "data import good.CHGCAR s --density core": "expected valence or all-electron as density, but got 'core'",
+    "data import good.CHGCAR s --format fchk": "'fchk' is not one of 'npz', ",
+    "data import good.CHGCAR s --dtype float8": "'float8' is not one of 'float32', 'float16'",
+    "data import good.CHGCAR s --density core": "'core' is not one of 'valence', 'all-electron'",
     "data import good.CHGCAR s --valence C4": "expected valence electrons as C=4,O=6, but got 'C4'",
     "data import good.CHGCAR s --elements c": "expected elements as C,O,H or C2,O,H6, but got 'c'",
     "data import good.CHGCAR s --level PBE": "expected a level of theory as xc=PBE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from places import GOLDEN
 
-from data_tools.sources.npz import import_npz
+from data_tools.sources.importing import import_source
+from data_tools.sources.npz import open_source
+from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
 from orbdens.pyscf.integrals import dipole, electron_count
 from orbdens.pyscf.order import ao_order, shell_l
@@ -35,6 +38,10 @@ LEVEL = {
     "density": "valence",
     "units": {"positions": "angstrom", "energy": "hartree", "dipole": "debye"},
 }
+
+
+def import_npz(source: Path, target: Path, resume: bool = False, overwrite: bool = False) -> None:
+    import_source(open_source([source], UserStatement()), target, resume=resume, overwrite=overwrite)
 
 
 @pytest.fixture
@@ -133,6 +140,17 @@ def test_golden_store_comes_out_again(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.orbitals, record.orbitals)
         np.testing.assert_array_equal(again.structure.positions, record.structure.positions)
         np.testing.assert_allclose(again.dipole, record.dipole, rtol=1e-6)  # type: ignore[arg-type]
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path, source: Path, water_arrays: Arrays) -> None:
+    water_arrays["occupied"] = np.zeros(20_000_000, dtype=np.float32)
+    np.savez_compressed(source, **water_arrays)
+    assert source.stat().st_size < 200_000
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"water.npz would unpack to 76 MiB, which no real numbers do"):
+        import_npz(source, tmp_path / "store")
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
 
 
 def _changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path, Arrays], None]:

@@ -15,8 +15,10 @@ from pyscf import dft, gto
 from pyscf.tools import molden
 
 from data_tools.sources.importing import import_source
-from data_tools.sources.orbital_files import OrbitalFile, orbital_source, read_orbital_file
-from data_tools.sources.reading import Reading
+from data_tools.sources.orbital_content import OrbitalContent
+from data_tools.sources.orbital_files import open_source
+from data_tools.sources.orbital_reading import read_orbital_file
+from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
 from orbdens.kernels import density_from_orbitals
 from orbdens.labels import label_shells
@@ -61,7 +63,7 @@ def _densities(mf: Any) -> np.ndarray[Any, Any]:
     return np.einsum("pm,mn,pn->p", orbitals, matrix, orbitals) / BOHR**3
 
 
-def _densities_of(file: OrbitalFile) -> np.ndarray[Any, Any]:
+def _densities_of(file: OrbitalContent) -> np.ndarray[Any, Any]:
     record = file.record
     values = density_from_orbitals(
         torch.as_tensor(POINTS),
@@ -75,7 +77,7 @@ def _densities_of(file: OrbitalFile) -> np.ndarray[Any, Any]:
     return values.numpy()
 
 
-def _check(file: OrbitalFile, mf: Any) -> None:
+def _check(file: OrbitalContent, mf: Any) -> None:
     expected = _densities(mf)
     np.testing.assert_allclose(_densities_of(file), expected, atol=2e-7 * expected.max())
     record, mol = file.record, mf.mol
@@ -128,7 +130,7 @@ def test_store_of_several(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     _checkpoint(tmp_path / "files" / "a.chk")
     _checkpoint(tmp_path / "files" / "b.chk", atom="H 0 0 0; F 0 0 0.9")
-    made = import_source(orbital_source([tmp_path / "files"]), tmp_path / "store")
+    made = import_source(open_source([tmp_path / "files"], UserStatement()), tmp_path / "store")
     assert made.count == 2
     store = Store(tmp_path / "store")
     assert store.manifest.label_basis is not None
@@ -139,7 +141,7 @@ def test_store_of_several(tmp_path: Path) -> None:
         record = store[key]
         assert isinstance(record, OrbitalRecord)
         assert electron_count(record, store.manifest.label_basis) == pytest.approx(n, abs=1e-5)
-    again = import_source(orbital_source([tmp_path / "files"]), tmp_path / "store", resume=True)
+    again = import_source(open_source([tmp_path / "files"], UserStatement()), tmp_path / "store", resume=True)
     assert again.count == 2
 
 
@@ -155,7 +157,7 @@ def test_files_that_do_not_go_together(tmp_path: Path, arguments: dict[str, Any]
     _checkpoint(tmp_path / "a.chk")
     _checkpoint(tmp_path / "b.chk", **arguments)
     with pytest.raises(UserError, match=message):
-        orbital_source([tmp_path / "a.chk", tmp_path / "b.chk"])
+        open_source([tmp_path / "a.chk", tmp_path / "b.chk"], UserStatement())
 
 
 def test_one_basis_per_element(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_one_basis_per_element(tmp_path: Path) -> None:
         mf = dft.RKS(gto.M(atom=WATER, basis=basis, verbose=0)).run(max_cycle=1)
         molden.from_scf(mf, str(tmp_path / f"{name}.molden"))
     with pytest.raises(UserError, match=r"b.molden has another basis for [HO] than files before it"):
-        orbital_source([tmp_path])
+        open_source([tmp_path], UserStatement())
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -222,8 +224,8 @@ def test_orbitals_of_an_ion(tmp_path: Path) -> None:
     molden.from_scf(mf, str(tmp_path / "ion.molden"))
     assert read_orbital_file(tmp_path / "ion.molden").record.structure.charge == 1
     with pytest.raises(UserError, match="or is an ion whose --charge must be given"):
-        orbital_source([tmp_path])
-    assert orbital_source([tmp_path], Reading(charge=1)).count == 1
+        open_source([tmp_path], UserStatement())
+    assert open_source([tmp_path], UserStatement(charge=1)).count == 1
 
 
 def test_missing_file_and_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

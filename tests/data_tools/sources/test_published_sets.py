@@ -18,7 +18,8 @@ from ase.io.cube import read_cube_data, write_cube
 from data_tools.sources.importing import import_source
 from data_tools.sources.kinds import kind_of, open_source
 from data_tools.sources.md_sets import MOLECULES, N_AXIS, decoded, molecule_and_split
-from data_tools.sources.reading import Reading
+from data_tools.sources.registry import SourceKind
+from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
 from orbdens.formats import cube
 from orbdens.grid import Grid
@@ -42,8 +43,8 @@ def grids(store: Path, split: str | None = None) -> list[GridRecord]:
     return records  # type: ignore[return-value]
 
 
-def bring(path: Path, store: Path, kind: str | None = None, tolerance: float = 0.05, **reading: Any) -> None:
-    import_source(open_source([path], Reading(**reading), kind), store, tolerance=tolerance)
+def bring(path: Path, store: Path, kind: SourceKind | None = None, tolerance: float = 0.05, **statement: Any) -> None:
+    import_source(open_source([path], UserStatement(**statement), kind), store, tolerance=tolerance)
 
 
 def gaussians(points: Array, centres: Array, counts: Array, width: float) -> Array:
@@ -224,9 +225,9 @@ def test_md_texts(tmp_path: Path, ethane: tuple[Array, Array, Array], unit: floa
             "8\nframe\n" + "".join(f"{a.symbol} {a.x:.9f} {a.y:.9f} {a.z:.9f}\n" for a in atoms) for atoms in frames
         ]
         (folder / "structures.xyz").write_text("".join(lines))
-    source = open_source([tmp_path / "sets"], Reading())
+    source = open_source([tmp_path / "sets"], UserStatement())
     import_source(source, tmp_path / "s", limit=1)
-    import_source(open_source([tmp_path / "sets"], Reading()), tmp_path / "s", resume=True)
+    import_source(open_source([tmp_path / "sets"], UserStatement()), tmp_path / "s", resume=True)
     check_ethane(tmp_path / "s", ethane)
 
 
@@ -270,7 +271,7 @@ def test_broken_md_sets(tmp_path: Path, ethane: tuple[Array, Array, Array]) -> N
         bring(folder, tmp_path / "s", elements=tuple(MOLECULES["ethane"]))
     (folder / "dft_densities.npy").unlink()
     with pytest.raises(UserError, match=r"holds no folder with structures.npy and dft_densities.npy"):
-        bring(folder, tmp_path / "s", kind="md")
+        bring(folder, tmp_path / "s", kind=SourceKind.MD)
     (folder / "structures.xyz").write_text("1\n\nC 0 0 0\n1\n\nC 0 x 0\n")
     (folder / "densities.txt").write_text("1.0 " * 10)
     with pytest.raises(UserError, match=r"densities.txt ends in line 1, after 10 values of 50 x 50 x 50"):
@@ -310,6 +311,15 @@ def test_residual_cnn(tmp_path: Path) -> None:
         assert record.values.sum() * 0.027 == pytest.approx(8, abs=1e-2)
     bring(tmp_path / "set" / "dsgdb9nsd_000001", tmp_path / "one")
     assert Store(tmp_path / "one").keys() == ["dsgdb9nsd_000001"]
+
+
+def test_residual_cnn_source_depends_on_its_densities(tmp_path: Path) -> None:
+    density = methane_folder(tmp_path / "m")
+    bring(tmp_path / "m", tmp_path / "s")
+    density[-1, -1, -1] += 1e-4
+    np.save(tmp_path / "m" / "rho_22.npy", density.reshape(-1))
+    bring(tmp_path / "m", tmp_path / "t")
+    assert Store(tmp_path / "s").manifest.source() != Store(tmp_path / "t").manifest.source()
 
 
 RESIDUAL_MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.stores.splitting import read_splits, split_store, write_splits
+from data_tools.stores.splitting import split_store, splits_of_file, write_splits
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.store import GridRecord, Manifest, Store, StoreWriter
@@ -74,8 +74,6 @@ def test_seeds_differ(store: Store) -> None:
 def test_empty_splits_are_refused(store: Store) -> None:
     with pytest.raises(UserError, match=r"split 'test' of share 0.001 would have none of the 70 records"):
         split_store(store, {"train": 0.9, "test": 0.001})
-    with pytest.raises(UserError, match="is split by random, size or composition, not by 'magic'"):
-        split_store(store, {"train": 0.9}, by="magic")
 
 
 def test_one_composition_cannot_be_divided(tmp_path: Path) -> None:
@@ -87,18 +85,18 @@ def test_one_composition_cannot_be_divided(tmp_path: Path) -> None:
 def test_from_a_file(tmp_path: Path, store: Store) -> None:
     file = tmp_path / "splits.json"
     file.write_text(json.dumps({"fit": [3, "r001", 69], "rest": []}))
-    assert read_splits(file, store) == {"fit": ["r003", "r001", "r069"], "rest": []}
+    assert splits_of_file(file, store) == {"fit": ["r003", "r001", "r069"], "rest": []}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ("[1]", "should hold {name of a split"),
-        ('{"a": 1}', "should hold {name of a split"),
+        ("[1]", "expected named lists in the split file"),
+        ('{"a": 1}', "expected named lists in the split file"),
         ('{"a": [70]}', "split 'a' of .* names place 70, .* has 70 records"),
-        ('{"a": [-1]}', "names place -1"),
-        ('{"a": [true]}', "holds True, expected a key or a place"),
+        ('{"a": [-1]}', "split 'a' of .* holds -1, neither a key nor a place"),
+        ('{"a": [true]}', "holds True, neither a key nor a place"),
         ('{"a": ["nobody"]}', "split 'a' names a record 'nobody'"),
         ('{"a": [1], "b": ["r001"]}', "record 'r001' is in split 'a' and again in split 'b'"),
     ],
@@ -106,9 +104,9 @@ def test_from_a_file(tmp_path: Path, store: Store) -> None:
 def test_broken_files(tmp_path: Path, store: Store, content: str, message: str) -> None:
     (tmp_path / "f.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        read_splits(tmp_path / "f.json", store)
-    with pytest.raises(UserError, match=r"cannot read .*no such file"):
-        read_splits(tmp_path / "g.json", store)
+        splits_of_file(tmp_path / "f.json", store)
+    with pytest.raises(UserError, match="there is no split file"):
+        splits_of_file(tmp_path / "g.json", store)
 
 
 def test_written_into_the_manifest(tmp_path: Path) -> None:
@@ -136,6 +134,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "split", str(path), "--by", "size"], debug=False) == 0
     assert "train 16, validation 2, test 2" in capsys.readouterr().out
     assert run(["data", "split", str(path), "--train", "2"], debug=False) == 2
+    assert run(["data", "split", str(path), "--by", "magic"], debug=False) == 2
+    assert "'magic' is not one of 'random', 'size', 'composition'" in capsys.readouterr().err
     assert len(Store(path).keys("test")) == 2
     (tmp_path / "f.json").write_text('{"one": [0], "other": ["r007"]}')
     assert run(["data", "split", str(path), "--force", "--from", str(tmp_path / "f.json")], debug=False) == 0

@@ -1,17 +1,19 @@
-"""Lines and blocks of numbers out of a stream of bytes, with the place of everything that is wrong."""
+"""Lines and grids of numbers out of a stream of bytes, with the place of everything that is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from data_tools.sources.decimals import BAD, read_numbers
-from data_tools.sources.streams import chunks
 from orbdens.errors import UserError
+from orbdens.files import check_input, reason
+from orbdens.formats.numbers import leading_numbers
+from orbdens.formats.streams import chunks
 
 LONGEST_LINE = 1 << 16
 """Bytes of a line of words, and of a number."""
@@ -85,8 +87,8 @@ class Text:
             numbers = [float(word) for word in line.split()[: most or least]]
         except ValueError:
             numbers = []
-        if len(numbers) < least or not np.isfinite(numbers).all():
-            raise self.wrong(f"expected {what}, but found {shown(line)}")
+        if len(numbers) < least or not all(map(math.isfinite, numbers)):
+            raise self.wrong(f"expected {what}, but found {quoted(line)}")
         return numbers
 
     def grid(
@@ -114,40 +116,28 @@ class Text:
         if not 0 < nx * ny * nz <= MOST_POINTS or min(shape) < 1:
             raise self.wrong(f"expected a grid of 1 to {MOST_POINTS} points, but found {nx} x {ny} x {nz}")
         values = np.empty(nx * ny * nz, dtype=dtype)
-        sizes, strides = ((nx, ny, nz), (ny * nz, nz, 1)) if x_fastest else ((nz, ny, nx), (1, nz, ny * nz))
+        largest = min(float(np.finfo(dtype).max) * divisor, float(np.finfo(np.float64).max))
         done, ended = 0, False
         self.line_number += 1  # the line that the first value is on
-        while True:
-            stop = len(self._data) if ended else 1 + max(self._data.rfind(space) for space in (b" ", b"\n", b"\t"))
-            if stop > self._at:
-                status, self._at, done, lines = read_numbers(
-                    np.frombuffer(self._data, dtype=np.uint8),
-                    self._at,
-                    stop,
-                    done,
-                    values.size,
-                    sizes,
-                    strides,
-                    float(divisor),
-                    values,
-                )
-                self.line_number += lines
-                if status == BAD:
-                    word = self._data[self._at : self._at + 40].split(maxsplit=1)[0].decode("ascii", "replace")
-                    if ended and self._at + len(word) == len(self._data):
-                        raise self._short(done, shape)  # in the middle of a number
-                    raise self.wrong(f"expected value {done + 1} of {nx} x {ny} x {nz}, but found {shown(word)}")
-            if done == values.size:
-                return values.reshape(shape)
-            if ended:
-                raise self._short(done, shape)
-            if len(self._data) - self._at > LONGEST_LINE and stop <= self._at:
+        while done < values.size:
+            whole = len(self._data) if ended else 1 + max(self._data.rfind(space) for space in (b" ", b"\n", b"\t"))
+            part = self._data[self._at : whole]
+            found, end = leading_numbers(part, values.size - done, largest)
+            values[done : done + len(found)] = found / divisor
+            done += len(found)
+            self.line_number += part.count(b"\n", 0, end)
+            self._at += end
+            if end < len(part) and done < values.size:
+                word = part[end : end + 40].split(maxsplit=1)[0].decode("ascii", "replace")
+                if not (ended and end + len(word) == len(part)):
+                    raise self.wrong(f"expected value {done + 1} of {nx} x {ny} x {nz}, but found {quoted(word)}")
+            if ended and done < values.size:
+                sizes = f"{nx} x {ny} x {nz}"
+                raise UserError(f"{self.place} ends in line {self.line_number}, after {done} values of {sizes}")
+            if not part and len(self._data) - self._at > LONGEST_LINE:
                 raise self.wrong(f"expected value {done + 1}, but found something that is not text")
-            ended = not self._more()
-
-    def _short(self, done: int, shape: tuple[int, int, int]) -> UserError:
-        sizes = " x ".join(map(str, shape))
-        return UserError(f"{self.place} ends in line {self.line_number}, after {done} values of {sizes}")
+            ended = done < values.size and not self._more()
+        return np.ascontiguousarray(values.reshape(nz, ny, nx).T) if x_fastest else values.reshape(shape)
 
     def rest_of_line(self) -> str:
         """What follows on the line of the last value."""
@@ -173,54 +163,34 @@ class Text:
         return bool(piece)
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """A word or line for a message: in quotes, cut, what cannot be printed escaped."""
     text = text.strip()
     return repr(text if len(text) <= 40 else text[:37] + "...") if text else "an empty line"
 
 
-def text_of(read: Callable[[int], bytes], path: Path) -> Text:
-    """The text of an open file."""
-    return Text(chunks(read, str(path), path.name), str(path))
+def leading_lines(text: bytes, n: int) -> list[list[float]]:
+    """The numbers on each of the first lines of a text; none on a line that holds anything else."""
 
-
-def xyz_frame(text: Text) -> tuple[list[int], NDArray[np.float64]] | None:
-    """Atomic numbers and positions of the next frame of an xyz file; None at its end."""
-    line = text.line()
-    while line is not None and not line.strip():
-        line = text.line()
-    if line is None:
-        return None
-    if not line.strip().isdecimal() or not 0 < int(line) < 100_000:
-        raise text.wrong(f"expected the number of atoms of a frame, but found {shown(line)}")
-    text.needed("comment")
-    numbers, positions = [], []
-    for i in range(int(line)):
-        words = text.needed(f"atom {i + 1} of {int(line)}").split()
+    def numbers(line: str) -> list[float]:
         try:
-            symbol = words[0] if not words[0].isdecimal() else ""
-            numbers.append(atomic_numbers[symbol] if symbol else int(words[0]))
-            positions.append([float(word) for word in words[1:4]])
-        except (KeyError, ValueError, IndexError):
-            positions.append([])
-        if len(positions[-1]) != 3 or not np.isfinite(positions[-1]).all() or not 0 < numbers[-1] < 119:
-            raise text.wrong(f"expected an element and x, y, z, but found {shown(' '.join(words))}")
-    return numbers, np.array(positions)
+            return [float(word) for word in line.split()]
+        except ValueError:
+            return []
+
+    return [numbers(line) for line in text.decode("ascii", "replace").split("\n")[:n]]
 
 
-def table(path: Path) -> NDArray[np.float64]:
-    """The numbers of a small text file."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
-    with path.open("rb") as file:
-        text = text_of(file.read, path)
-        rows: list[list[float]] = []
-        while (line := text.line()) is not None and len(rows) < 100:
-            try:
-                rows.append([float(word) for word in line.split()])
-            except ValueError:
-                raise text.wrong(f"expected numbers, but found {shown(line)}") from None
-    rows = [row for row in rows if row]
-    if not rows or len({len(row) for row in rows}) > 1 or not np.isfinite(rows).all():
-        raise UserError(f"{path} is not a table of numbers")
-    return np.array(rows).squeeze()
+@contextmanager
+def opened_text(path: Path) -> Iterator[Text]:
+    """The text of a file, decompressed if it is compressed.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    check_input(path)
+    try:
+        with path.open("rb") as file:
+            yield Text(chunks(file.read, str(path), path.name), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from None

@@ -1,18 +1,15 @@
-"""Many molecules from SMILES: variants of known ones, and the minimum of each, to widen a training set."""
+"""New molecules that differ from known ones by small changes, to widen a training set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_tools.generation.forces import calculator
-from data_tools.generation.geometries import LEVEL_OF_FORCES, find_minimum, from_smiles, import_rdkit
+from data_tools.generation.rdkit_bridge import import_rdkit
 from orbdens.errors import UserError
-from orbdens.files import check_output, written_whole
-from orbdens.formats.structures import write_frame
 
 ELEMENTS = (6, 7, 8, 9)
 """Of the atoms that a variant may hold beside hydrogen."""
@@ -28,7 +25,7 @@ UNLIKELY = (
 )
 """Patterns too unstable for a training set, after the rules of GDB-17 (J. Chem. Inf. Model. 52, 2864, 2012)."""
 
-TRIES = 1000
+MAX_FAILURES = 1000
 """Changes that fail one after the other before variants are taken to be exhausted."""
 
 
@@ -71,7 +68,7 @@ def variants(known: Iterable[str], largest: int, seed: int = 0) -> Iterator[str]
     Args:
         known: SMILES; none of them comes back.
         largest: number of heavy atoms of a variant.
-        seed: of all chance.
+        seed: of the random changes.
 
     Yields:
         Canonical SMILES without stereochemistry, each once; ends when no new one is found.
@@ -80,7 +77,7 @@ def variants(known: Iterable[str], largest: int, seed: int = 0) -> Iterator[str]
     seen, made = set(begin), list(begin)
     rng = np.random.default_rng(seed)
     failures = 0
-    while failures < TRIES:
+    while failures < MAX_FAILURES:
         pool = begin if rng.random() < 0.5 else made
         smiles = _changed(pool[rng.integers(len(pool))], largest, rng)
         if smiles is None or smiles in seen:
@@ -123,52 +120,6 @@ def _changed(smiles: str, largest: int, rng: np.random.Generator) -> str | None:
     if any(molecule.HasSubstructMatch(chem.MolFromSmarts(pattern)) for pattern in UNLIKELY):
         return None
     return str(chem.MolToSmiles(molecule, isomericSmiles=False))
-
-
-def write_minima(
-    smiles: Iterable[str],
-    out: Path,
-    forces: str,
-    *,
-    seed: int = 0,
-    overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, str]:
-    """Relax molecules and write their minima to an extended xyz file (Å; SMILES, charge, multiplicity in every frame).
-
-    Args:
-        smiles: of the molecules.
-        out: file to write.
-        forces: ``pyscf`` or ``tblite``.
-        seed: of the first guess of coordinates.
-        overwrite: replace ``out``.
-        on_progress: called with the number of molecules tried.
-
-    Returns:
-        Why some were left out, by SMILES: no coordinates, or no minimum.
-
-    Raises:
-        UserError: ``out`` cannot be written, RDKit or the program of the forces is missing, or every molecule was left
-            out.
-    """
-    check_output(out, overwrite)
-    calculator(forces, from_smiles("C", seed), LEVEL_OF_FORCES)  # complains now about what is missing
-    skipped: dict[str, str] = {}
-    done = 0
-    with written_whole(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for done, one in enumerate(smiles, 1):
-            try:
-                start = from_smiles(one, seed)
-                frame = find_minimum(start, forces, LEVEL_OF_FORCES)
-            except UserError as error:
-                skipped[one] = str(error)
-            else:
-                frame.info = {"smiles": one, "charge": start.charge, "multiplicity": start.multiplicity}
-                write_frame(file, frame)
-            on_progress(done)
-        if len(skipped) == done:
-            raise UserError(f"no molecule could be relaxed; {next(iter(skipped.values()), 'there are none')}")
-    return skipped
 
 
 def _orders() -> Any:
