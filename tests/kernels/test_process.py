@@ -89,7 +89,7 @@ def test_threads_are_obeyed_and_do_not_change_values(
         assert torch.equal(grad, gradients(case, cotangent, backend="cpu")[name]), "same threads, same bits"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read in Linux's unit")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux tells it")
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_memory_budget_is_kept(backend: str) -> None:
     run("memory_script", backend)
