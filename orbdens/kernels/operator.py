@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orbdens.kernels.backends import backend_module
+from orbdens.kernels.backends import load_backend
 from orbdens.kernels.checks import check_numbers, check_pointers, check_shape
 from orbdens.kernels.orbitals import DIFFERENTIABLE, Orbitals
 from orbdens.kernels.shells import Shells
@@ -51,7 +51,7 @@ def fields_op(*arguments: Any) -> Tensor:
     if not orbitals.checked:
         orbitals.check()
     check_points(orbitals, points, point_ptr)
-    return backend_module(arguments[-1]).forward(orbitals, points, point_ptr, memory)
+    return load_backend(arguments[-1]).forward(orbitals, points, point_ptr, memory)
 
 
 @fields_op.register_fake
@@ -64,7 +64,7 @@ def _(*arguments: Any) -> Tensor:
     "orbdens::orbital_fields_vjp", mutates_args=(), schema=f"(Tensor grad, bool[] wants, {ARGUMENTS}) -> Tensor[]"
 )
 def vjp_op(grad: Tensor, wants: list[bool], *arguments: Any) -> list[Tensor]:
-    results = backend_module(arguments[-1]).vjp(*objects_of(arguments), grad.detach(), list(wants))
+    results = load_backend(arguments[-1]).vjp(*objects_of(arguments), grad.detach(), list(wants))
     return [grad.new_empty(0) if result is None else result for result in results]
 
 
