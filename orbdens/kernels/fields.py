@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orbdens.kernels.backends import choose_backend, load_backend
-from orbdens.kernels.operator import arguments_of, check_points, fields_op
+from orbdens.kernels.operator import check_points, evaluate
 from orbdens.kernels.orbitals import Orbitals
 
 MEMORY = 1_000_000_000
@@ -43,8 +43,7 @@ def orbital_fields(
         RuntimeError: the backend cannot run here.
     """
     name = choose_backend(backend, orbitals.device)
-    fields: Tensor = fields_op(*arguments_of(orbitals, points, _pointers(orbitals, points, point_ptr), memory, name))
-    return fields
+    return evaluate(orbitals, points, _pointers(orbitals, points, point_ptr), memory, name)
 
 
 def orbital_field_derivatives(

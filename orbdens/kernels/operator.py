@@ -45,13 +45,30 @@ def objects_of(arguments: tuple[Any, ...]) -> tuple[Orbitals, Tensor, Tensor, in
     return Orbitals.unchecked(shells=shells, **values), points, point_ptr, memory
 
 
-@torch.library.custom_op("orbdens::orbital_fields", mutates_args=(), schema=f"({ARGUMENTS}) -> Tensor")
-def fields_op(*arguments: Any) -> Tensor:
-    orbitals, points, point_ptr, memory = objects_of(arguments)
+def evaluate(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, backend: str) -> Tensor:
+    """Fields [n_points, K] by the operator, or without it where neither gradients nor a graph are asked for.
+
+    Its first call imports torch's compiler, which takes longer than most predictions.
+    """
+    if not torch.compiler.is_compiling():
+        tensors = {"points": points} | vars(orbitals) | vars(orbitals.shells)
+        learning = any(tensors[name] is not None and tensors[name].requires_grad for name in DIFFERENTIABLE)
+        if not (learning and torch.is_grad_enabled()):
+            return _forward(orbitals, points, point_ptr, memory, backend)
+    fields: Tensor = fields_op(*arguments_of(orbitals, points, point_ptr, memory, backend))
+    return fields
+
+
+def _forward(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, backend: str) -> Tensor:
     if not orbitals.checked:
         orbitals.check()
     check_points(orbitals, points, point_ptr)
-    return load_backend(arguments[-1]).forward(orbitals, points, point_ptr, memory)
+    return load_backend(backend).forward(orbitals, points, point_ptr, memory)
+
+
+@torch.library.custom_op("orbdens::orbital_fields", mutates_args=(), schema=f"({ARGUMENTS}) -> Tensor")
+def fields_op(*arguments: Any) -> Tensor:
+    return _forward(*objects_of(arguments), arguments[-1])
 
 
 @fields_op.register_fake
