@@ -49,6 +49,8 @@ def of_shells(**changes: Any) -> Shells:
         ({"site_ptr": torch.tensor([0, 3, 2, 5, 6])}, "site_ptr: expected int64 numbers rising from 0 to 6"),
         ({"scalings": torch.zeros(6).double()}, "scalings: expected numbers above 0"),
         ({"scalings": torch.ones(5).double()}, "scalings: expected shape [6]"),
+        ({"site_ptr": torch.tensor([0, 3, 3, 5, 6], device="meta")}, "site_ptr: expected on cpu like the coefficients"),
+        ({"site_positions": torch.zeros(6, 3, dtype=torch.int64)}, "site_positions: expected torch.float64"),
         ({"cutoff": 0.0}, "cutoff: expected a distance above 0"),
         ({"tolerance": 0.0}, "tolerance: expected a number above 0"),
         ({"cells": torch.eye(3).expand(4, 3, 3)}, "cells and pbc: give both or neither"),
