@@ -65,7 +65,7 @@ def moved(shift: np.ndarray) -> Structure:
         ([["x", "y", "z"]], "expected points as numbers of shape [n_points, 3]"),
         ([[0.0, 1.0, 2.0], [1.0]], "expected points as numbers of shape [n_points, 3]"),
     ],
-    ids=str,
+    ids=["two columns", "five columns", "one vector", "a grid", "NaN", "infinite", "words", "ragged"],
 )
 def test_points_that_make_no_sense(density: Density, points: Any, sentence: str) -> None:
     with pytest.raises(UserError) as error:

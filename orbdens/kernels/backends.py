@@ -48,31 +48,34 @@ class Backend(Protocol):
         """Gradients of sum(grad * fields), in the order of ``DIFFERENTIABLE``; None where not wanted."""
 
 
-def backend_module(name: str) -> Backend:
-    """The module of a backend.
+def choose_backend(name: str, device: torch.device) -> str:
+    """The name of the backend for tensors on a device; one asked for by name is never replaced by another.
 
     Raises:
         ValueError: unknown name.
     """
+    if name == "auto":
+        return AUTOMATIC.get(device.type, "reference")
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of auto, {', '.join(BACKENDS)}, got {name!r}")
+    return name
+
+
+def _module(name: str) -> Backend:
     return cast(Backend, import_module(BACKENDS[name]))
 
 
-@torch.compiler.assume_constant_result
-def choose_backend(name: str, device: torch.device) -> str:
-    """The backend to run for tensors on a device; one asked for by name is never replaced by another.
+def load_backend(name: str) -> Backend:
+    """The backend of a name that ``choose_backend`` gave.
 
     Raises:
-        ValueError: unknown name.
-        RuntimeError: the backend cannot run here, with the reason.
+        RuntimeError: it cannot run here, with the reason.
     """
-    if name == "auto":
-        name = AUTOMATIC.get(device.type, "reference")
-    reason = backend_module(name).validate()
+    backend = _module(name)
+    reason = backend.validate()
     if reason is not None:
         raise RuntimeError(f"backend {name!r} cannot run here: {reason}")
-    return name
+    return backend
 
 
 def validate(backend: str) -> str | None:
@@ -81,13 +84,13 @@ def validate(backend: str) -> str | None:
     Raises:
         ValueError: unknown name.
     """
-    return backend_module(backend).validate()
+    return _module(choose_backend(backend, torch.device("cpu"))).validate()
 
 
 def backend_device(backend: str) -> torch.device:
-    """Where a backend that can run on this machine expects its tensors.
+    """Where a backend expects its tensors on this machine.
 
     Raises:
         ValueError: unknown name.
     """
-    return backend_module(backend).device()
+    return _module(choose_backend(backend, torch.device("cpu"))).device()

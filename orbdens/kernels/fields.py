@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from orbdens.kernels.backends import backend_module, choose_backend
-from orbdens.kernels.operator import arguments_of, check_points, fields_op
+from orbdens.kernels.backends import choose_backend, load_backend
+from orbdens.kernels.operator import check_points, evaluate
 from orbdens.kernels.orbitals import Orbitals
 
 MEMORY = 1_000_000_000
@@ -43,8 +43,7 @@ def orbital_fields(
         RuntimeError: the backend cannot run here.
     """
     name = choose_backend(backend, orbitals.device)
-    fields: Tensor = fields_op(*arguments_of(orbitals, points, _pointers(orbitals, points, point_ptr), memory, name))
-    return fields
+    return evaluate(orbitals, points, _pointers(orbitals, points, point_ptr), memory, name)
 
 
 def orbital_field_derivatives(
@@ -63,10 +62,9 @@ def orbital_field_derivatives(
     Returns:
         fields [n_points, K], gradients [n_points, 3, K] in 1/Å of the field, Laplacians [n_points, K] in 1/Å² of it.
     """
-    name = choose_backend(backend, orbitals.device)
     ptr = _pointers(orbitals, points, point_ptr)
     check_points(orbitals, points, ptr)
-    return backend_module(name).derivatives(orbitals, points, ptr, memory)
+    return load_backend(choose_backend(backend, orbitals.device)).derivatives(orbitals, points, ptr, memory)
 
 
 def orbital_fields_on_grid(
@@ -99,7 +97,7 @@ def orbital_fields_on_grid(
     _check_single(orbitals, "a grid")
     name = choose_backend(backend, orbitals.device)
     start, vectors = origin.detach().cpu().double(), steps.detach().cpu().double()
-    forward = getattr(backend_module(name), "grid_forward", None)
+    forward = getattr(load_backend(name), "grid_forward", None)
     if forward is not None:
         fields: Tensor | None = forward(orbitals, start, vectors, shape)
         if fields is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orbdens.kernels.backends import backend_module
+from orbdens.kernels.backends import load_backend
 from orbdens.kernels.checks import check_numbers, check_pointers, check_shape
 from orbdens.kernels.orbitals import DIFFERENTIABLE, Orbitals
 from orbdens.kernels.shells import Shells
@@ -45,13 +45,30 @@ def objects_of(arguments: tuple[Any, ...]) -> tuple[Orbitals, Tensor, Tensor, in
     return Orbitals.unchecked(shells=shells, **values), points, point_ptr, memory
 
 
-@torch.library.custom_op("orbdens::orbital_fields", mutates_args=(), schema=f"({ARGUMENTS}) -> Tensor")
-def fields_op(*arguments: Any) -> Tensor:
-    orbitals, points, point_ptr, memory = objects_of(arguments)
+def evaluate(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, backend: str) -> Tensor:
+    """Fields [n_points, K] by the operator, or without it where neither gradients nor a graph are asked for.
+
+    Its first call imports torch's compiler, which takes longer than most predictions.
+    """
+    if not torch.compiler.is_compiling():
+        tensors = {"points": points} | vars(orbitals) | vars(orbitals.shells)
+        learning = any(tensors[name] is not None and tensors[name].requires_grad for name in DIFFERENTIABLE)
+        if not (learning and torch.is_grad_enabled()):
+            return _forward(orbitals, points, point_ptr, memory, backend)
+    fields: Tensor = fields_op(*arguments_of(orbitals, points, point_ptr, memory, backend))
+    return fields
+
+
+def _forward(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int, backend: str) -> Tensor:
     if not orbitals.checked:
         orbitals.check()
     check_points(orbitals, points, point_ptr)
-    return backend_module(arguments[-1]).forward(orbitals, points, point_ptr, memory)
+    return load_backend(backend).forward(orbitals, points, point_ptr, memory)
+
+
+@torch.library.custom_op("orbdens::orbital_fields", mutates_args=(), schema=f"({ARGUMENTS}) -> Tensor")
+def fields_op(*arguments: Any) -> Tensor:
+    return _forward(*objects_of(arguments), arguments[-1])
 
 
 @fields_op.register_fake
@@ -64,7 +81,7 @@ def _(*arguments: Any) -> Tensor:
     "orbdens::orbital_fields_vjp", mutates_args=(), schema=f"(Tensor grad, bool[] wants, {ARGUMENTS}) -> Tensor[]"
 )
 def vjp_op(grad: Tensor, wants: list[bool], *arguments: Any) -> list[Tensor]:
-    results = backend_module(arguments[-1]).vjp(*objects_of(arguments), grad.detach(), list(wants))
+    results = load_backend(arguments[-1]).vjp(*objects_of(arguments), grad.detach(), list(wants))
     return [grad.new_empty(0) if result is None else result for result in results]
 
 

@@ -21,12 +21,13 @@ DIFFERENTIABLE = ("points", "site_positions", "exponents", "weights", "coefficie
 
 @dataclass(frozen=True, eq=False)
 class Orbitals:
-    """Gaussian orbitals on the sites of many structures, and their coefficients: K fields for each structure,
+    """Gaussian orbitals on the sites of one or many structures, and the coefficients of K fields that they sum up to.
 
     ``f_k(r) = sum_i sum_j coefficients[j, k] chi_j(r - R_i)``, see ``Shells`` for chi. With K = 1 that is a density,
     with K = n_occupied these are the occupied orbitals. ``Orbitals.of_structure`` makes those of one structure.
 
-    All tensors are on one device, and all floating ones but the cells are of one precision, which the fields take on.
+    All tensors are on one device. All floating ones but the cells have the precision of the coefficients, and so have
+    the fields.
 
     Attributes:
         site_positions: [n_sites, 3], Å.
@@ -37,7 +38,7 @@ class Orbitals:
         scalings: [n_sites] or None, factors on all exponents of a site. Weights are not changed by it: a caller who
             wants scaled orbitals normalised multiplies the coefficients by scaling^((l + 3/2) / 2).
         cutoff: Å; an orbital is zero at points farther than this from its site. None for no limit.
-        cells: [n_structures, 3, 3], Å, rows are the lattice vectors, or None.
+        cells: [n_structures, 3, 3], Å, in any precision, rows are the lattice vectors, or None.
         pbc: bool [n_structures, 3], axes along which the sites repeat; needed with ``cells``.
         tolerance: in the unit of the fields; primitives too small to count are skipped, and what is skipped at a point
             sums to at most this. (In gradients the same holds for coefficients of norm >= 1.)
@@ -142,7 +143,8 @@ class Orbitals:
         changes: dict[str, Any] = {"shells": self.shells.to(device, dtype)}
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                changes[name] = value.to(device, dtype if value.is_floating_point() else None)
+                keeps_dtype = name == "cells" or not value.is_floating_point()
+                changes[name] = value.to(device, None if keeps_dtype else dtype)
         # In another precision a number may overflow.
         return self.changed(**changes) if dtype in (None, self.dtype) else replace(self, **changes)
 
@@ -168,14 +170,11 @@ class Orbitals:
         if self.scalings is not None:
             check_shape("scalings", self.scalings, n_sites)
         shells = self.shells
-        floats = {
-            "site_positions": self.site_positions,
-            "exponents": shells.exponents,
-            "weights": shells.weights,
-            "coefficients": self.coefficients,
-        } | ({} if self.scalings is None else {"scalings": self.scalings})
-        for name, tensor in floats.items():
-            check_numbers(name, tensor, self.coefficients, "the coefficients")
+        for name, tensor in (vars(self) | vars(shells)).items():
+            if isinstance(tensor, Tensor) and name in DIFFERENTIABLE:
+                check_numbers(name, tensor, self.coefficients, "the coefficients")
+            elif isinstance(tensor, Tensor) and tensor.device != self.device:
+                raise ValueError(f"{name}: expected on {self.device} like the coefficients, got on {tensor.device}")
         check_pointers("site_ptr", self.site_ptr, n_sites)
         if self.cutoff is not None and not self.cutoff > 0:
             raise ValueError(f"cutoff: expected a distance above 0 Å or None, got {self.cutoff}")

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from orbdens import kernels
 from orbdens.kernels import Orbitals, Shells, orbital_fields
 
-BACKENDS = ["reference", "cpu", "gpu"]
+BACKENDS = list(kernels.BACKENDS)
 # backend and precision; the interpreted gpu backend, being slow, takes float32 alone (its rounding is not the GPU's)
 ROWS = [
     (backend, dtype)

@@ -17,7 +17,9 @@ from orbdens.kernels import (
     orbital_field_derivatives,
     orbital_fields,
     orbital_fields_on_grid,
+    validate,
 )
+from orbdens.kernels.cpu import backend
 
 from .cases import fields_of, orbitals_of, ragged, small_shells
 
@@ -47,6 +49,8 @@ def of_shells(**changes: Any) -> Shells:
         ({"site_ptr": torch.tensor([0, 3, 2, 5, 6])}, "site_ptr: expected int64 numbers rising from 0 to 6"),
         ({"scalings": torch.zeros(6).double()}, "scalings: expected numbers above 0"),
         ({"scalings": torch.ones(5).double()}, "scalings: expected shape [6]"),
+        ({"site_ptr": torch.tensor([0, 3, 3, 5, 6], device="meta")}, "site_ptr: expected on cpu like the coefficients"),
+        ({"site_positions": torch.zeros(6, 3, dtype=torch.int64)}, "site_positions: expected torch.float64"),
         ({"cutoff": 0.0}, "cutoff: expected a distance above 0"),
         ({"tolerance": 0.0}, "tolerance: expected a number above 0"),
         ({"cells": torch.eye(3).expand(4, 3, 3)}, "cells and pbc: give both or neither"),
@@ -137,8 +141,20 @@ def test_derivatives_check_their_points() -> None:
         orbital_field_derivatives(orbitals, torch.full((1, 3), NAN, dtype=torch.float64))
 
 
+def test_a_backend_that_cannot_run_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "validate", lambda: "it is away")
+    assert validate("cpu") == "it is away"
+    one = orbitals_of(ragged()).structure(0)
+    points = torch.zeros(1, 3, dtype=torch.float64)
+    for evaluate in (orbital_fields, orbital_field_derivatives):
+        with pytest.raises(RuntimeError, match="backend 'cpu' cannot run here: it is away"):
+            evaluate(one, points)
+    with pytest.raises(RuntimeError, match="backend 'cpu' cannot run here: it is away"):
+        orbital_fields_on_grid(one, torch.zeros(3), torch.eye(3), (2, 2, 2))
+
+
 def test_every_backend_says_where_its_tensors_go() -> None:
     assert list(BACKENDS) == ["reference", "cpu", "gpu"]
-    for backend in BACKENDS:
-        assert backend_device(backend).type in ("cpu", "cuda")
+    for name in BACKENDS:
+        assert backend_device(name).type in ("cpu", "cuda")
     assert backend_device("cpu") == torch.device("cpu")

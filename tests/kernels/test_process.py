@@ -40,6 +40,11 @@ def run(script: str, *arguments: str, **variables: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_cold_start_imports_what_it_needs() -> None:
+    """Prediction starts with it: seconds count."""
+    run("start_script")
+
+
 def test_workers_evaluate_after_the_parent_did() -> None:
     run("loader_script", "fork", "spawn")
 
@@ -89,7 +94,7 @@ def test_threads_are_obeyed_and_do_not_change_values(
         assert torch.equal(grad, gradients(case, cotangent, backend="cpu")[name]), "same threads, same bits"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read in Linux's unit")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux tells it")
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_memory_budget_is_kept(backend: str) -> None:
     run("memory_script", backend)

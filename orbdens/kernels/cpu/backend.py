@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orbdens.kernels.blocks import BLOCK, slices
 from orbdens.kernels.cpu import gradients, grid, loops
-from orbdens.kernels.cpu.scratch import Blocks, blocks, scratch
+from orbdens.kernels.cpu.scratch import Blocks, blocks, new_scratch
 from orbdens.kernels.cpu.threads import share
 from orbdens.kernels.cpu.vector import VECTOR_BYTES
 from orbdens.kernels.orbitals import Orbitals
@@ -50,8 +50,8 @@ class _Run(NamedTuple):
         """Run a forward loop over all tasks."""
 
         def work(task: int) -> None:
-            room = scratch(self.ready.scene, self.ready.l_max, n_channels, self.dtype)
-            loop(self.ready.tables, self.ready.scene, self.blocks, coefficients, task, self.n_tasks, room, out)
+            scratch = new_scratch(self.ready.scene, self.ready.l_max, n_channels, self.dtype)
+            loop(self.ready.tables, self.ready.scene, self.blocks, coefficients, task, self.n_tasks, scratch, out)
 
         share(self.n_tasks, self.n_threads, work)
 
@@ -107,8 +107,8 @@ def grid_forward(orbitals: Orbitals, origin: Tensor, steps: Tensor, shape: tuple
     n_tasks = 8 * n_threads
 
     def work(task: int) -> None:
-        room = grid.grid_scratch(ready.scene, ready.l_max, coefficients.dtype)
-        grid.forward(ready.tables, ready.scene, monomials, axes, ready.l_max, task, n_tasks, room, out)
+        scratch = grid.new_grid_scratch(ready.scene, ready.l_max, coefficients.dtype)
+        grid.forward(ready.tables, ready.scene, monomials, axes, ready.l_max, task, n_tasks, scratch, out)
 
     share(n_tasks, n_threads, work)
     return torch.from_numpy(out)[:, None]
@@ -187,10 +187,10 @@ def _add_gradients(
         c, g = np.ascontiguousarray(coefficients[:, k]), np.ascontiguousarray(grad[:, k])
 
         def work(task: int, c: Real = c, g: Real = g) -> None:
-            room = scratch(run.ready.scene, run.ready.l_max, 1, run.dtype)
+            scratch = new_scratch(run.ready.scene, run.ready.l_max, 1, run.dtype)
             parts[task].lanes[:] = 0
             arguments = (run.ready.tables, run.ready.scene, run.blocks, c, g, groups)
-            gradients.vjp(*arguments, task, n_parts, room, parts[task])
+            gradients.vjp(*arguments, task, n_parts, scratch, parts[task])
 
         share(n_parts, run.n_threads, work)
         if wants[4]:

@@ -19,8 +19,8 @@ from orbdens.kernels.harmonics import monomials
 from orbdens.kernels.prepare import Array, Index, Real, Scene, Tables
 
 SIDE = 8  # points along y and z of a tile, and along x
-ROWS = 64  # products of the second own_type held at a time
-X_WIDTH = 16  # room for 8 numbers of the first own_type, a whole vector
+ROWS = 64  # products of the second kind held at a time
+X_WIDTH = 16  # room for 8 numbers of the first kind, a whole vector
 
 
 class GridAxes(NamedTuple):
@@ -42,10 +42,10 @@ class Cartesian(NamedTuple):
 class GridScratch(NamedTuple):
     """What one task writes to."""
 
-    x: Real  # [3, 16] x, x² and a product of the first own_type of a tile from a site
+    x: Real  # [3, 16] x, x² and a product of the first kind of a tile from a site
     yz: Real  # [3, 64] y, z, y² + z²
     powers: Real  # [(l_max + 1)², 64] y^b z^c
-    first: Real  # [ROWS, 16] products of the first own_type
+    first: Real  # [ROWS, 16] products of the first kind
     flat_first: Real  # the same memory
     second: Real  # [ROWS, 64] and of the second
     values: Real  # [8, 64] sums
@@ -55,7 +55,7 @@ class GridScratch(NamedTuple):
     orders: Index  # [8]
 
 
-def grid_scratch(scene: Scene, l_max: int, dtype: np.dtype[np.floating]) -> GridScratch:
+def new_grid_scratch(scene: Scene, l_max: int, dtype: np.dtype[np.floating]) -> GridScratch:
     """Scratch arrays of one task."""
     first = np.empty((ROWS, X_WIDTH), dtype)
     return GridScratch(

@@ -54,7 +54,7 @@ class Scratch(NamedTuple):
     orders: Index  # 0, 1, 2, ...
 
 
-def scratch(scene: Scene, l_max: int, n_channels: int, dtype: np.dtype[np.floating]) -> Scratch:
+def new_scratch(scene: Scene, l_max: int, n_channels: int, dtype: np.dtype[np.floating]) -> Scratch:
     """Scratch arrays of one task."""
     n_harmonics, n_orbitals = (l_max + 1) ** 2, ROWS * (2 * l_max + 1)
     return Scratch(
