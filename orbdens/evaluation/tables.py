@@ -66,7 +66,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
                 model.name,
                 *(f"{x:.3f}" for x in (nmae.mean, nmae.median, nmae.p95, nmae.max)),
                 f"{summary['electrons'].mean:.2g}",
-                f"{summary['dipole'].mean:.3f}",
+                f"{summary['dipole'].mean:.3f}" if "dipole" in summary else "–",
                 f"{evaluation.cost.structures_per_s:.1f}",
                 f"{model.n_parameters / 1000:.0f} k",
                 "?" if model.training_minutes is None else f"{model.training_minutes:.1f}",
