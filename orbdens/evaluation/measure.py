@@ -60,7 +60,7 @@ class _Measured:
     seconds: float
     density: DensityError
     electrons: float
-    dipole: float
+    dipole: float | None
     negative: float
     expected: float | None
 
@@ -178,8 +178,13 @@ def _dipole_error(
     grid: Grid,
     charges: NDArray[np.float64],
     excess: float,
-) -> float:
-    """In Debye, about the centre of the charges: from the exact dipole of a record, or else from both on its grid."""
+) -> float | None:
+    """In Debye, about the centre of the charges: from the exact dipole of a record, or else from both on its grid.
+
+    None for a periodic structure, whose dipole depends on where its cell is cut.
+    """
+    if density.structure.periodic:
+        return None
     positions = density.structure.positions
     if exact is None:
         exact, found = electronic_dipole(grid, reference), electronic_dipole(grid, predicted)

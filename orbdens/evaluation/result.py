@@ -45,7 +45,7 @@ class Errors(_Part):
     keys: list[str]
     nmae: list[float] = Field(description="%")
     electrons: list[float] = Field(description="predicted minus exact electron count")
-    dipole: list[float] = Field(description="Debye")
+    dipole: list[float | None] = Field(description="Debye; null for periodic structures, which have no dipole")
     regions: dict[str, list[float]] = Field(description="share of each region in the NMAE, %")
     negative: list[float] = Field(description="negative part of the predicted density, % of its electrons")
     expected: list[float] | None = Field(
@@ -96,9 +96,13 @@ class Evaluation(_Part):
     versions: dict[str, str]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye] and negative [%], in order."""
-        errors = {"nmae": self.errors.nmae, **self.errors.regions}
-        errors |= {name: getattr(self.errors, name) for name in ("electrons", "dipole", "negative")}
+        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye] and negative [%], in order.
+
+        There is none of dipoles where no structure has one.
+        """
+        dipoles = [error for error in self.errors.dipole if error is not None]
+        errors = {"nmae": self.errors.nmae, **self.errors.regions, "electrons": self.errors.electrons}
+        errors |= ({"dipole": dipoles} if dipoles else {}) | {"negative": self.errors.negative}
         return {name: Summary.of(values) for name, values in errors.items()}
 
     def rank_correlation(self) -> float | None:

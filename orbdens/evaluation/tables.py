@@ -66,7 +66,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
                 model.name,
                 *(f"{x:.3f}" for x in (nmae.mean, nmae.median, nmae.p95, nmae.max)),
                 f"{summary['electrons'].mean:.2g}",
-                f"{summary['dipole'].mean:.3f}",
+                f"{summary['dipole'].mean:.3f}" if "dipole" in summary else "–",
                 f"{evaluation.cost.structures_per_s:.1f}",
                 f"{model.n_parameters / 1000:.0f} k",
                 "?" if model.training_minutes is None else f"{model.training_minutes:.1f}",
@@ -96,7 +96,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
 def floor_table(floor: Floor) -> Table:
     """The floor of a basis: a row for each kind of error, and how to put the basis in a config."""
     model = floor.model
-    radial = "; ".join(f"{kind} {' '.join(map(str, counts))}" for kind, counts in floor.radial_functions.items())
+    radial = "; ".join(f"{site} {' '.join(map(str, counts))}" for site, counts in floor.radial_functions.items())
     grid = grid_phrase(floor.spacing, floor.margin)
     if floor.spacing is None:
         grid += "; fitted to a sample of their points, so that the floor may lie lower"
@@ -120,8 +120,8 @@ def _rows(summary: Mapping[str, Summary], digits: int) -> list[list[str]]:
     """A row for every figure, in their order; ``digits`` are those of the NMAE and its shares."""
     rows = []
     for name, figure in summary.items():
-        kind, _, symbol = name.partition(" ")
-        label = ELEMENT_ROWS[kind].format(symbol) if symbol else ROWS[name]
+        group, _, symbol = name.partition(" ")
+        label = ELEMENT_ROWS[group].format(symbol) if symbol else ROWS[name]
         decimals = DIGITS.get(name, digits)
         rows.append([label, *(f"{x:.{decimals}f}" for x in (figure.mean, figure.median, figure.p95, figure.max))])
     return rows

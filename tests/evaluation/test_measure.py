@@ -1,0 +1,54 @@
+"""What ``evaluate`` makes of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orbdens.evaluation.measure import evaluate
+from orbdens.evaluation.result import Evaluation
+from orbdens.evaluation.tables import comparison_table, evaluation_table
+from orbdens.grid import Grid
+from orbdens.store import GridRecord, Manifest, StoreWriter
+from orbdens.structure import Structure
+
+
+@pytest.fixture
+def crystal(tmp_path: Path) -> Path:
+    """A store of one periodic grid record, with a dipole that some program gave it."""
+    cell = np.array([[4.0, 0.0, 0.0], [0.6, 4.2, 0.0], [0.0, 0.3, 4.4]])
+    structure = Structure(np.array([8, 3, 3]), np.array([[2, 2, 2], [0.5, 1.0, 2.0], [3.5, 3, 2]]), cell, (True,) * 3)
+    grid = Grid.around(structure, 0.3, 0.0)
+    values = np.full(grid.shape, 12 / (grid.n_points * grid.volume_element), dtype=np.float32)
+    record = GridRecord(structure, grid.origin, grid.steps, values, dipole=np.array([0.1, 0.2, 0.3]))
+    manifest = Manifest(level={}, density="valence", valence_electrons={"Li": 3, "O": 6})
+    with StoreWriter(tmp_path / "crystal.store", manifest) as writer:
+        writer.put("only", record)
+        writer.finish({"test": ["only"]})
+    return tmp_path / "crystal.store"
+
+
+def test_crystals_are_measured_on_their_grids_and_have_no_dipole(trained: Path, crystal: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(trained, crystal)
+    assert evaluation.errors.dipole == [None]
+    assert (evaluation.measured_on.spacing, evaluation.measured_on.margin) == (None, None)
+    evaluation.write(tmp_path / "e.json")
+    assert Evaluation.read(tmp_path / "e.json") == evaluation
+    assert not any("dipole" in row[0] for row in evaluation_table(evaluation).rows)
+    table = comparison_table([evaluation])
+    assert table.rows[0][table.columns.index("dipole error [Debye]")] == "–"
+
+
+def test_structures_are_measured_in_their_order(trained: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    evaluation = evaluate(trained, "lithium-oxide", spacing=0.5, n=3, progress=lambda *call: calls.append(call))
+    assert calls == [("evaluating", done, 3) for done in (1, 2, 3)]
+    assert evaluation.slice.key == evaluation.errors.keys[0]
+    sums = np.sum(list(evaluation.errors.regions.values()), axis=0)
+    np.testing.assert_allclose(sums, evaluation.errors.nmae)
+    one = evaluate(trained, "lithium-oxide", spacing=0.5, n=1)
+    assert one.errors.nmae[0] in [pytest.approx(error, rel=1e-4) for error in evaluation.errors.nmae]
+    assert {"cpu", "threads"} <= set(evaluation.machine)
+    assert evaluation.cost.structures_per_s > 0
