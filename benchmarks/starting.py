@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ase.build import molecule
 
-from benchmarks.machine import machine
+from orbdens.machine import describe_machine, describe_versions
 
 RUN = "from orbdens.cli import main; main()"
 COMMANDS = {
@@ -47,9 +47,8 @@ def main() -> None:
             figures[name] = min(times)
             print(f"{name:46} {figures[name]:.3f} s")
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"machine": machine(arguments.threads), "seconds": figures}, indent=2) + "\n"
-        )
+        machine = describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf")
+        arguments.json.write_text(json.dumps({"machine": machine, "seconds": figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
