@@ -47,16 +47,8 @@ def main() -> None:
             figures[name] = min(times)
             print(f"{name:46} {figures[name]:.3f} s")
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps(
-                {
-                    "machine": describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf"),
-                    "seconds": figures,
-                },
-                indent=2,
-            )
-            + "\n"
-        )
+        machine = describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf")
+        arguments.json.write_text(json.dumps({"machine": machine, "seconds": figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

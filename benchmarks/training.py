@@ -29,7 +29,7 @@ from orbdens.checkpoint import MODEL_FILE, build_model, load_model, read_header
 from orbdens.config import Config, load_config
 from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
-from orbdens.metrics import Summary, dipole_error, nmae
+from orbdens.metrics import Summary, comparison_grid, dipole_error, nmae
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.task import OrbitalTask
 from orbdens.models.task import TrainingData
@@ -147,7 +147,7 @@ def score(folder: Path, config: Config, split: str, n: int) -> dict[str, float]:
     nmaes, dipoles = [], []
     for key in evenly_spaced(keys, n):
         reference = stored_density(store, key)
-        grid = reference.native_grid or reference.suited_grid()
+        grid = comparison_grid(reference)
         predicted = model.predict(reference.structure)
         nmaes.append(nmae(predicted.on(grid), reference.on(grid)))
         dipoles.append(dipole_error(predicted.dipole, reference.dipole))

@@ -92,16 +92,8 @@ def main() -> None:
         for name, row in sorted(rows.items(), key=lambda item: -item[1]["true"])[:12]:
             print(f"    {name:18} true {row['true']:6.2f} %  expected {row['expected']:5.2f} %", *row["unfamiliar"])
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps(
-                {
-                    "machine": describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf"),
-                    "groups": groups,
-                },
-                indent=1,
-            )
-            + "\n"
-        )
+        machine = describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf")
+        arguments.json.write_text(json.dumps({"machine": machine, "groups": groups}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

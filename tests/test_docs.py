@@ -11,6 +11,7 @@ import pytest
 import typer
 import yaml
 from pydantic import BaseModel
+from test_imports import LEVELS
 
 from orbdens.cli.main import app
 from orbdens.config import load_config
@@ -97,3 +98,10 @@ def test_every_config_has_its_line_with_its_minutes() -> None:
         row = re.search(rf"^\| `{config.name}` \|.*\| ([\d.]+) \| [^|]*\|$", table, re.M)
         assert row, f"{config.name} has no line"
         assert float(row[1]) == yaml.safe_load(config.read_text())["training"]["minutes"], config.name
+
+
+def test_the_plan_is_the_one_that_imports_follow() -> None:
+    plan = (places.ROOT / "orbdens" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"│ ([a-z_/ ]+?) *│ [^│]+│$", plan, re.M)
+    floors = [{name.rstrip("/").replace("/", ".") for name in row.split()} for row in rows]
+    assert floors == [set(level) for level in reversed(LEVELS)]

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
+import orbdens
 from orbdens import shipped
-from orbdens.config import load_config
-from orbdens.evaluation.measure import evaluate
-from orbdens.training.run import train
 
 OPTIONS = [
     "data.n_train=50",  # five of them are held out to validate
@@ -19,9 +17,9 @@ RUN = Path("runs/example")
 
 
 def main() -> None:
-    config = load_config(shipped.config_path("lithium-oxide.yaml"), OPTIONS)
-    train(config, RUN, force=True)
-    errors = evaluate(RUN, "lithium-oxide", "test", n=25).summary()
+    config = orbdens.load_config(shipped.config_path("lithium-oxide.yaml"), OPTIONS)
+    orbdens.train(config, RUN, force=True)
+    errors = orbdens.evaluate(RUN, "lithium-oxide", "test", n=25).summary()
     print(f"wrote {RUN / 'model.safetensors'}")
     print(f"NMAE {errors['nmae'].mean:.2f} % in the mean, {errors['nmae'].max:.2f} % at most")
     print(f"dipole off by {errors['dipole'].mean:.3f} Debye, electrons by {errors['electrons'].max:.0e}")
