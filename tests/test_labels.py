@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from orbdens.pyscf.bridge import label_basis, orbital_record, without_checkpoint
 from places import GOLDEN
 from pyscf import dft, gto
 
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import LabelDensity, label_density, label_shells, spin_density, stored_density
+from orbdens.pyscf.bases import label_basis
+from orbdens.pyscf.records import orbital_record, without_checkpoint
 from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store
 from orbdens.structure import Structure
 from orbdens.units import BOHR
