@@ -17,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8
-"""Kinds of pages: the low four bits of their flags."""
+"""Kinds of pages, in their flags."""
+
+NO_MATTER = 0x10
+"""A flag that says nothing about a page on disk (it was changed in memory)."""
 
 PAGE_HEADER = struct.Struct("=QHHHH")
 """Number of the page, padding, flags, end of the table of its nodes, start of its nodes."""
@@ -55,7 +58,8 @@ def first_damaged_page(path: Path) -> int | None:
     """
     file = _File(path)
     nodes, _, damaged = _read_tree(file)
-    return min(damaged | _find_values(file, nodes, overflow_headers=False)[1], default=None)
+    _, wrong = _find_values(file, nodes, overflow_headers=False)
+    return min(damaged.union(wrong, file.damaged_starts), default=None)
 
 
 def read_entries(path: Path, everywhere: bool = False) -> tuple[dict[bytes, memoryview], list[str]]:
@@ -75,8 +79,8 @@ def read_entries(path: Path, everywhere: bool = False) -> tuple[dict[bytes, memo
     """
     file = _File(path)
     nodes, leaves, damaged = _read_tree(file)
-    values, unsound = _find_values(file, nodes, overflow_headers=True)
-    damaged |= unsound
+    values, wrong = _find_values(file, nodes, overflow_headers=True)
+    damaged = damaged.union(wrong, file.damaged_starts)
     entries: dict[bytes, memoryview] = {}
     for page, key, value in _cut_out(file, nodes, values):
         if entries.setdefault(key, value) is not value:
@@ -89,7 +93,7 @@ def read_entries(path: Path, everywhere: bool = False) -> tuple[dict[bytes, memo
             is_number = len(key) == 8 and key.endswith(b"\x00\x00\x00")
             if not is_number and (key not in entries or len(value) > len(entries[key])):
                 entries[key] = value
-    damage = [f"page {number}" for number in sorted(damaged.union(file.damaged_starts))]
+    damage = [f"page {number}" for number in sorted(damaged)]
     if len(file.data) < file.expected_size:
         damage.insert(0, f"the end of the file ({len(file.data)} bytes of {file.expected_size} are there)")
     return entries, damage
@@ -120,7 +124,7 @@ class _File:
                 *magic, page_size, depth, root, last, transaction = START.unpack_from(
                     self.data, number * self.page_size
                 )
-                if (own, flags & 0xF, *magic) != (number, META, *MAGIC) or page_size not in PAGE_SIZES:
+                if (own, flags & ~NO_MATTER, *magic) != (number, META, *MAGIC) or page_size not in PAGE_SIZES:
                     raise ValueError
                 self.page_size = page_size
                 starts.append((transaction, depth, root, last))
@@ -128,12 +132,12 @@ class _File:
                 self.damaged_starts.append(number)
         if not starts:
             raise ValueError("it is not an LMDB, or its first two pages are damaged")
-        _, self.depth, root, last = max(starts)
+        _, self.depth, root, last = max(starts, key=lambda start: start[0])
         self.root, self.last = min(root, FAR), min(last, FAR)
         self.expected_size = (self.last + 1) * self.page_size
         n_pages = len(self.data) // self.page_size
         words: NDArray[np.uint16] = np.frombuffer(self.data[: n_pages * self.page_size], np.uint16)
-        self.words = words.reshape(n_pages, -1)
+        self.words = words.reshape(n_pages, self.page_size // 2)
 
 
 class _Nodes(NamedTuple):
@@ -217,7 +221,7 @@ def _find_values(file: _File, nodes: _Nodes, overflow_headers: bool) -> tuple[Nu
 def _headers(file: _File, numbers: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """What the headers of pages say: their own numbers and kinds, and all in numbers of two bytes [n_pages, 8]."""
     heads = file.words[numbers, : PAGE_HEADER.size // 2].astype(np.int64)
-    return heads[:, 0] | heads[:, 1] << 16 | heads[:, 2] << 32 | heads[:, 3] << 48, heads[:, 5] & 0xF, heads
+    return heads[:, 0] | heads[:, 1] << 16 | heads[:, 2] << 32 | heads[:, 3] << 48, heads[:, 5] & ~NO_MATTER, heads
 
 
 def _cut_out(file: _File, nodes: _Nodes, values: Numbers) -> Iterator[tuple[int, bytes, memoryview]]:

@@ -60,7 +60,9 @@ class Reader:
             self.environment.close()
             raise UserError(f"{path} is truncated: it has {size} bytes of {expected}")
 
-    def __len__(self) -> int:
+    @property
+    def n_records(self) -> int:
+        """Number of records that the file says it has: any number if it is damaged."""
         with self._begin() as transaction:
             return int(transaction.stat()["entries"]) - count_blocks(transaction)
 
@@ -77,11 +79,14 @@ class Reader:
             raise UserError(f"'{key}' of {self.environment.path()} is damaged: {error}") from None
 
     def keys(self) -> Iterator[str]:
-        """All keys in byte order."""
-        with self._begin() as transaction, transaction.cursor() as cursor:
-            if cursor.set_range(FIRST_KEY):
-                for key in cursor.iternext(keys=True, values=False):
-                    yield bytes(key).decode("utf-8", "replace")
+        """All keys in byte order; UserError if the file is damaged."""
+        try:
+            with self._begin() as transaction, transaction.cursor() as cursor:
+                if cursor.set_range(FIRST_KEY):
+                    for key in cursor.iternext(keys=True, values=False):
+                        yield bytes(key).decode("utf-8", "replace")
+        except lmdb.Error as error:
+            raise UserError(f"{self.environment.path()} is damaged: {error}") from None
 
     def check_pages(self) -> None:
         """Check the file's pages, once per process; UserError if one is damaged. Not while a writer is at work."""
@@ -172,14 +177,14 @@ class Store:
             if self.manifest.finished:
                 for reader in opened:
                     reader.check_pages()
-                held = sum(len(reader) for reader in opened)
+                held = sum(reader.n_records for reader in opened)
                 if held != self.manifest.count:
                     raise UserError(f"{self.path} is damaged: it holds {held} records of {self.manifest.count}")
             self._open = opened
         return self._open
 
     def __len__(self) -> int:
-        return sum(len(reader) for reader in self._readers())
+        return sum(reader.n_records for reader in self._readers())
 
     def keys(self, split: str | None = None) -> list[str]:
         """Keys of a named split in its order, or all keys in byte order.

@@ -87,9 +87,9 @@ class Salvage:
         except UserError as error:
             self.damage.append(str(error))
             return None
-        if len(reader) != n_found:
+        if reader.n_records != n_found:
             self.damage.append(
-                f"{folder / 'data.mdb'} is damaged: it says that it has {len(reader)} records, not {n_found}"
+                f"{folder / 'data.mdb'} is damaged: it says that it has {reader.n_records} records, not {n_found}"
             )
         return reader
 

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from places import GOLDEN
 
 from orbdens.store import GridRecord, OrbitalRecord, Store
-from orbdens.store.encoding import decode_tensors, encode_record, encode_tensors
-from orbdens.store.packing import TAG, pack, unpack
+from orbdens.store.encoding import decode_structure, decode_tensors, encode_record, encode_tensors
+from orbdens.store.packing import DICTIONARY, TAG, pack, unpack
 
 TENSORS = st.dictionaries(
     st.sampled_from(["values", "orbitals", "numbers", "positions"]),
@@ -95,9 +95,43 @@ def test_zeros_come_back() -> None:
     assert unpack(pack(value)) == value
 
 
+def test_few_bytes_hold_few() -> None:
+    """What unpacks to more than 64 MB takes its share of the disk, or is refused: a record cannot fill the memory."""
+    for megabytes in (60, 137):
+        value = encode_tensors({"values": np.zeros(megabytes << 20, dtype=np.uint8)}, {})
+        frame = zstandard.ZstdCompressor(dict_data=DICTIONARY, write_dict_id=False).compress(value)
+        assert len(frame) < 20_000
+        if megabytes == 60:
+            assert unpack(TAG + frame) == value
+        else:
+            with pytest.raises(ValueError, match=r"damaged \(it claims to hold 14365"):
+                unpack(TAG + frame)
+        assert unpack(pack(value)) == value  # and what is packed can be unpacked
+
+
 def test_bombs_do_not_go_off() -> None:
     frame = bytearray(zstandard.ZstdCompressor(write_content_size=True).compress(bytes(100_000)))
     assert frame[4] & 0xC0 == 0x80  # the size is in four bytes
     frame[5:9] = b"\xff\xff\xff\xff"
     with pytest.raises(ValueError, match=r"damaged \(it claims to hold 4294967295 bytes"):
         unpack(TAG + bytes(frame))
+
+
+def test_only_some_tensors() -> None:
+    tensors = {name: np.random.default_rng(ord(name)).normal(size=(40, 3)).astype(np.float32) for name in "abc"}
+    value = encode_tensors(tensors, {})
+    some = unpack(pack(value), only="b")
+    assert pack(value)[:1] == TAG
+    assert len(some) == len(value)
+    assert tensors["b"].tobytes() in some
+    assert tensors["a"].tobytes() not in some
+
+
+def test_deep_headers_are_one_sentence() -> None:
+    header = b"[" * 100_000
+    value = len(header).to_bytes(8, "little") + header
+    frame = zstandard.ZstdCompressor(dict_data=DICTIONARY, write_dict_id=False).compress(value)
+    with pytest.raises(ValueError, match="packed bytes are damaged"):
+        unpack(TAG + frame)
+    with pytest.raises(ValueError, match="not a safetensors record"):
+        decode_structure(value)

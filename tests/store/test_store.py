@@ -7,6 +7,7 @@ import multiprocessing
 import operator
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,7 @@ def test_round_trip(tmp_path: Path, manifest: Manifest, orbital_record: MakeReco
         assert "nobody" not in store
         assert "" not in store
         assert "x" * 600 not in store
+        assert "\0\0\0\0\0" not in store  # where the first block is
         assert store.manifest == replace(writer.manifest, finished=True, count=20)
         for key, record in records.items():
             assert_same(store[key], record)
@@ -95,6 +97,26 @@ def test_large_records_grow_the_map(tmp_path: Path, manifest: Manifest, grid_rec
     record = Store(tmp_path / "s")["a"]
     assert isinstance(record, GridRecord)
     assert record.values.shape == (300, 300, 380)
+
+
+@pytest.mark.parametrize("name", ["ethanol", "ethanol_v2", "grid", "grid_v2"])
+def test_structures_alone(name: str) -> None:
+    store = Store(GOLDEN / name)
+    for key in store.keys():  # noqa: SIM118
+        assert_same(store.structure(key), store[key].structure)
+
+
+def test_structures_of_crystals_and_ions(
+    tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord, grid_record: GridRecord
+) -> None:
+    with StoreWriter(tmp_path / "s", manifest) as writer:
+        writer.put("ion", orbital_record(0))
+        writer.put("crystal", grid_record)
+    store = Store(tmp_path / "s")
+    assert_same(store.structure("ion"), orbital_record(0).structure)
+    assert_same(store.structure("crystal"), grid_record.structure)
+    with pytest.raises(UserError, match="no record 'nobody'"):
+        store.structure("nobody")
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -384,6 +406,126 @@ def test_damage_is_one_sentence(store: Path, damage: Callable[[Path], None], mes
         Store(store)["w3"]
     assert "store" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [_pickled_record, _cut_record, _no_block, _another_entry, _truncated])
+def test_damage_of_a_structure_is_one_sentence(store: Path, damage: Callable[[Path], None]) -> None:
+    damage(store)
+    with pytest.raises(UserError):
+        Store(store).structure("w3")
+
+
+@pytest.mark.parametrize("damage", [_truncated, _zeroed_page, _pickled_database])
+def test_a_damaged_store_is_not_written_to(store: Path, manifest: Manifest, damage: Callable[[Path], None]) -> None:
+    damage(store)
+    before = (store / "data.mdb").read_bytes()
+    with pytest.raises(UserError, match=r"data\.mdb is (damaged|truncated)"):
+        StoreWriter(store, manifest, resume=True)
+    assert (store / "data.mdb").read_bytes() == before
+
+
+FLIPS = """
+import os, random, sys
+from pathlib import Path
+from orbdens.errors import UserError
+from orbdens.store import Store
+from orbdens.store.encoding import encode_record
+
+path, seed, n = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+file = path / "data.mdb"
+data = file.read_bytes()
+whole = Store(path)
+expected = {key: encode_record(whole[key]) for key in whole.keys()}
+whole.close()
+tree = [page for page in range(len(data) // 4096) if page < 2 or data[4096 * page + 10] in (1, 2)]
+assert len(tree) > 6, tree
+chance, ends = random.Random(seed), [0, 0]
+for flip in range(n):
+    place = 4096 * chance.choice(tree) + chance.choice([chance.randrange(160), chance.randrange(4096)])
+    change = chance.randrange(1, 256)
+    child = os.fork()
+    if child == 0:
+        file.write_bytes(data[:place] + bytes([data[place] ^ change]) + data[place + 1 :])
+        try:
+            with Store(path) as store:
+                assert {key: encode_record(store[key]) for key in store.keys()} == expected
+            os._exit(0)
+        except UserError:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, 256), f"byte {place} changed by {change}: {status}"
+    ends[status // 256] += 1
+print(ends)
+"""
+
+
+def test_a_flipped_byte_kills_no_process(tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord) -> None:
+    """LMDB ends the process when it trips over a wrong page; what is wrong is found before LMDB meets it."""
+    with StoreWriter(tmp_path / "s", manifest) as writer:
+        for i in range(70):
+            writer.put(f"{i:0400d}", orbital_record(i))  # long keys make many pages of the tree
+        writer.finish({})
+    command = [sys.executable, "-c", FLIPS, str(tmp_path / "s"), "1", "200"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    fine, told = json.loads(done.stdout)
+    assert min(fine, told) > 50
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from orbdens.errors import UserError
+from orbdens.store import GridRecord, Manifest, Store, StoreWriter
+from orbdens.structure import Structure
+
+def record(i):
+    values = np.random.default_rng(i).random((20, 20, 20), dtype=np.float32)
+    return GridRecord(Structure(np.array([1]), np.zeros((1, 3))), np.zeros(3), np.eye(3), values)
+
+path, where = sys.argv[1:]
+manifest = Manifest({"much": "x" * 50_000}, "valence", {"H": 1})
+limit = {"start": 0, "manifest": 10_000, "records": 300_000, "end": 10_000_000}[where]
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+try:
+    with StoreWriter(path, manifest) as writer:
+        for i in range(30):
+            writer.put(f"{i:02d}", record(i))
+            writer.flush()
+        if where == "end":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+        writer.finish({})
+except UserError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+if where in ("records", "end"):
+    store = Store(path)
+    print(len(store), all((store[key].values == record(int(key)).values).all() for key in store.keys()))
+    store.close()
+    with StoreWriter(path, manifest, resume=True) as writer:
+        for i in range(30):
+            if f"{i:02d}" not in writer:
+                writer.put(f"{i:02d}", record(i))
+        writer.finish({})
+    print(len(Store(path)))
+"""
+
+
+@pytest.mark.parametrize("where", ["start", "manifest", "records", "end"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, where: str) -> None:
+    """What was committed stays, and the store can be resumed where there is room again."""
+    command = [sys.executable, "-c", FULL, str(tmp_path / "s"), where]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    message, *rest = done.stdout.splitlines()
+    assert re.search(
+        f"^{tmp_path / 's'} cannot be written: |^cannot write {tmp_path / 's' / 'manifest.json'}: ", message
+    )
+    if where in ("records", "end"):
+        n, same = rest[0].split()
+        assert same == "True"
+        assert 2 <= int(n) < 30 or where == "end"
+        assert rest[1] == "30"
 
 
 def test_unknown_names(store: Path) -> None:
