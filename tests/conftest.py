@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import orbdens as orbdens_package
@@ -19,6 +20,9 @@ from orbdens.cli.main import run as run_command
 from orbdens.evaluation.result import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
 from orbdens.metrics import REGIONS
 from orbdens.structure import Structure
+
+if not torch.cuda.is_available():  # Triton's interpreter runs the gpu backend; chosen before anything imports Triton
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 LI2O = "3\nLi-O-Li\nO 0 0 0\nLi 1.6 0.3 0\nLi -1.6 0.3 0\n"
 

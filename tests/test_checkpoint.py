@@ -39,6 +39,8 @@ def test_models_of_older_versions_predict_what_they_did(name: str) -> None:
 @pytest.mark.parametrize(("name", "store"), [("v1-orbital", places.GOLDEN / "ethanol"), ("v1-unet3d", "lithium-oxide")])
 def test_runs_of_older_versions_are_fine_tuned_with_their_own_config(name: str, store: str, tmp_path: Path) -> None:
     run = shutil.copytree(MODELS / name, tmp_path / "old")
+    if name == "v1-orbital":  # its cache comes to lie beside it
+        store = str(shutil.copytree(store, tmp_path / "ethanol.store"))
     changes = ["training.steps=2", f"training.start_from={run}", "training.warmup_steps=0", "training.device=cpu"]
     points = ["objective.points_stage=1"] if name == "v1-orbital" else []
     config = load_config(run / "config.yaml", [f"data.store={store}", *changes, *points])

@@ -266,7 +266,7 @@ MISTAKES = {
     "predict model two.xyz -o x.cube": "2 structures need a folder",
     "predict model good.xyz two.xyz good.xyz -o good.xyz": "cannot write to the folder good.xyz",
     "predict model good.xyz --like good.cube -o x.cube": "good.cube ends after line 1, before its second comment",
-    "predict model good.xyz --points flat.npy -o x.npz": "cannot read an array of numbers from flat.npy",
+    "predict model good.xyz --points flat.npy -o x.npz": "flat.npy is not a whole .npy file of numbers",
     "predict model good.xyz --grid 0.2 --like good.cube": "--grid and --margin and --like exclude each other",
     "predict model good.xyz --grid -1": "--grid.*0.01",
     "predict model": "FILE",

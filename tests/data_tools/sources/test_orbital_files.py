@@ -20,7 +20,7 @@ from data_tools.sources.orbital_files import open_source
 from data_tools.sources.orbital_reading import read_orbital_file
 from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
-from orbdens.kernels import density_from_orbitals
+from orbdens.kernels import Orbitals, density_from_orbitals
 from orbdens.labels import label_shells
 from orbdens.pyscf.integrals import electron_count, unpaired_electrons
 from orbdens.store import OrbitalRecord, Store
@@ -65,15 +65,14 @@ def _densities(mf: Any) -> np.ndarray[Any, Any]:
 
 def _densities_of(file: OrbitalContent) -> np.ndarray[Any, Any]:
     record = file.record
-    values = density_from_orbitals(
-        torch.as_tensor(POINTS),
+    orbitals = Orbitals.of_structure(
         torch.as_tensor(record.structure.positions),
         torch.as_tensor(file.basis.types(record.structure.numbers)),
         label_shells(file.basis),
         torch.as_tensor(record.orbitals, dtype=torch.float64),
-        torch.as_tensor(record.occupations, dtype=torch.float64),
-        backend="reference",
     )
+    occupations = torch.as_tensor(record.occupations, dtype=torch.float64)
+    values = density_from_orbitals(orbitals, occupations, torch.as_tensor(POINTS), backend="reference")
     return values.numpy()
 
 
