@@ -20,13 +20,14 @@ import torch
 
 from orbdens.config import OrbitalConfig
 from orbdens.kernels import Orbitals, TabulatedMetric, metric_product
+from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_orbital_record
+from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.models.orbital.graph import merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import OVERLAP
-from orbdens.store import OrbitalRecord, Store
+from orbdens.store import Store
 from orbdens.structure import Structure
 
 MOLECULES = 16
@@ -102,11 +103,10 @@ def main() -> None:
         torch.set_num_threads(1)
         pyscf.lib.num_threads(1)
         store = Store(arguments.store)
-        record = store[store.keys()[0]]
-        label_basis = store.manifest.label_basis
-        if not isinstance(record, OrbitalRecord) or label_basis is None:
+        label = stored_density(store, store.keys()[0])
+        if label.native_grid is not None:
             sys.exit("fits need orbital records")
-        seconds = median_seconds(lambda: fit_orbital_record(record, label_basis, basis, "atoms"), arguments.repeats)
+        seconds = median_seconds(lambda: fit_label(label, basis, "atoms"), arguments.repeats)
         figures["fits_per_s"] = 1 / seconds
     for name, value in figures.items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from orbdens.kernels import (
 )
 from orbdens.sampling import draw_points, draw_voxels
 from orbdens.structure import Structure
+
+if TYPE_CHECKING:
+    from orbdens.pyscf.integrals import Functions
 
 SLAB = 4_000_000
 """Points of a grid evaluated at once, which bounds the memory."""
@@ -109,6 +113,10 @@ class Density(ABC):
         """
         points, volumes = draw_points(self.structure, n, rng)
         return points, volumes, self.at(points)
+
+    def projections(self, functions: Functions) -> NDArray[np.float64] | None:
+        """⟨χ_k|ρ⟩ in Å^(−3/2) for Gaussian functions on any sites [n], where it is known in closed form; else None."""
+        return None
 
     def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
         """The grid of the given spacing and margin (Å) that suits this density: around the structure, or its cell.

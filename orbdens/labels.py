@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from orbdens.grid import Grid
 from orbdens.kernels import Orbitals, Shells, density_from_orbitals
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord, Record, Store
 from orbdens.structure import Structure
+
+if TYPE_CHECKING:
+    from orbdens.pyscf.integrals import Functions
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,11 @@ class LabelDensity(Density):
         occupations = torch.as_tensor(self.record.occupations)
         result: NDArray[np.float32] = density_from_orbitals(orbitals, occupations, places).numpy()
         return result
+
+    def projections(self, functions: Functions) -> NDArray[np.float64]:
+        from orbdens.pyscf.integrals import projections
+
+        return projections(self.record, self.manifest.orbital_basis, functions)
 
     @property
     def n_electrons(self) -> float:

@@ -31,7 +31,7 @@ from orbdens.metrics import (
     nmae,
 )
 from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_record
+from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import place_sites, type_name
@@ -200,7 +200,7 @@ def basis_floor(
 def _compare(record: Record, store: Store, basis: Basis, model: OrbitalConfig) -> _Compared:
     """Fit one record, and compare on the points of a grid."""
     structure, label = record.structure, label_density(record, store.manifest)
-    coefficients = fit_record(record, store, basis, model.sites)["coefficients"]
+    coefficients = fit_label(label, basis, model.sites)["coefficients"]
     fit = _density(structure, coefficients, basis, model)
     grid = comparison_grid(label)
     reference, fitted = label.on(grid).astype(np.float64), fit.on(grid)

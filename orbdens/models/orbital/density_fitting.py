@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from orbdens.density import Density
 from orbdens.kernels import Orbitals, normalisation, orbital_fields
-from orbdens.labels import label_density
+from orbdens.labels import stored_density
 from orbdens.models.orbital.basis import DROP, Basis
 from orbdens.models.task import TrainingData
 from orbdens.processes import parallel_map
 from orbdens.sites import Sites, place_sites
-from orbdens.store import LabelBasis, LabelShell, OrbitalRecord, Record, Store
+from orbdens.store import LabelShell, Store
 from orbdens.store.cache import TensorCache
 
 if TYPE_CHECKING:
@@ -34,29 +34,32 @@ CHUNK = 16
 """Fits written to the cache at once."""
 
 DRAWS, POINTS_PER_COEFFICIENT = 4, 8
-"""Grid points are drawn so often, so many each time; with a quarter of them fits had more than twice the error."""
+"""Points are drawn so often, so many each time; with a quarter of them fits had more than twice the error."""
 
-GRID_RIDGE = 1e-7
+SAMPLED_RIDGE = 1e-7
 """Ridge of fits on sampled points."""
 
 RIDGE = 1e-8
 """Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
 
 
-def fit_orbital_record(record: OrbitalRecord, label_basis: LabelBasis, basis: Basis, sites: str) -> dict[str, Any]:
-    """Fit the density of orbitals, by analytic integrals.
+def fit_label(label: Density, basis: Basis, sites: str) -> dict[str, Any]:
+    """Fit a density: by analytic integrals where it has them, else on a sample of points.
 
     Returns:
         ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order and their weights included, and
         ``norm`` [1], the L2 norm ‖ρ_f‖ of the fitted density in e/Å^(3/2).
     """
-    from orbdens.pyscf.integrals import overlaps, projections  # PySCF takes a second to import
+    from orbdens.pyscf.integrals import overlaps  # PySCF takes a second to import
 
-    placed = place_sites(record.structure, sites)
+    placed = place_sites(label.structure, sites)
     functions = _primitives(placed, basis)
     transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
-    metric = transform.T @ overlaps(functions) @ transform
-    return _solve(metric, transform.T @ projections(record, label_basis, functions), weights, RIDGE)
+    b = label.projections(functions)
+    if b is None:
+        metric, projected = _sampled_integrals(label, placed, basis, transform.toarray())
+        return _solve(metric, projected, weights, SAMPLED_RIDGE)
+    return _solve(transform.T @ overlaps(functions) @ transform, transform.T @ b, weights, RIDGE)
 
 
 def overlap_matrix(placed: Sites, basis: Basis) -> NDArray[np.float64]:
@@ -68,22 +71,20 @@ def overlap_matrix(placed: Sites, basis: Basis) -> NDArray[np.float64]:
     return result
 
 
-def fit_density(label: Density, basis: Basis, sites: str, rng: np.random.Generator) -> dict[str, Any]:
-    """As ``fit_orbital_record`` for any density, from a weighted least-squares fit on a sample of points."""
-    structure = label.structure
-    placed = place_sites(structure, sites)
-    site_type = basis.index(placed.types)
-    sparse_transform, site_weights = _transform(basis, site_type, placed.weights)
-    transform = sparse_transform.toarray()
-    n = transform.shape[1]
+def _sampled_integrals(
+    label: Density, placed: Sites, basis: Basis, transform: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """⟨χ_k|χ_l⟩ [n, n] and ⟨χ_k|ρ⟩ [n] of orthonormal functions, estimated on points of the label."""
+    structure, rng = label.structure, np.random.default_rng(0)
     orbitals = Orbitals.of_structure(
         torch.as_tensor(placed.positions),
-        torch.as_tensor(site_type),
+        torch.as_tensor(basis.index(placed.types)),
         basis.shells,
         torch.as_tensor(transform),
         cell=None if structure.cell is None else torch.as_tensor(structure.cell),
         pbc=None if structure.cell is None else structure.pbc,
     )
+    n = transform.shape[1]
     metric, b = np.zeros((n, n)), np.zeros(n)
     for _ in range(DRAWS):
         points, volumes, values = label.sample(POINTS_PER_COEFFICIENT * n, rng)
@@ -91,14 +92,7 @@ def fit_density(label: Density, basis: Basis, sites: str, rng: np.random.Generat
         weighted = functions * (volumes[:, None] / DRAWS)
         metric += weighted.T @ functions
         b += weighted.T @ values
-    return _solve(metric, b, site_weights, GRID_RIDGE)
-
-
-def fit_record(record: Record, store: Store, basis: Basis, sites: str) -> dict[str, Any]:
-    """Fit a record of a store: orbitals analytically, values on a grid on a sample of its points."""
-    if isinstance(record, OrbitalRecord):
-        return fit_orbital_record(record, store.manifest.orbital_basis, basis, sites)
-    return fit_density(label_density(record, store.manifest), basis, sites, np.random.default_rng(0))
+    return metric, b
 
 
 def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: str) -> TensorCache:
@@ -108,7 +102,7 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
     was filled from. May be interrupted at any time.
     """
     store = data.store
-    settings = {"basis": basis.to_json(), "drop": DROP, "sites": sites, "ridge": RIDGE, "grid_ridge": GRID_RIDGE}
+    settings = {"basis": basis.to_json(), "drop": DROP, "sites": sites, "ridge": RIDGE, "sampled_ridge": SAMPLED_RIDGE}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(data.cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = [key for key in keys if key not in fits]
@@ -123,7 +117,7 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
 
 
 def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, Any]:
-    return fit_record(store[key], store, basis, sites)
+    return fit_label(stored_density(store, key), basis, sites)
 
 
 def _solve(

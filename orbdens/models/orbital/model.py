@@ -11,7 +11,6 @@ from torch import Tensor
 
 from orbdens.config import OrbitalConfig
 from orbdens.density import Density, OrbitalDensity
-from orbdens.kernels import Shells
 from orbdens.models.interface import DensityModel
 from orbdens.models.orbital.backbone import Backbone
 from orbdens.models.orbital.basis import Basis
@@ -33,18 +32,14 @@ class SiteOrbitals:
     Attributes:
         coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
         charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial], float64.
-        moments: ∫ χ_m r_m of its l = 1 functions likewise; r_m is y, z, x for m = -1, 0, 1.
         displacements: from each site's place to where its orbitals sit, Å [n_sites, 3], or None.
         scalings: factors on the exponents of each site [n_sites], or None.
-        shells: primitives of every type.
     """
 
     coefficients: list[Tensor]
     charges: list[Tensor]
-    moments: list[Tensor]
     displacements: Tensor | None
     scalings: Tensor | None
-    shells: Shells
 
 
 class OrbitalModel(DensityModel):
@@ -94,14 +89,11 @@ class OrbitalModel(DensityModel):
             with torch.set_grad_enabled(torch.is_grad_enabled() and shapes_learn):
                 scalings = self.shapes.scalings(features, site_type)
                 displacements = self.shapes.displacements(features, site_type)
-                # N(α) / α^{3/2} goes as α^{-3/4}, N(α) / α^{5/2} as α^{-5/4}.
-                charges = _per_site(self.shapes.charges(device), site_type, scalings, -0.75)
-                moments = _per_site(self.shapes.moments(device), site_type, scalings, -1.25)
+                charges = _per_site(self.shapes.charges(device), site_type, scalings)
             coefficients = self.head(
                 features, site_type, graph.site_weight, graph.structure_of_site, graph.n_electrons, charges
             )
-            shells = self.shapes.shells(device, torch.float32)
-            return SiteOrbitals(coefficients, charges, moments, displacements, scalings, shells)
+            return SiteOrbitals(coefficients, charges, displacements, scalings)
 
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
         placed = [self.place(structure, n) for structure, n in zip(structures, n_electrons, strict=True)]
@@ -143,11 +135,14 @@ class OrbitalModel(DensityModel):
         return densities
 
 
-def _per_site(integrals: list[Tensor], site_type: Tensor, scalings: Tensor | None, power: float) -> list[Tensor]:
-    """Integrals of radial functions, given for each type [n_radial], for its sites [n_sites_of_type, n_radial]."""
+def _per_site(integrals: list[Tensor], site_type: Tensor, scalings: Tensor | None) -> list[Tensor]:
+    """Integrals of l = 0 functions, given for each type [n_radial], for its sites [n_sites_of_type, n_radial].
+
+    Those of a function that stays normalised, N(α) / α^{3/2}, go as α^{-3/4}.
+    """
     return [
         values.expand(int((site_type == kind).sum()), -1)
         if scalings is None
-        else scalings[site_type == kind, None].double() ** power * values
+        else scalings[site_type == kind, None].double() ** -0.75 * values
         for kind, values in enumerate(integrals)
     ]

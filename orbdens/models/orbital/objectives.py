@@ -13,7 +13,7 @@ from torch_geometric.data import Batch
 
 from orbdens.config import OrbitalObjective
 from orbdens.electrons import core_charges
-from orbdens.kernels import Orbitals, TabulatedMetric, orbital_fields
+from orbdens.kernels import Orbitals, TabulatedMetric, orbital_field_moments, orbital_fields
 from orbdens.labels import label_density
 from orbdens.models.orbital.batch import Example, collate, graph_of
 from orbdens.models.orbital.graph import Graph
@@ -151,22 +151,8 @@ class PointsStage(Stage):
     def error(self, orbitals: SiteOrbitals, batch: Batch) -> Tensor:
         """The loss of given orbitals."""
         n = self.options.points_per_structure
-        periodic = bool(batch.pbc.any())
-        moved = orbitals.displacements
-        coefficients = self.model.basis.primitives(orbitals.coefficients, batch.site_type, orbitals.scalings)
-        density = Orbitals(
-            batch.positions if moved is None else batch.positions + moved,
-            batch.site_type,
-            batch.ptr,
-            orbitals.shells,
-            coefficients[:, None],
-            scalings=orbitals.scalings,
-            cutoff=self.model.orbital_cutoff,
-            cells=batch.cell if periodic else None,
-            pbc=batch.pbc if periodic else None,
-        )
         point_ptr = torch.arange(batch.num_graphs + 1, device=batch.points.device) * n
-        predicted = orbital_fields(density, batch.points, point_ptr)[:, 0]
+        predicted = orbital_fields(self._density(orbitals, batch, torch.float32), batch.points, point_ptr)[:, 0]
         error = (batch.volumes * (predicted - batch.labels).abs()).reshape(-1, n).sum(dim=1)
         loss = (error / batch.n_electrons.to(error.dtype)).mean()
         if "dipole" in batch:
@@ -176,16 +162,24 @@ class PointsStage(Stage):
 
     def dipoles(self, orbitals: SiteOrbitals, batch: Batch) -> Tensor:
         """−∫ρ̂ r dr of each structure, e·Å [n_structures, 3], float64."""
-        positions = batch.positions.double()
+        return -orbital_field_moments(self._density(orbitals, batch, torch.float64))[:, :, 0]
+
+    def _density(self, orbitals: SiteOrbitals, batch: Batch, dtype: torch.dtype) -> Orbitals:
+        """The predicted densities as the kernels take them."""
+        scalings = None if orbitals.scalings is None else orbitals.scalings.to(dtype)
+        positions = batch.positions.to(dtype)
         if orbitals.displacements is not None:
-            positions = positions + orbitals.displacements.double()
-        result = positions.new_zeros(batch.num_graphs, 3)
-        parts = zip(orbitals.coefficients, orbitals.charges, orbitals.moments, strict=True)
-        for kind, (coefficients, charges, moments) in enumerate(parts):
-            sites = (batch.site_type == kind).nonzero()[:, 0]
-            blocks = self.model.basis.blocks(kind, coefficients.double())
-            moment = (blocks[0][:, :, 0] * charges).sum(dim=1)[:, None] * positions[sites]
-            if len(blocks) > 1:
-                moment = moment + torch.einsum("nrm,nr->nm", blocks[1], moments)[:, [2, 0, 1]]
-            result = result.index_add(0, batch.structure_of_site[sites], -moment)
-        return result
+            positions = positions + orbitals.displacements.to(dtype)
+        coefficients = [c.to(dtype) for c in orbitals.coefficients]
+        periodic = bool(batch.pbc.any())
+        return Orbitals(
+            positions,
+            batch.site_type,
+            batch.ptr,
+            self.model.shapes.shells(positions.device, dtype),
+            self.model.basis.primitives(coefficients, batch.site_type, scalings)[:, None],
+            scalings=scalings,
+            cutoff=self.model.orbital_cutoff,
+            cells=batch.cell if periodic else None,
+            pbc=batch.pbc if periodic else None,
+        )

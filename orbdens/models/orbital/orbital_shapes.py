@@ -6,13 +6,12 @@ All of it starts at the given basis, where the conditioning of the head and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from orbdens.config import OrbitalConfig
-from orbdens.kernels import Shells, normalisation
+from orbdens.kernels import Shells, normalisation, shell_integrals
 from orbdens.models.orbital.basis import Basis
 
 
@@ -46,30 +45,13 @@ class OrbitalShapes(nn.Module):
         return start.with_radial(exponents.to(dtype), normalisation(start.shell_l, exponents).to(dtype))
 
     def charges(self, device: torch.device) -> list[Tensor]:
-        """For each type the integrals over space of its l = 0 functions [n_radial], float64.
-
-        A normalised primitive holds √(4π) from the harmonic times N √π / (4 α^{3/2}) from r² e^{-αr²}.
-        """
-        return self._integrals(device, 0, lambda alpha: math.pi / (2 * alpha**1.5))
-
-    def moments(self, device: torch.device) -> list[Tensor]:
-        """For each type ∫ χ_m r_m of its l = 1 functions [n_radial], float64; r_m is y, z, x for m = -1, 0, 1.
-
-        Of a normalised primitive it is √(4π/3) from the harmonic times 3 N √π / (8 α^{5/2}) from r⁴ e^{-αr²}.
-        """
-        return self._integrals(device, 1, lambda alpha: math.sqrt(3) * math.pi / (4 * alpha**2.5))
-
-    def _integrals(self, device: torch.device, l: int, of_primitive: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """For each type the integrals over space of its l = 0 functions [n_radial], float64."""
         shells = self.shells(device, torch.float64)
-        result = []
-        for kind, functions in enumerate(self.basis.radial_functions):
-            if l >= len(functions):
-                result.append(torch.zeros(0, dtype=torch.float64, device=device))
-                continue
-            start = int(shells.shell_ptr[kind]) + sum(len(exponents) for exponents, _ in functions[:l])
-            alpha, weight = (x[start : start + len(functions[l][0])] for x in (shells.exponents, shells.weights))
-            result.append((weight * of_primitive(alpha)) @ functions[l][1].to(device))
-        return result
+        integrals = shell_integrals(shells)
+        return [
+            integrals[start : start + len(functions[0][0])] @ functions[0][1].to(device)
+            for start, functions in zip(shells.shell_ptr.tolist(), self.basis.radial_functions, strict=False)
+        ]
 
     def scalings(self, features: Tensor, site_type: Tensor) -> Tensor | None:
         """Factor on all exponents of each site [n_sites], between 1 / limit and limit; None where there is none.
