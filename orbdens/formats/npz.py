@@ -104,9 +104,9 @@ def read_npy(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"cannot read an array of numbers from {path}: {_reason(error, 'a whole .npy file')}") from None
+        raise UserError(f"{path} is not a whole .npy file of numbers: {_reason(error, 'one at all')}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise UserError(f"cannot read an array of numbers from {path}: it holds something else")
+        raise UserError(f"{path} is not an .npy file of real numbers")
     return array
 
 
