@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
+from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.formats.cube import write_cube
 from orbdens.grid import Grid
@@ -278,7 +279,7 @@ class GridDensity(Density):
 
     @property
     def n_electrons(self) -> float:
-        return float(self.values.sum(dtype=np.float64) * self.grid.volume_element)
+        return electrons_on_grid(self.values, self.grid.steps)
 
     @property
     def dipole(self) -> NDArray[np.float64]:

@@ -255,7 +255,7 @@ def verify(
     with open_store(store) as opened:
         path = opened.path
     with Display() as display:
-        findings = check(path, lambda done, total: display.count("checking", done, total), tolerance)
+        findings = check(path, display.count, tolerance)
     for line in findings.lines():
         stdout.print(line, soft_wrap=True)
     if findings.fine:

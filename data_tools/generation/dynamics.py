@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from ase import Atoms, units
@@ -14,12 +14,11 @@ from data_tools.generation.forces import calculator
 from data_tools.generation.frames import as_written, without_calculator
 from data_tools.generation.minima import find_minimum
 from data_tools.generation.sampling import Sampling
+from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
 
 LARGEST_FORCE = 0.05
 """eV/Å at the minimum that dynamics begin at."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def dynamics(
@@ -61,7 +60,7 @@ def _move(
     sampling: Sampling,
     time: float,
     rng: np.random.Generator,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> None:
     """So many fs of dynamics."""
     atoms.calc = calculator(sampling.forces, start, sampling.settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,11 @@ from ase.data import chemical_symbols
 from data_tools.generation.calculation import Failure
 from data_tools.generation.settings import Settings
 from data_tools.generation.structures import Structures, check_cells, check_electrons, hash_of_states
-from data_tools.generation.workers import Result, available_cores, in_processes, on_cluster
+from data_tools.generation.workers import Result, in_processes, on_cluster
 from data_tools.stores.splitting import random_splits
 from orbdens.errors import UserError
+from orbdens.machine import available_cores
+from orbdens.progress import Progress, silent
 from orbdens.pyscf.bases import named_basis
 from orbdens.store import Manifest, StoreWriter
 
@@ -26,9 +28,6 @@ MAX_FIRST_FAILURES = 20
 
 NOTED_EVERY = 10.0
 """Seconds between two writings of failures to the manifest; those in between are found again when a kill loses them."""
-
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def generate(
     resume: bool = False,
     retry_failed: bool = False,
     overwrite: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Outcome:
     """Calculate the densities of structures and store them.
 

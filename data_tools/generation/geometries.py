@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ase import Atoms
-from ase.io.extxyz import write_xyz
 
 from data_tools.generation.dynamics import dynamics
 from data_tools.generation.forces import calculator
@@ -16,9 +15,9 @@ from data_tools.generation.normal_modes import normal_modes
 from data_tools.generation.sampling import Sampling
 from orbdens.errors import UserError
 from orbdens.files import check_output
+from orbdens.formats.structures import write_frame
+from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
-
-Progress = Callable[[str, int, int], None]
 
 
 def write_geometries(
@@ -28,7 +27,7 @@ def write_geometries(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> int:
     """Sample geometries of a molecule into an extended xyz file (Å, eV; charge and multiplicity in every frame).
 
@@ -67,7 +66,7 @@ def write_geometries(
         for number in range(done + 1, sampling.frames + 1):
             frame = next(frames)
             frame.info = {"charge": start.charge, "multiplicity": start.multiplicity, "sampling": name, "frame": number}
-            write_xyz(file, [frame], columns=["symbols", "positions", *(["momenta"] if frame.has("momenta") else [])])
+            write_frame(file, frame)
             file.flush()
             progress("frames", number, sampling.frames)
         os.fsync(file.fileno())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ase import Atoms
-from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, write_xyz
 from ase.optimize import BFGS
 
 from data_tools.choices import ForceProgram
@@ -17,12 +15,12 @@ from data_tools.generation.sampling import LEVEL_OF_FORCES
 from data_tools.generation.settings import Settings
 from orbdens.errors import UserError
 from orbdens.files import check_output, written_whole
+from orbdens.formats.structures import write_frame
+from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
 
 MAX_STEPS = 500
 """Of the search for a minimum."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def find_minimum(
@@ -30,7 +28,7 @@ def find_minimum(
     program: ForceProgram,
     settings: Settings,
     largest_force: float = 0.05,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Atoms:
     """The minimum next to a molecule.
 
@@ -63,7 +61,7 @@ def write_minima(
     *,
     seed: int = 0,
     overwrite: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> dict[str, str]:
     """Relax molecules and write their minima to an extended xyz file (Å; SMILES, charge, multiplicity in every frame).
 
@@ -93,15 +91,9 @@ def write_minima(
             except UserError as error:
                 skipped[one] = str(error)
             else:
-                frame.info = {"smiles": text_for_ase(one), "charge": start.charge, "multiplicity": start.multiplicity}
-                write_xyz(file, [frame], columns=["symbols", "positions"])
+                frame.info = {"smiles": one, "charge": start.charge, "multiplicity": start.multiplicity}
+                write_frame(file, frame)
             progress("molecules", done, len(smiles))
         if len(skipped) == len(smiles):
             raise UserError(f"no molecule could be relaxed; {next(iter(skipped.values()), 'there are none')}")
     return skipped
-
-
-def text_for_ase(text: str) -> str:
-    """What ASE must write into a frame's info to read a text again: F, hydrogen fluoride, would come back as False."""
-    same = key_val_str_to_dict(key_val_dict_to_str({"text": text}))["text"] == text
-    return text if same else f"_JSON {json.dumps(text)}"

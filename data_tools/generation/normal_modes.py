@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from ase import Atoms, units
@@ -12,6 +12,7 @@ from data_tools.generation.frames import as_written, without_calculator
 from data_tools.generation.minima import find_minimum
 from data_tools.generation.sampling import Sampling
 from orbdens.errors import UserError
+from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
 
 LARGEST_FORCE = 0.003
@@ -22,8 +23,6 @@ DISPLACEMENT = 0.01
 
 SOFTEST = 100.0
 """cm⁻¹; slower modes are sampled as if they had this frequency, as harmonic ones they would go far astray."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def normal_modes(start: Structure, sampling: Sampling, done: int, progress: Progress) -> Iterator[Atoms]:
@@ -47,9 +46,7 @@ def normal_modes(start: Structure, sampling: Sampling, done: int, progress: Prog
         yield frame
 
 
-def normal_mode_spread(
-    atoms: Atoms, temperature: float, progress: Progress = lambda what, done, total: None
-) -> NDArray[np.float64]:
+def normal_mode_spread(atoms: Atoms, temperature: float, progress: Progress = silent) -> NDArray[np.float64]:
     """Displacement of each normal mode by one standard deviation at a temperature, Å [3 n_atoms, n_modes].
 
     Raises:

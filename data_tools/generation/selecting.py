@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ase.io.extxyz import write_xyz
 
 from orbdens.checkpoint import load_model
 from orbdens.errors import UserError
 from orbdens.files import written_whole
-from orbdens.formats.structures import read_structures
+from orbdens.formats.structures import read_structures, write_frame
+from orbdens.progress import Progress, silent
 
 
 def select(
@@ -19,7 +19,7 @@ def select(
     files: Sequence[Path],
     out: Path,
     n: int,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> tuple[float, float]:
     """Write the structures of largest expected error, in the order of the files, to an extended xyz file (Å).
 
@@ -55,5 +55,5 @@ def select(
         for i in chosen:
             frame = structures[i].to_ase()
             frame.info["expected_nmae"] = round(errors[i], 4)
-            write_xyz(file, [frame], columns=["symbols", "positions"])
+            write_frame(file, frame)
     return float(errors[chosen].min()), float(np.median(errors))

@@ -34,11 +34,6 @@ ROUND_TRIP = 5.0
 """Seconds between two looks at how many workers a cluster has."""
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def in_processes(tasks: Sequence[Task], settings: Settings, processes: int) -> Iterator[Result]:
     """Calculate in so many processes of one thread each; results come as they are ready.
 

@@ -18,8 +18,9 @@ from data_tools.generation.calculation import Failure
 from data_tools.generation.convergence import CalculationError
 from data_tools.generation.scf import calculate as calculate_molecule
 from data_tools.generation.settings import Settings
-from data_tools.generation.workers import available_cores, in_processes
+from data_tools.generation.workers import in_processes
 from orbdens.errors import UserError
+from orbdens.machine import available_cores
 from orbdens.progress import Display
 from orbdens.pyscf.bases import named_basis
 from orbdens.store import Manifest, OrbitalRecord, StoreWriter

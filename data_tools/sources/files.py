@@ -15,6 +15,7 @@ from data_tools.sources.archives import bare_name, is_archive, is_archive_name, 
 from orbdens.errors import UserError
 from orbdens.formats.streams import chunks
 from orbdens.formats.text import Text
+from orbdens.progress import Progress
 
 HASHED_AT_ONCE = 1 << 24
 """Bytes."""
@@ -129,7 +130,7 @@ class Files:
         names = [name for _, name in self._files]
         return {"files": len(names), "names": names[:NAMED]}
 
-    def digest(self, progress: Callable[[str, int, int], None]) -> str:
+    def digest(self, progress: Progress) -> str:
         """A hash of the names and contents of all files, as they are on the disk: sha256 in hexadecimal digits."""
         digest = hashlib.sha256()
         done, total = 0, sum(self._sizes)

@@ -17,6 +17,7 @@ from data_tools.stores.rounding import Rounding
 from data_tools.stores.split_files import KeysOrPlaces
 from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
+from orbdens.progress import Progress, silent
 from orbdens.store import GridRecord, Manifest, Record, StoreWriter
 from orbdens.store.checks import check_record
 
@@ -25,8 +26,6 @@ TOLERANCE = 0.05
 
 QUIET = 1.0
 """Seconds after which progress is told, and between two times that it is."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def import_source(
     tolerance: float = TOLERANCE,
     skip_broken: bool = False,
     limit: int | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Imported:
     """Stream a source into a store.
 

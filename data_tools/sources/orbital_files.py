@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from data_tools.sources.files import Files, Member
 from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.orbital_kinds import LARGEST, kind_of_orbitals
 from data_tools.sources.statement import UserStatement, source_name
 from orbdens.errors import UserError
 from orbdens.store import Manifest
@@ -17,25 +18,8 @@ from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
 if TYPE_CHECKING:
     from data_tools.sources.orbital_content import OrbitalContent
 
+
 ENDINGS = (".chk", ".chkfile", ".molden", ".molden.input", ".fchk", ".fch")
-
-HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
-BEGINNING = 4096
-"""Bytes of a file that tell its kind."""
-
-LARGEST = 1 << 28
-"""Bytes of one file."""
-
-
-def kind_of_orbitals(beginning: bytes) -> Literal["checkpoint", "molden", "fchk"] | None:
-    """Which program's file begins so; None for none that is known."""
-    if beginning.startswith(HDF5):
-        return "checkpoint"
-    if beginning.lstrip().lower().startswith(b"[molden format]"):
-        return "molden"
-    return "fchk" if b"Number of electrons" in beginning else None
 
 
 def recognises(beginning: bytes) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_tools.sources.molden_fchk import read_molden_or_fchk
 from data_tools.sources.orbital_content import OrbitalContent, checked
-from data_tools.sources.orbital_files import BEGINNING, kind_of_orbitals
+from data_tools.sources.orbital_kinds import BEGINNING, kind_of_orbitals
 from data_tools.sources.pyscf_checkpoint import read_checkpoint
 from orbdens.errors import UserError
 

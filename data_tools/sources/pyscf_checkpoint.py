@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyscf import gto
 
 from data_tools.sources.orbital_content import OrbitalContent, multiplicity
-from data_tools.sources.orbital_files import LARGEST
+from data_tools.sources.orbital_kinds import LARGEST
 from orbdens.errors import UserError
 from orbdens.pyscf.bases import label_basis
 from orbdens.pyscf.order import ao_order, shell_l

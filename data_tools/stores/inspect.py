@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 from ase.data import chemical_symbols
 from rich.console import Console
 from rich.table import Table
 
-from orbdens.pyscf.integrals import electron_count
+from orbdens.labels import label_density
 from orbdens.sampling import evenly_spaced
-from orbdens.store import GridRecord, Manifest, OrbitalRecord, Store
+from orbdens.store import GridRecord, Store
 
 ELECTRONS_CHECKED = 20
 ELECTRONS_OF_PAGE = 300
@@ -78,7 +76,8 @@ def summarise(store: Store, checked: int = ELECTRONS_CHECKED) -> Summary:
         atoms.append(record.structure.n_atoms)
         sizes.append(len(store.stored(key)))
         if key in counted:
-            errors.append(_electron_error(record, store.manifest))
+            density = label_density(record, store.manifest)
+            errors.append(density.n_electrons - store.manifest.n_electrons(record.structure))
     return Summary(
         count=len(keys),
         n_read=len(sample),
@@ -90,20 +89,6 @@ def summarise(store: Store, checked: int = ELECTRONS_CHECKED) -> Summary:
         disk_bytes=sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file()),
         electron_errors=tuple(errors),
     )
-
-
-def inspect_store(path: Path, console: Console | None = None) -> None:
-    """Print what is in a store: level of theory, counts, elements, sizes, splits, electron counts of a sample.
-
-    Args:
-        path: folder of the store.
-        console: where to print; standard output by default.
-
-    Raises:
-        UserError: there is no store at ``path``, or it is damaged.
-    """
-    with Store(path) as store:
-        print_summary(store, summarise(store), console)
 
 
 def print_summary(store: Store, summary: Summary, console: Console | None = None) -> None:
@@ -152,14 +137,6 @@ def facts(store: Store, summary: Summary) -> tuple[list[tuple[str, str]], list[t
         ("size on disk", f"{disk:.1f} kB, per structure {disk / summary.count:.1f} kB"),
         ("electron count", f"{len(summary.electron_errors)} records checked, largest error {worst:.1e} e"),
     ]
-
-
-def _electron_error(record: OrbitalRecord | GridRecord, manifest: Manifest) -> float:
-    expected = manifest.n_electrons(record.structure)
-    if isinstance(record, GridRecord):
-        return float(record.values.sum(dtype=np.float64) * abs(np.linalg.det(record.steps)) - expected)
-    assert manifest.label_basis is not None
-    return electron_count(record, manifest.label_basis) - expected
 
 
 def _span(values: list[int] | tuple[int, ...]) -> tuple[int, float, int]:

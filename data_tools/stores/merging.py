@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -15,13 +15,12 @@ from ase.data import atomic_numbers
 from data_tools.stores.rounding import Rounding
 from data_tools.stores.splitting import check_finished
 from orbdens.errors import UserError
+from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced
 from orbdens.store import LabelBasis, Manifest, Store, StoreWriter
 
 LEVEL = {"method", "xc", "basis", "pseudo"}
 """What makes a level of theory: a store that does not state one of these is merged only with others that do not."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def subset(
@@ -34,7 +33,7 @@ def subset(
     n: int | None = None,
     float16: bool = False,
     overwrite: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> int:
     """Make a store of some records of another; the named splits keep what is left of them.
 
@@ -105,7 +104,7 @@ def merge(
     *,
     prefix: bool = False,
     overwrite: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> int:
     """Make a store of all records of several; splits of one name are joined.
 

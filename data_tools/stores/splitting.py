@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from data_tools.choices import SplitWay
 from data_tools.stores.split_files import read_split_file
 from orbdens.errors import UserError
+from orbdens.progress import Progress, silent
 from orbdens.store import Store
 from orbdens.store.checks import check_splits
 
 Splits = dict[str, list[str]]
-Progress = Callable[[str, int, int], None]
 
 
 def split_store(
@@ -27,7 +27,7 @@ def split_store(
     shares: Mapping[str, float],
     by: SplitWay = "random",
     seed: int = 0,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Splits:
     """Choose named splits; every split has its keys in the order of the store, and no key is in two.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +11,8 @@ from pyscf import lib
 
 from orbdens.errors import UserError
 from orbdens.labels import label_density, spin_density
+from orbdens.progress import Progress, silent
 from orbdens.store import Manifest, Record, Salvage, check_record, write_anew
-
-Progress = Callable[[int, int], None]
 
 ORBITAL_TOLERANCE = 2e-3
 """e; integrals of float32 orbitals are analytic."""
@@ -65,7 +64,7 @@ class Findings:
         return lines + self.manifest
 
 
-def verify(path: Path, on_progress: Progress = lambda done, total: None, tolerance: float | None = None) -> Findings:
+def verify(path: Path, progress: Progress = silent, tolerance: float | None = None) -> Findings:
     """Check a store that no writer is changing: files, records, splits, count.
 
     Every record must be found under its key, agree with its checksum, have the shapes of the label basis and finite
@@ -73,7 +72,7 @@ def verify(path: Path, on_progress: Progress = lambda done, total: None, toleran
 
     Args:
         path: folder of the store.
-        on_progress: called with records checked and in all.
+        progress: told of the work.
         tolerance: electrons by which the sum over a grid may miss; None is ``GRID_TOLERANCE``.
 
     Raises:
@@ -81,7 +80,7 @@ def verify(path: Path, on_progress: Progress = lambda done, total: None, toleran
     """
     manifest = Manifest.read(path)
     findings = Findings(tolerance=tolerance)
-    keys = {key for key, _ in _whole_records(Salvage(path, manifest), manifest, findings, on_progress)}
+    keys = {key for key, _ in _whole_records(Salvage(path, manifest), manifest, findings, progress)}
     findings.n_records = len(keys)
     held = keys.union(*findings.broken.values())
     splits_of: defaultdict[str, list[str]] = defaultdict(list)
@@ -147,13 +146,13 @@ def _whole_records(
     salvage: Salvage,
     manifest: Manifest,
     findings: Findings,
-    on_progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Iterator[tuple[str, Record]]:
     """The records that are right; what is wrong with the files and with others goes to ``findings``."""
     findings.files += salvage.damage
     total = len(salvage)
     for done, found in enumerate(salvage, start=1):
-        on_progress(done, total)
+        progress("checking", done, total)
         if found.record is None:
             findings.records[UNREADABLE][found.key] = found.problem
             continue

@@ -12,6 +12,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from orbdens.files import is_pickle
 from orbdens.store.records import GridRecord, OrbitalRecord, Record
 from orbdens.structure import Structure
 
@@ -47,7 +48,7 @@ def decode_tensors(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]
     Raises:
         ValueError: with the reason, if these are not such bytes or if they were damaged.
     """
-    if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and data[-1:] == b".":
+    if is_pickle(data) and data[-1:] == b".":
         raise ValueError("it is a Python pickle, and pickles are never opened")
     try:
         # bytearrays, so that the arrays below are writable without another copy

@@ -181,7 +181,7 @@ def _one_spot(positions: Any) -> Any:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path, _: path.unlink(), "does not exist"),
+        (lambda path, _: path.unlink(), "there is no file"),
         (lambda path, _: path.write_bytes(b""), "is not a whole .npz file"),
         (lambda path, _: path.write_bytes(path.read_bytes()[:-300]), "is not a whole .npz file"),
         (lambda path, _: path.write_bytes(bytes(range(256)) * 9), "is not a zip archive"),

@@ -1,4 +1,4 @@
-"""``inspect_store`` prints what is in a store."""
+"""What is in a store, printed and on a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from places import GOLDEN
 from rich.console import Console
 
-from data_tools.stores.inspect import inspect_store, summarise
+from data_tools.stores.inspect import print_summary, summarise
 from data_tools.stores.inspect_page import write_store_page
 from orbdens.cli.main import run
 from orbdens.errors import UserError
@@ -21,7 +21,8 @@ from orbdens.structure import Structure
 
 def printed(path: Path) -> str:
     file = io.StringIO()
-    inspect_store(path, Console(width=120, file=file))
+    with Store(path) as store:
+        print_summary(store, summarise(store), Console(width=120, file=file))
     return file.getvalue()
 
 
@@ -55,7 +56,7 @@ def test_unfinished_and_empty(tmp_path: Path) -> None:
 
 def test_not_a_store(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a store"):
-        inspect_store(tmp_path)
+        printed(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ethanol_v2", "grid", "mixed"])

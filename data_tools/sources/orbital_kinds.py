@@ -1,0 +1,23 @@
+"""Which program wrote a file of orbitals."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+BEGINNING = 4096
+"""Bytes of a file that tell its kind."""
+
+LARGEST = 1 << 28
+"""Bytes of one file."""
+
+
+def kind_of_orbitals(beginning: bytes) -> Literal["checkpoint", "molden", "fchk"] | None:
+    """Which program's file begins so; None for none that is known."""
+    if beginning.startswith(HDF5):
+        return "checkpoint"
+    if beginning.lstrip().lower().startswith(b"[molden format]"):
+        return "molden"
+    return "fchk" if b"Number of electrons" in beginning else None
