@@ -27,6 +27,9 @@ from orbdens.store.records import Record
 COMPACTION_FOLDER = "without-free-pages"
 """Folder, within that of an LMDB, of a copy that a writer is making."""
 
+FIRST_MAP_SIZE = 1 << 26
+"""Bytes that an LMDB may have at first; doubled whenever they do not do."""
+
 COMMIT_INTERVAL = 0.25
 """Seconds of ``put`` that may share one commit, which waits for the disk."""
 
@@ -115,7 +118,7 @@ class StoreWriter:
             open_reader(folder).check_pages()
         close_reader(folder)
         shutil.rmtree(folder / COMPACTION_FOLDER, ignore_errors=True)
-        return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
+        return lmdb.open(str(folder), map_size=FIRST_MAP_SIZE, max_dbs=0)
 
     def __enter__(self) -> Self:
         return self
