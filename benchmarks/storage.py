@@ -191,8 +191,8 @@ def _read_rates(store: Store) -> dict[str, float]:
     Per second on the clock, and per second of processor time, which a busy machine does not change as much.
     """
     keys = store.keys()
-    chance = random.Random(0)
-    order = [chance.choice(keys) for _ in range(N_READ)]
+    rng = random.Random(0)
+    order = [rng.choice(keys) for _ in range(N_READ)]
     begin, used = time.perf_counter(), time.process_time()
     size = sum(_array_bytes(store[key]) for key in order)
     alone, used = time.perf_counter() - begin, time.process_time() - used

@@ -445,10 +445,10 @@ expected = {key: encode_record(whole[key]) for key in whole.keys()}
 whole.close()
 tree = [page for page in range(len(data) // 4096) if page < 2 or data[4096 * page + 10] in (1, 2)]
 assert len(tree) > 6, tree
-chance, ends = random.Random(seed), [0, 0]
+rng, ends = random.Random(seed), [0, 0]
 for flip in range(n):
-    place = 4096 * chance.choice(tree) + chance.choice([chance.randrange(160), chance.randrange(4096)])
-    change = chance.randrange(1, 256)
+    place = 4096 * rng.choice(tree) + rng.choice([rng.randrange(160), rng.randrange(4096)])
+    change = rng.randrange(1, 256)
     child = os.fork()
     if child == 0:
         file.write_bytes(data[:place] + bytes([data[place] ^ change]) + data[place + 1 :])
