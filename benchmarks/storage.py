@@ -28,7 +28,7 @@ from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.sampling import evenly_spaced
-from orbdens.store import GridRecord, Manifest, OrbitalRecord, Record, Store, StoreWriter, open_store
+from orbdens.store import GridRecord, Manifest, Record, Store, StoreWriter, open_store
 from orbdens.store.encoding import encode_record
 from orbdens.store.packing import DICTIONARY, FAST, change_tensors, pack, shuffle, unpack
 
@@ -73,10 +73,10 @@ def main() -> None:
 
 def orbitals(store: Store, folder: Path) -> dict[str, float]:
     """Sizes and rates of a store's orbital records."""
-    records = {key: store[key] for key in store.keys()}  # noqa: SIM118
-    if not all(isinstance(record, OrbitalRecord) for record in records.values()):
+    if store.manifest.label_basis is None:
         sys.exit(f"{store.path} holds other records than orbitals")
-    raw = [_raw_bytes(record) for record in records.values() if isinstance(record, OrbitalRecord)]
+    records = {key: store[key] for key in store.keys()}  # noqa: SIM118
+    raw = [_raw_bytes(record) for record in records.values()]
     begin = time.perf_counter()
     written = _write(store, folder / "orbitals", records)
     writing = time.perf_counter() - begin
@@ -130,7 +130,7 @@ def grids(store: Store, folder: Path) -> dict[str, float]:
     }
 
 
-def _raw_bytes(record: OrbitalRecord) -> int:
+def _raw_bytes(record: Any) -> int:
     """Bytes of all that a record holds, in float32, atomic numbers (and spins) in one byte."""
     n_atoms, n_occupied = record.structure.n_atoms, len(record.occupations)
     floats = record.orbitals.size + 3 * n_atoms + n_occupied
@@ -191,11 +191,15 @@ def _read_rates(store: Store) -> dict[str, float]:
     Per second on the clock, and per second of processor time, which a busy machine does not change as much.
     """
     keys = store.keys()
-    chance = random.Random(0)
-    order = [chance.choice(keys) for _ in range(N_READ)]
+    rng = random.Random(0)
+    order = [rng.choice(keys) for _ in range(N_READ)]
     begin, used = time.perf_counter(), time.process_time()
     size = sum(_array_bytes(store[key]) for key in order)
     alone, used = time.perf_counter() - begin, time.process_time() - used
+    begin = time.perf_counter()
+    for key in order:
+        store.structure(key)
+    structures = time.perf_counter() - begin
     batches = [order[i : i + 16] for i in range(0, len(order), 16)]
     loader: DataLoader[Any] = DataLoader(Records(store), batch_sampler=batches, num_workers=1, collate_fn=_as_list)
     before = _time_of_children()
@@ -209,6 +213,7 @@ def _read_rates(store: Store) -> dict[str, float]:
         "read_per_s": len(order) / alone,
         "read_mb_per_s": size / alone / 1e6,
         "read_per_processor_s": len(order) / used,
+        "structures_read_per_s": len(order) / structures,
         "worker_read_per_s": n / worker,
         "worker_read_mb_per_s": size / len(order) * n / worker / 1e6,
         "worker_read_per_processor_s": (n + n_first) / (_time_of_children() - before),
@@ -226,7 +231,8 @@ def _as_list(records: Sequence[Record]) -> list[Record]:
 
 
 def _array_bytes(record: Record) -> int:
-    return record.orbitals.nbytes if isinstance(record, OrbitalRecord) else record.values.nbytes
+    """Bytes of the arrays of a record, those of its structure aside."""
+    return sum(value.nbytes for value in vars(record).values() if isinstance(value, np.ndarray))
 
 
 def _seconds(run: Callable[[], object]) -> float:

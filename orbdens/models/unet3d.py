@@ -164,7 +164,7 @@ class UNetTask(GradientTask[UNetModel], Stage):
         options, keys = model.config, data.keys
         name = f"grid-labels-{options.spacing:g}-{options.margin:g}-{2**options.depth}"
         self.labels = TensorCache(data.cache / name, data.store.manifest.source())
-        missing = [key for key in keys if key not in self.labels]
+        missing = self.labels.missing(keys)
         for start in range(0, len(missing), LABELS_AT_ONCE):
             some = missing[start : start + LABELS_AT_ONCE]
             values = {key: torch.from_numpy(_label(data.store, key, options)) for key in some}

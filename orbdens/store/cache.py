@@ -32,7 +32,8 @@ class TensorCache:
     """A file of {key: {name: tensor}} that belongs to a header; a cache of another header or a damaged one is emptied.
 
     Every call opens the file and closes it again (0.05 ms), so that it may be handed to loader workers (pickled or
-    forked). Any number of processes may read and write. A kill loses nothing but the ``put_many`` under way.
+    forked). Any number of processes may read and write. A kill loses nothing but the ``put_many`` under way. A cache
+    may be deleted at any time: what is missing is computed again.
 
     Args:
         path: the file, made if missing; anything but a cache is refused.
@@ -46,7 +47,7 @@ class TensorCache:
     def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
         self.path = Path(path)
         text = json.dumps(dict(header), sort_keys=True)
-        with self._told("written"):
+        with self._user_errors("written"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._make_way()
             seen = self._identity()
@@ -96,7 +97,7 @@ class TensorCache:
         return closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None))
 
     @contextmanager
-    def _told(self, how: str) -> Iterator[None]:
+    def _user_errors(self, how: str) -> Iterator[None]:
         """UserError in place of what SQLite and the system raise."""
         try:
             yield
@@ -105,7 +106,7 @@ class TensorCache:
             raise UserError(f"the cache {self.path} cannot be {how}: {words}") from None
 
     def _select(self, what: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._told("read"), self._open() as connection:
+        with self._user_errors("read"), self._open() as connection:
             return connection.execute(f"SELECT {what} FROM entries" + " WHERE key = ?" * len(values), values).fetchall()
 
     def __contains__(self, key: str) -> bool:
@@ -139,6 +140,6 @@ class TensorCache:
             (key.encode(), encode_tensors({name: t.detach().cpu().numpy() for name, t in tensors.items()}, {}))
             for key, tensors in entries.items()
         ]
-        with self._told("written"), self._open() as connection, connection:
+        with self._user_errors("written"), self._open() as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", rows)

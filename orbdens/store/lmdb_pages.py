@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8
 """Kinds of pages, in their flags."""
 
-NO_MATTER = 0x10
-"""A flag that says nothing about a page on disk (it was changed in memory)."""
+DIRTY = 0x10
+"""A flag of pages in memory, without meaning on disk."""
 
 PAGE_HEADER = struct.Struct("=QHHHH")
 """Number of the page, padding, flags, end of the table of its nodes, start of its nodes."""
@@ -124,7 +124,7 @@ class _File:
                 *magic, page_size, depth, root, last, transaction = START.unpack_from(
                     self.data, number * self.page_size
                 )
-                if (own, flags & ~NO_MATTER, *magic) != (number, META, *MAGIC) or page_size not in PAGE_SIZES:
+                if (own, flags & ~DIRTY, *magic) != (number, META, *MAGIC) or page_size not in PAGE_SIZES:
                     raise ValueError
                 self.page_size = page_size
                 starts.append((transaction, depth, root, last))
@@ -221,7 +221,7 @@ def _find_values(file: _File, nodes: _Nodes, overflow_headers: bool) -> tuple[Nu
 def _headers(file: _File, numbers: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """What the headers of pages say: their own numbers and kinds, and all in numbers of two bytes [n_pages, 8]."""
     heads = file.words[numbers, : PAGE_HEADER.size // 2].astype(np.int64)
-    return heads[:, 0] | heads[:, 1] << 16 | heads[:, 2] << 32 | heads[:, 3] << 48, heads[:, 5] & ~NO_MATTER, heads
+    return heads[:, 0] | heads[:, 1] << 16 | heads[:, 2] << 32 | heads[:, 3] << 48, heads[:, 5] & ~DIRTY, heads
 
 
 def _cut_out(file: _File, nodes: _Nodes, values: Numbers) -> Iterator[tuple[int, bytes, memoryview]]:

@@ -27,6 +27,9 @@ from orbdens.store.records import Record
 COMPACTION_FOLDER = "without-free-pages"
 """Folder, within that of an LMDB, of a copy that a writer is making."""
 
+FIRST_MAP_SIZE = 1 << 26
+"""Bytes that an LMDB may have at first; doubled whenever they do not do."""
+
 COMMIT_INTERVAL = 0.25
 """Seconds of ``put`` that may share one commit, which waits for the disk."""
 
@@ -61,7 +64,7 @@ class StoreWriter:
         self._pending: dict[str, bytes] = {}
         self._committed = 0.0
         try:
-            with self._told():
+            with self._user_errors():
                 for folder in self.manifest.folders(self.path):
                     folder.mkdir(parents=True, exist_ok=True)
                 if not (self.path / "manifest.json").exists():
@@ -73,7 +76,7 @@ class StoreWriter:
             raise
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _user_errors(self) -> Iterator[None]:
         """UserError in place of what LMDB and the system raise, but for a map that wants to grow."""
         try:
             yield
@@ -88,7 +91,7 @@ class StoreWriter:
             raise UserError(f"{self.path} exists; resume or overwrite it, or choose another name")
         known = Manifest.read(self.path)
         if overwrite:
-            with self._told():
+            with self._user_errors():
                 self._delete(known)
             return
         for name in ("level", "density", "label_basis"):
@@ -115,7 +118,7 @@ class StoreWriter:
             open_reader(folder).check_pages()
         close_reader(folder)
         shutil.rmtree(folder / COMPACTION_FOLDER, ignore_errors=True)
-        return lmdb.open(str(folder), map_size=1 << 26, max_dbs=0)
+        return lmdb.open(str(folder), map_size=FIRST_MAP_SIZE, max_dbs=0)
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +179,7 @@ class StoreWriter:
             items = sorted((k.encode(), v) for k, v in self._pending.items() if self.manifest.shard_of(k) == shard)
             while items:
                 try:
-                    with self._told(), environment.begin(write=True, buffers=True) as transaction:
+                    with self._user_errors(), environment.begin(write=True, buffers=True) as transaction:
                         append_records(transaction, items)
                     break
                 except lmdb.MapFullError:
@@ -194,7 +197,7 @@ class StoreWriter:
         check_splits(splits, self.__contains__, self.path)
         splits = {name: list(keys) for name, keys in splits.items()}
         self.manifest = replace(self.manifest, splits=splits, count=len(self), finished=True)
-        with self._told():
+        with self._user_errors():
             for folder, environment in zip(self.manifest.folders(self.path), self._environments, strict=True):
                 self._drop_free_pages(folder, environment)
             self.manifest.write(self.path)

@@ -95,26 +95,35 @@ def test_zeros_come_back() -> None:
     assert unpack(pack(value)) == value
 
 
-def test_few_bytes_hold_few() -> None:
-    """What unpacks to more than 64 MB takes its share of the disk, or is refused: a record cannot fill the memory."""
-    for megabytes in (60, 137):
-        value = encode_tensors({"values": np.zeros(megabytes << 20, dtype=np.uint8)}, {})
-        frame = zstandard.ZstdCompressor(dict_data=DICTIONARY, write_dict_id=False).compress(value)
-        assert len(frame) < 20_000
-        if megabytes == 60:
-            assert unpack(TAG + frame) == value
-        else:
-            with pytest.raises(ValueError, match=r"damaged \(it claims to hold 14365"):
-                unpack(TAG + frame)
-        assert unpack(pack(value)) == value  # and what is packed can be unpacked
+def claiming(size: int, n_bytes: int) -> bytes:
+    """Packed bytes, so many, that claim to hold ``size`` bytes."""
+    noise = np.random.default_rng(0).integers(0, 255, n_bytes - 20, dtype=np.uint8).tobytes()
+    frame = bytearray(zstandard.ZstdCompressor(write_content_size=True).compress(noise + bytes(70_000)))
+    assert frame[4] & 0xC0 == 0x80  # the size is in four bytes
+    frame[5:9] = size.to_bytes(4, "little")
+    return TAG + bytes(frame)
+
+
+@pytest.mark.parametrize(("size", "n_bytes"), [(549_000_000, 17_000), (2_000_000_000, 1_000_000)])
+def test_few_bytes_hold_few(size: int, n_bytes: int) -> None:
+    """Where a record is claimed to be larger than any of its size on disk, the memory is not asked for."""
+    packed = claiming(size, n_bytes)
+    assert abs(len(packed) - n_bytes) < 1000
+    with pytest.raises(ValueError, match=rf"damaged \(it claims to hold {size} bytes"):
+        unpack(packed)
+
+
+def test_what_may_not_be_unpacked_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = encode_tensors({"values": np.zeros(1 << 20, dtype=np.uint8)}, {})
+    assert len(pack(value)) < 1000
+    monkeypatch.setattr("orbdens.store.packing.ALWAYS_ALLOWED", 1 << 20)
+    assert pack(value) == value
+    assert unpack(pack(value)) == value
 
 
 def test_bombs_do_not_go_off() -> None:
-    frame = bytearray(zstandard.ZstdCompressor(write_content_size=True).compress(bytes(100_000)))
-    assert frame[4] & 0xC0 == 0x80  # the size is in four bytes
-    frame[5:9] = b"\xff\xff\xff\xff"
     with pytest.raises(ValueError, match=r"damaged \(it claims to hold 4294967295 bytes"):
-        unpack(TAG + bytes(frame))
+        unpack(claiming(0xFFFFFFFF, 100))
 
 
 def test_only_some_tensors() -> None:

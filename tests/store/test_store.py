@@ -89,14 +89,20 @@ def test_float32_positions_take_half_the_room(tmp_path: Path, manifest: Manifest
     assert_same(store["single"], exact)
 
 
-def test_large_records_grow_the_map(tmp_path: Path, manifest: Manifest, grid_record: GridRecord) -> None:
-    large = replace(grid_record, values=np.zeros((300, 300, 380), dtype=np.float16), spin_values=None)
+def test_large_records_grow_the_map(
+    tmp_path: Path, manifest: Manifest, grid_record: GridRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orbdens.store.writer.FIRST_MAP_SIZE", 1 << 20)
+    noise = np.random.default_rng(0).integers(0, 0x7C00, (90, 100, 130), dtype=np.uint16).view(np.float16)
+    large = replace(grid_record, values=noise, spin_values=noise)
     with StoreWriter(tmp_path / "s", replace(manifest, label_basis=None)) as writer:
         writer.put("a", large)
         writer.finish({})
     record = Store(tmp_path / "s")["a"]
     assert isinstance(record, GridRecord)
-    assert record.values.shape == (300, 300, 380)
+    assert record.values.shape == (90, 100, 130)
+    assert record.values.tobytes() == noise.tobytes()
+    assert (tmp_path / "s" / "data.mdb").stat().st_size > 4 << 20
 
 
 @pytest.mark.parametrize("name", ["ethanol", "ethanol_v2", "grid", "grid_v2"])
@@ -439,10 +445,10 @@ expected = {key: encode_record(whole[key]) for key in whole.keys()}
 whole.close()
 tree = [page for page in range(len(data) // 4096) if page < 2 or data[4096 * page + 10] in (1, 2)]
 assert len(tree) > 6, tree
-chance, ends = random.Random(seed), [0, 0]
+rng, ends = random.Random(seed), [0, 0]
 for flip in range(n):
-    place = 4096 * chance.choice(tree) + chance.choice([chance.randrange(160), chance.randrange(4096)])
-    change = chance.randrange(1, 256)
+    place = 4096 * rng.choice(tree) + rng.choice([rng.randrange(160), rng.randrange(4096)])
+    change = rng.randrange(1, 256)
     child = os.fork()
     if child == 0:
         file.write_bytes(data[:place] + bytes([data[place] ^ change]) + data[place + 1 :])

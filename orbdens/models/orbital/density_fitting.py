@@ -105,7 +105,7 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
     settings = {"basis": basis.to_json(), "drop": DROP, "sites": sites, "ridge": RIDGE, "sampled_ridge": SAMPLED_RIDGE}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(data.cache / f"fits-{digest}", store.manifest.source() | settings)
-    missing = [key for key in keys if key not in fits]
+    missing = fits.missing(keys)
     fit = partial(_fit_key, store, basis, sites)
     with parallel_map(len(missing), CHUNK) as run:
         results = run(fit, missing)
