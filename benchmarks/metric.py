@@ -1,4 +1,4 @@
-"""The overlap metric beside the network it trains, and fits of label densities: ``python -m benchmarks.metric``.
+"""The overlap metric beside the network it trains: ``python -m benchmarks.metric``.
 
 Checks the metric against its closed form first and refuses to print times if they differ.
 """
@@ -15,19 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyscf.lib
 import torch
 
 from orbdens.config import OrbitalConfig
 from orbdens.kernels import Orbitals, TabulatedMetric, metric_product
-from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.models.orbital.graph import merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import OVERLAP
-from orbdens.store import Store
 from orbdens.structure import Structure
 
 MOLECULES = 16
@@ -58,7 +54,6 @@ def median_seconds(run: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, help="an ethanol-size orbital store, to time fits on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path)
@@ -99,15 +94,6 @@ def main() -> None:
         "metric_step_s": median_seconds(metric_step, arguments.repeats),
         "network_step_s": median_seconds(network_step, arguments.repeats),
     }
-    if arguments.store:
-        torch.set_num_threads(1)
-        pyscf.lib.num_threads(1)
-        store = Store(arguments.store)
-        label = stored_density(store, store.keys()[0])
-        if label.native_grid is not None:
-            sys.exit("fits need orbital records")
-        seconds = median_seconds(lambda: fit_label(label, basis, "atoms"), arguments.repeats)
-        figures["fits_per_s"] = 1 / seconds
     for name, value in figures.items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")
     if arguments.json:
