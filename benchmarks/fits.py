@@ -13,7 +13,7 @@ import pyscf.lib
 import torch
 
 from orbdens import shipped
-from orbdens.config import OrbitalRun, load_config
+from orbdens.config import OrbitalRun, find_config, load_config
 from orbdens.labels import stored_density
 from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.models.orbital.task import basis_of
@@ -30,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pyscf.lib.num_threads(1)
-    config = load_config(arguments.config, [f"data.store={arguments.store}"] if arguments.store else [])
+    config = load_config(find_config(arguments.config), [f"data.store={arguments.store}"] if arguments.store else [])
     if not isinstance(config, OrbitalRun):
         parser.error(f"{arguments.config} is of a model without label fits")
     store = open_store(config.data.store)

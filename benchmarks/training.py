@@ -26,7 +26,7 @@ import torch
 
 from orbdens import shipped
 from orbdens.checkpoint import MODEL_FILE, build_model, load_model, read_header
-from orbdens.config import Config, load_config
+from orbdens.config import Config, find_config, load_config
 from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.metrics import Summary, comparison_grid, dipole_error, nmae
@@ -120,7 +120,7 @@ def run_line(line: Line, arguments: argparse.Namespace, folder: Path) -> dict[st
     store and basis find in its cache.
     """
     config = load_config(
-        arguments.config,
+        find_config(arguments.config),
         [
             f"data.store={arguments.store}",
             f"training.minutes={arguments.minutes}",
@@ -177,7 +177,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, float]:
     own = [f"data.store={arguments.store}", f"data.n_train={3 * 16 + 20}"]
-    config = load_config(arguments.config, [*own, *overrides, *arguments.set])
+    config = load_config(find_config(arguments.config), [*own, *overrides, *arguments.set])
     store = open_store(config.data.store)
     keys, _ = splits_of(store, config.data)
     data = TrainingData(store, keys, arguments.runs / "cache", silent)
