@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbdens import shipped
-from orbdens.config import Config, parse_config, with_moved_options
+from orbdens.config import Config, parse_config, upgraded_options
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 
@@ -61,7 +61,7 @@ def save_model(path: Path, model: DensityModel, config: Config, training: dict[s
 def upgrade(version: int, config: dict[str, Any]) -> dict[str, Any]:
     """The config in a header of an older version, as this version writes it."""
     if version < 2:  # options of the objective stood under `model`
-        config = with_moved_options(config)
+        config = upgraded_options(config)
     return config
 
 

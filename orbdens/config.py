@@ -96,6 +96,11 @@ class OrbitalConfig(ModelOptions):
     cutoff: float = Field(6.0, gt=0.5, description="Å; sites nearer than this exchange messages")
     radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
     radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")
+    electrons: Literal["local", "global"] = Field(
+        "local",
+        description="how the number of electrons is made exact: charge moves between neighbours, so that molecules "
+        "apart keep their own; or over the whole structure, as up to version 0.1.0",
+    )
     learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
     scaling_limit: float = Field(
         1.0, ge=1, le=3, description="the network may scale a site's exponents by up to this factor; 1 turns it off"
@@ -245,7 +250,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} should hold the sections data, model, objective and training")
-    tree = with_moved_options(tree)
+    tree = upgraded_options(tree)
     for override in overrides or []:
         key, separator, value = override.partition("=")
         if not separator:
@@ -270,8 +275,8 @@ MOVED = {
 """Options by their names up to version 0.1.0, and by today's."""
 
 
-def with_moved_options(tree: dict[str, Any]) -> dict[str, Any]:
-    """A tree of options in which those of old configs stand where they stand today.
+def upgraded_options(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree of options as this version has them, which means what an old one meant.
 
     Raises:
         UserError: an option is given in both places.
@@ -281,6 +286,8 @@ def with_moved_options(tree: dict[str, Any]) -> dict[str, Any]:
         (section, name), target = old.split("."), new.split(".")[0]
         if isinstance(tree.get(section), dict) and name in tree[section]:
             value = tree[section].pop(name)
+            if tree[section].get("kind") == "orbital":
+                tree[section].setdefault("electrons", "global")
             if tree.setdefault(target, {}).setdefault(name, value) != value:
                 raise UserError(f"option {old} is called {new} now, and both are given")
     return tree
@@ -292,7 +299,7 @@ def parse_config(tree: dict[str, Any], where: str) -> Config:
     Raises:
         UserError: as ``load_config``.
     """
-    tree = with_moved_options(tree)
+    tree = upgraded_options(tree)
     try:
         run = _run_of(tree.get("model"))
         return run.model_validate(tree)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from orbdens.models.orbital.basis import Basis
+from orbdens.models.orbital.electron_count import equilibrium
+from orbdens.models.orbital.graph import Graph
 
 
 class Head(nn.Module):
@@ -22,9 +24,19 @@ class Head(nn.Module):
     order one, unrelated to the others, and at step 0 the density is that of averaged atoms.
     """
 
-    def __init__(self, basis: Basis, channels: int) -> None:
+    neutral: Tensor
+
+    def __init__(self, basis: Basis, channels: int, neutral: Sequence[float], cutoff: float | None) -> None:
+        """
+        Args:
+            basis: orbitals of every site type.
+            channels: features per component.
+            neutral: electrons of the neutral atom of each type, zero for virtual sites.
+            cutoff: of the edges along which charge may move, Å; None: anywhere within a structure.
+        """
         super().__init__()
-        self.basis = basis
+        self.basis, self.cutoff = basis, cutoff
+        self.register_buffer("neutral", torch.tensor(neutral, dtype=torch.float64), persistent=False)
         self.linear = nn.ParameterList()
         self.scalar = nn.ModuleList()
         for kind, radials in enumerate(basis.radials):
@@ -66,30 +78,19 @@ class Head(nn.Module):
                     (directions * (spread.clamp(min=0) + floor).sqrt()).flip(1)
                 )
 
-    def forward(
-        self,
-        features: Tensor,
-        site_type: Tensor,
-        site_weight: Tensor,
-        structure_of_site: Tensor,
-        n_electrons: Tensor,
-        charges: list[Tensor],
-    ) -> list[Tensor]:
+    def forward(self, features: Tensor, graph: Graph, charges: list[Tensor]) -> list[Tensor]:
         """
         Args:
             features: [n_sites, (l_max + 1)², channels].
-            site_type: [n_sites].
-            site_weight: factor on the coefficients of each site [n_sites].
-            structure_of_site: [n_sites].
-            n_electrons: [n_structures].
+            graph: of the sites.
             charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial].
 
         Returns:
             For each type the coefficients of the orthonormal functions [n_sites_of_type, n], sites in their order.
         """
-        coefficients, where, weights = [], [], []
-        for kind, radials in enumerate(self.basis.radials):
-            sites = (site_type == kind).nonzero()[:, 0]
+        coefficients = []
+        sites_of_type = [(graph.site_type == kind).nonzero()[:, 0] for kind in range(len(self.basis.radials))]
+        for kind, (radials, sites) in enumerate(zip(self.basis.radials, sites_of_type, strict=True)):
             x = features[sites]
             parts = []
             for radial in radials:
@@ -102,37 +103,40 @@ class Head(nn.Module):
                 if l == 0:
                     part = part + self.get_buffer(f"mean_{kind}")
                 parts.append(part.transpose(1, 2).flatten(1))
-            weights.append(site_weight[sites, None])
-            coefficients.append(torch.cat(parts, dim=1) * weights[-1])
-            where.append(structure_of_site[sites])
-        return self._with_electrons(coefficients, weights, where, n_electrons, charges)
+            coefficients.append(torch.cat(parts, dim=1) * graph.site_weight[sites, None])
+        return self._with_electrons(coefficients, sites_of_type, graph, charges)
 
     def _with_electrons(
-        self,
-        coefficients: list[Tensor],
-        weights: list[Tensor],
-        where: list[Tensor],
-        n_electrons: Tensor,
-        charges: list[Tensor],
+        self, coefficients: list[Tensor], sites_of_type: list[Tensor], graph: Graph, charges: list[Tensor]
     ) -> list[Tensor]:
         """Shift l = 0 so that every structure holds its electrons, the likeliest way: along covariance · charge."""
-        count = torch.zeros_like(n_electrons, dtype=torch.float64)
-        yielded = torch.zeros_like(count)
+        counts = torch.zeros(len(graph.site_type), dtype=torch.float64, device=graph.site_type.device)
+        yields = torch.zeros_like(counts)
         shifts = []
-        for kind, (c, weight, at, charge) in enumerate(zip(coefficients, weights, where, charges, strict=True)):
+        for kind, (c, sites, charge) in enumerate(zip(coefficients, sites_of_type, charges, strict=True)):
             factor = self.get_buffer(f"factor_{kind}_0").double()
             # The weight enters twice: it scales the charge of a unit change, and the change itself.
-            shifts.append(weight.double() ** 2 * (charge @ factor) @ factor.T)
-            count = count.index_add(0, at, (c[:, : charge.shape[1]].double() * charge).sum(dim=1))
-            yielded = yielded.index_add(0, at, (shifts[-1] * charge).sum(dim=1))
-        missing = (n_electrons.double() - count) / yielded
+            shift = graph.site_weight[sites, None].double() ** 2 * (charge @ factor) @ factor.T
+            counts = counts.index_add(0, sites, (c[:, : charge.shape[1]].double() * charge).sum(dim=1))
+            yields = yields.index_add(0, sites, (shift * charge).sum(dim=1))
+            shifts.append(shift)
+        if self.cutoff is None:
+            potential = self._common_potential(counts, yields, graph)
+        else:
+            potential = equilibrium(counts, yields, self.neutral[graph.site_type], graph, self.cutoff)
         return [
             torch.cat(
                 [
-                    (c[:, : shift.shape[1]].double() + missing[at, None] * shift).to(c.dtype),
+                    (c[:, : shift.shape[1]].double() + potential[sites, None] * shift).to(c.dtype),
                     c[:, shift.shape[1] :],
                 ],
                 dim=1,
             )
-            for c, at, shift in zip(coefficients, where, shifts, strict=True)
+            for c, sites, shift in zip(coefficients, sites_of_type, shifts, strict=True)
         ]
+
+    def _common_potential(self, counts: Tensor, yields: Tensor, graph: Graph) -> Tensor:
+        """One potential for all sites of a structure, however far apart [n_sites]."""
+        total = torch.zeros_like(graph.n_electrons)
+        missing = graph.n_electrons - total.index_add(0, graph.structure_of_site, counts)
+        return (missing / total.index_add(0, graph.structure_of_site, yields))[graph.structure_of_site]

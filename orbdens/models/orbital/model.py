@@ -18,7 +18,7 @@ from orbdens.models.orbital.graph import Graph, merge, place_graph
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.orbital_shapes import OrbitalShapes
 from orbdens.models.orbital.uncertainty import Uncertainty
-from orbdens.sites import BOND, Sites
+from orbdens.sites import BOND, Sites, type_name
 from orbdens.structure import Structure
 
 NEGLIGIBLE = 1e-6
@@ -53,7 +53,9 @@ class OrbitalModel(DensityModel):
         self.basis = Basis.from_json(facts["basis"])
         virtual = [site_type >= BOND for site_type in self.basis.types]
         self.backbone = Backbone(config, virtual)
-        self.head = Head(self.basis, config.channels)
+        valence = facts["valence_electrons"]
+        neutral = [0.0 if kind >= BOND else valence[type_name(kind)] for kind in self.basis.types]
+        self.head = Head(self.basis, config.channels, neutral, config.cutoff if config.electrons == "local" else None)
         self.shapes = OrbitalShapes(self.basis, virtual, config)
         self.uncertainty = Uncertainty(self.basis, config.l_max, config.channels)
 
@@ -90,9 +92,7 @@ class OrbitalModel(DensityModel):
                 scalings = self.shapes.scalings(features, site_type)
                 displacements = self.shapes.displacements(features, site_type)
                 charges = _per_site(self.shapes.charges(device), site_type, scalings)
-            coefficients = self.head(
-                features, site_type, graph.site_weight, graph.structure_of_site, graph.n_electrons, charges
-            )
+            coefficients = self.head(features, graph, charges)
             return SiteOrbitals(coefficients, charges, displacements, scalings)
 
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:

@@ -1,0 +1,87 @@
+"""Exact electron counts: where the electrons go that the network's densities lack or have too many of.
+
+The network's own counts p_k of the sites k add up to nearly the right number. Where the correction goes must not reach
+across empty space: of two molecules out of each other's sight, each should hold its own electrons. So charge may only
+move along the edges of the graph. Of all flows f_kl and corrections δ_k = m_k + Σ_l f_lk, with m_k = Z_k − p_k what a
+neutral site lacks, the likeliest is sought: the smallest Σ δ_k² / 2y_k + Σ f_kl² / 2c_kl, where the yield y_k is the
+variance of a site's count in the training data and the conductance c_kl fades to zero at a few Å. Its
+solution is δ_k = y_k φ_k with the potential φ of (Y + L) φ = m, L the graph's Laplacian of weights c: charge
+equilibration. Σ δ = Σ m whatever the network says, and for every part of the graph that no edge leaves likewise. Inside
+a molecule conductances are far above yields and φ is nearly constant.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orbdens.models.orbital.graph import Graph
+
+CONDUCTANCE = 100.0
+"""e²; of a pair of sites at no distance. Yields are 0.001 to 0.1 e²: inside a molecule the potential is constant."""
+
+REACH = 4.0
+"""Å; charge moves no farther in one step: along bonds and hydrogen bonds, and not between molecules side by side."""
+
+SMALL = 1e-9
+"""e²; keeps sites that have faded out from making the equations singular."""
+
+
+def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, cutoff: float) -> Tensor:
+    """Potentials φ of all sites [n_sites]: site k is to get ``yields[k] * φ[k]`` electrons more.
+
+    Args:
+        counts: electrons of the sites as the network has them [n_sites], float64.
+        yields: change of a site's electrons by a unit of potential [n_sites], e².
+        neutral: electrons of the neutral atom, zero for virtual sites [n_sites].
+        graph: of many structures; ``n_electrons`` is what each of them must hold.
+        cutoff: of its edges, Å.
+    """
+    sizes = graph.site_ptr.diff()
+    shape = (graph.n_structures, int(sizes.max()))
+    row = torch.arange(len(counts), device=counts.device) - graph.site_ptr[graph.structure_of_site]
+    place = graph.structure_of_site * shape[1] + row
+
+    def padded(values: Tensor, empty: float) -> Tensor:
+        """Values of sites as [n_structures, most sites]."""
+        return values.new_full(shape, empty).flatten().index_copy(0, place, values).reshape(shape)
+
+    laplacian = _laplacian(graph, row, shape, min(REACH, cutoff))
+    own = padded(yields + SMALL, 1.0)
+    missing = padded(neutral - counts, 0.0)
+    charge = padded(neutral, 0.0).sum(dim=1) - graph.n_electrons
+    if bool(charge.any()):
+        missing = missing - charge[:, None] * _shares(missing, laplacian)
+    potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(own), missing)
+    return potential.flatten()[place]
+
+
+def _laplacian(graph: Graph, row: Tensor, shape: tuple[int, int], reach: float) -> Tensor:
+    """Of the conductances, float64 [n_structures, most sites, most sites]."""
+    source, target = graph.edge_index
+    u = (graph.edge_vector.double().norm(dim=1) / reach).clamp(max=1.0)
+    fade = (1 - u) ** 3 * (1 + 3 * u + 6 * u**2)  # two derivatives vanish at the reach
+    weight = graph.site_weight.double()
+    conductance = CONDUCTANCE * fade * weight[source] * weight[target]
+    n, most = shape
+    first = graph.structure_of_site[source] * most
+    flat = conductance.new_zeros(n * most * most)
+    flat = flat.index_add(0, (first + row[source]) * most + row[target], conductance)
+    flat = flat.index_add(0, (first + row[target]) * most + row[source], conductance)
+    matrix = flat.reshape(n, most, most)
+    return torch.diag_embed(matrix.sum(dim=2)) - matrix
+
+
+def _shares(missing: Tensor, laplacian: Tensor) -> Tensor:
+    """Which part of the total charge each site is to carry before anything flows [n_structures, most sites].
+
+    It belongs to that part of a structure which the network itself has charged: shares go with the fourth power of the
+    mean of the network's charges over the sites that are connected, so that a neutral molecule far away gets none.
+    """
+    tiny = 1e-6
+    eye = torch.eye(missing.shape[1], dtype=missing.dtype, device=missing.device)
+    mean = torch.linalg.solve(laplacian + tiny * eye, tiny * missing)
+    shares = (mean**2 + 1e-8) ** 2
+    present = (laplacian.diagonal(dim1=1, dim2=2) > 0) | (missing != 0)
+    shares = shares * present
+    return shares / shares.sum(dim=1, keepdim=True)
