@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,16 @@ def test_the_suited_grid_moves_with_the_molecule() -> None:
     np.testing.assert_allclose(there.origin - FAR, here.origin, atol=1e-6)
     total = orbital_density().on(here).sum(dtype=np.float64) * here.volume_element
     assert total == pytest.approx(orbital_density().n_electrons, rel=2e-3)
+
+
+@pytest.mark.parametrize(("spacing", "margin"), [(0.0, 4.0), (-1.0, 4.0), (np.nan, 4.0), (0.2, -10.0), (0.2, np.inf)])
+def test_grids_that_make_no_sense(spacing: float, margin: float, tmp_path: Path) -> None:
+    for density in (orbital_density(), grid_density()):
+        with pytest.raises(UserError, match="of the grid"):
+            density.on_grid(spacing, margin)
+        with pytest.raises(UserError, match="of the grid"):
+            density.to_cube(tmp_path / "no.cube", spacing, margin)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_crystal_has_no_dipole() -> None:
