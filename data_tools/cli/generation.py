@@ -16,7 +16,7 @@ Structures = Annotated[
 ]
 OutXyz = Annotated[Path, typer.Argument(metavar="OUT.xyz", help="Extended xyz file to write.")]
 Forces = Annotated[
-    ForceProgram, typer.Option(help="Program that calculates forces; tblite (GFN2-xTB) is a hundred times faster.")
+    ForceProgram, typer.Option(help="Program that calculates forces; tblite (GFN2-xTB) is much faster.")
 ]
 Pseudo = Annotated[
     str | None,
