@@ -15,9 +15,7 @@ Structures = Annotated[
     typer.Argument(metavar="STRUCTURES...", help="Files that ASE reads, of many frames each (xyz, traj, cif, ...)."),
 ]
 OutXyz = Annotated[Path, typer.Argument(metavar="OUT.xyz", help="Extended xyz file to write.")]
-Forces = Annotated[
-    ForceProgram, typer.Option(help="Program that calculates forces; tblite (GFN2-xTB) is a hundred times faster.")
-]
+Forces = Annotated[ForceProgram, typer.Option(help="Program that calculates forces; tblite (GFN2-xTB) is much faster.")]
 Pseudo = Annotated[
     str | None,
     typer.Option(

@@ -36,13 +36,13 @@ def inspect(
 
     if html is not None:
         check_output(html, force)
-    from data_tools.stores.inspect import ELECTRONS_CHECKED, ELECTRONS_OF_PAGE, print_summary, summarise
+    from data_tools.stores.summary import ELECTRONS_CHECKED, ELECTRONS_OF_PAGE, print_summary, summarise
 
     with open_store(store) as opened:
         summary = summarise(opened, ELECTRONS_CHECKED if html is None else ELECTRONS_OF_PAGE)
         print_summary(opened, summary)
         if html is not None:
-            from data_tools.stores.inspect_page import write_store_page
+            from data_tools.stores.summary_page import write_store_page
             from orbdens.cli.screen import stdout
 
             write_store_page(html, opened, summary)

@@ -1,7 +1,7 @@
 """Bytes of files and archive members in order: decompressed on the way, in bounded memory, nothing written to disk.
 
 The decompressors are those of Python and of lz4. Their file objects would be shorter to use, but take any bytes after
-the end of bz2, xz or lz4 data for nothing, and are slower: ``python -m benchmarks.importing`` shows by how much.
+the end of bz2, xz or lz4 data for nothing, and are slower: ``python -m benchmarks.parsing`` shows by how much.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 
 import orbdens
-from data_tools.stores.inspect import Summary, facts
+from data_tools.stores.summary import Summary, facts
 from orbdens.evaluation.page import write_page
 from orbdens.evaluation.pictures import (
     COLOURS,

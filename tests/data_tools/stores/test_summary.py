@@ -11,8 +11,8 @@ import pytest
 from places import GOLDEN
 from rich.console import Console
 
-from data_tools.stores.inspect import print_summary, summarise
-from data_tools.stores.inspect_page import write_store_page
+from data_tools.stores.summary import print_summary, summarise
+from data_tools.stores.summary_page import write_store_page
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.store import Manifest, Store, StoreWriter
