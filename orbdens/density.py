@@ -68,6 +68,8 @@ class Density(ABC):
     """NMAE in % that the model expects of this density, where it can tell."""
     unfamiliar: tuple[str, ...] = ()
     """Atoms whose surroundings are unlike anything in the training data, e.g. ``N3`` for the third atom."""
+    warnings: tuple[str, ...] = ()
+    """What else makes a prediction an extrapolation, of which the expected error knows nothing: phrases."""
 
     @abstractmethod
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
@@ -156,7 +158,7 @@ class OrbitalDensity(Density):
         shells: orbitals of each type, float64.
         coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
         cutoff: Å; an orbital is zero farther from its site.
-        expected_error, unfamiliar: as ``Density`` says.
+        expected_error, unfamiliar, warnings: as ``Density`` says.
     """
 
     structure: Structure
@@ -167,6 +169,7 @@ class OrbitalDensity(Density):
     cutoff: float | None
     expected_error: float | None = None
     unfamiliar: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def _centre(self) -> NDArray[np.float64]:
@@ -252,11 +255,13 @@ class GridDensity(Density):
         structure: what it is the density of.
         grid: where the values are.
         values: e/Å³, of the grid's shape.
+        warnings: as ``Density`` says.
     """
 
     structure: Structure
     grid: Grid
     values: NDArray[np.float32]
+    warnings: tuple[str, ...] = ()
 
     @property
     def native_grid(self) -> Grid:

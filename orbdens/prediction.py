@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -71,6 +71,8 @@ class Request:
     Attributes:
         files: structure files that ASE reads, one or many structures each.
         model: model.safetensors, the run folder that holds it, or None for the weights that ship.
+        charge: e; of every structure; None takes what the files say.
+        multiplicity: 2S + 1 of every structure; None takes what the files say.
         spacing: Å; of grids around the structures.
         margin: Å; around the atoms (a periodic structure gets its cell instead).
         like: a cube file whose grid to take for every structure.
@@ -83,6 +85,8 @@ class Request:
 
     files: Sequence[Path]
     model: Path | None = None
+    charge: int | None = None
+    multiplicity: int | None = None
     spacing: float = SPACING
     margin: float = MARGIN
     like: Path | None = None
@@ -91,6 +95,14 @@ class Request:
     to: str | None = None
     out: Path | None = None
     force: bool = False
+
+    def with_state(self, structure: Structure) -> Structure:
+        """A structure with the charge and the multiplicity that are asked for."""
+        charge = structure.charge if self.charge is None else self.charge
+        multiplicity = structure.multiplicity if self.multiplicity is None else self.multiplicity
+        if (charge, multiplicity) == (structure.charge, structure.multiplicity):
+            return structure
+        return replace(structure, charge=charge, multiplicity=multiplicity)
 
     @property
     def named_file(self) -> Path | None:
@@ -122,6 +134,7 @@ class Written:
     n_electrons: float
     expected_error: float | None
     unfamiliar: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def split_inputs(inputs: Sequence[Path]) -> tuple[Path | None, list[Path]]:
@@ -160,7 +173,7 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
             model never saw, or an output file that exists or cannot be written.
     """
     read = [(file, structure) for file in request.files for structure in read_structures(file)]
-    structures = [structure for _, structure in read]
+    structures = [request.with_state(structure) for _, structure in read]
     paths = _output_paths([file for file, _ in read], request)
     like = read_cube(request.like)[1] if request.like is not None else None
     points = read_points(request.points) if request.points is not None else None
@@ -182,7 +195,14 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         else:
             _write_grid(path, density, request, like)
         progress("predicting", done, len(paths))
-        yield Written(path, density.structure, density.n_electrons, density.expected_error, density.unfamiliar)
+        yield Written(
+            path,
+            density.structure,
+            density.n_electrons,
+            density.expected_error,
+            density.unfamiliar,
+            density.warnings,
+        )
 
 
 def _output_paths(sources: list[Path], request: Request) -> list[Path]:

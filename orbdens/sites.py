@@ -34,24 +34,24 @@ class Sites:
         positions: Å [n_sites, 3].
         types: [n_sites]; an atom's is its atomic number, ``type_name`` tells the others.
         weights: factors on the coefficients of each site, from 0 to 1 [n_sites]; 1 for atoms.
-        parents: an atom beside each virtual site [n_virtual].
-        offsets: from that atom to the virtual site, Å [n_virtual, 3].
+        bonds: the two atoms that each virtual site lies between [n_virtual, 2].
+        offsets: from the first of them to the virtual site, Å [n_virtual, 3].
     """
 
     positions: NDArray[np.float64]
     types: NDArray[np.int64]
     weights: NDArray[np.float64]
-    parents: NDArray[np.int64]
+    bonds: NDArray[np.int64]
     offsets: NDArray[np.float64]
 
     def of_types(self, known: tuple[int, ...]) -> Sites:
         """All atoms, and the virtual sites of known types."""
-        n_atoms = len(self.types) - len(self.parents)
+        n_atoms = len(self.types) - len(self.bonds)
         kept = np.isin(self.types, known)
         kept[:n_atoms] = True
         virtual = kept[n_atoms:]
         return Sites(
-            self.positions[kept], self.types[kept], self.weights[kept], self.parents[virtual], self.offsets[virtual]
+            self.positions[kept], self.types[kept], self.weights[kept], self.bonds[virtual], self.offsets[virtual]
         )
 
 
@@ -60,7 +60,7 @@ def _atoms(structure: Structure, pairs: Pairs | None) -> Sites:
         structure.positions,
         structure.numbers,
         np.ones(structure.n_atoms),
-        np.empty(0, dtype=np.int64),
+        np.empty((0, 2), dtype=np.int64),
         np.empty((0, 3)),
     )
 
@@ -102,9 +102,18 @@ def _with_midpoints(
         np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
         np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
         np.concatenate([np.ones(structure.n_atoms), 1 - fade**3 * (10 - 15 * fade + 6 * fade**2)]),
-        first,
+        np.stack([first, second], axis=1),
         vector / 2,
     )
+
+
+def bonded_pairs(structure: Structure, sites: Sites) -> dict[str, str]:
+    """Pairs of elements between which there are midpoints (``H-C``), and the atoms of one such bond (``C1 H2``)."""
+    numbers = structure.numbers[sites.bonds]
+    return {
+        type_name(int(pair)): " ".join(f"{structure.symbols[atom]}{atom + 1}" for atom in atoms)
+        for pair, atoms in zip(_pair_type(numbers[:, 0], numbers[:, 1]), sites.bonds, strict=True)
+    }
 
 
 SITE_RULES: dict[str, Callable[[Structure, Pairs | None], Sites]] = {

@@ -114,6 +114,12 @@ def predict(
             "molecules of H, C, N, O and F]. The structures: files of any format that ASE reads.",
         ),
     ],
+    charge: Annotated[
+        int | None, typer.Option(help="Total charge of every structure, e [default: what its file says, or 0].")
+    ] = None,
+    multiplicity: Annotated[
+        int | None, typer.Option(min=1, help="2S + 1 of every structure [default: what its file says, or 1].")
+    ] = None,
     grid: Annotated[
         float | None,
         typer.Option(min=0.01, max=5.0, help=f"Spacing of the grid around each structure, Å [default: {SPACING:g}]."),
@@ -150,10 +156,10 @@ def predict(
     """Predict electron densities of structures; no reference grid needed.
 
     Writes NAME.cube (lengths in Bohr, density in e/Bohr³) for each structure of NAME.xyz, or NAME-1.cube, NAME-2.cube,
-    ... if it holds several; --to takes another format. Total charge and multiplicity come from `charge=` and
-    `multiplicity=` in the frame's comment (extended xyz). Along the vectors of a cell that repeat the grid is the cell.
-    Beside each file stands the NMAE in % to expect, as the model itself judges; atoms unlike any it learned from get a
-    warning.
+    ... if it holds several; --to takes another format. Total charge and multiplicity come from --charge and
+    --multiplicity, or from `charge=` and `multiplicity=` in the frame's comment (extended xyz). Along the vectors of a
+    cell that repeat the grid is the cell. Beside each file stands the NMAE in % to expect, as the model itself judges;
+    atoms unlike any it learned from, bonds between elements and charges or spins that it never saw get a warning.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     """
@@ -170,6 +176,8 @@ def predict(
     request = Request(
         files=files,
         model=model,
+        charge=charge,
+        multiplicity=multiplicity,
         spacing=SPACING if grid is None else grid,
         margin=MARGIN if margin is None else margin,
         like=like,
@@ -187,11 +195,14 @@ def predict(
     finally:
         for file in done:
             expected = "" if file.expected_error is None else f"   expected NMAE {file.expected_error:.2f} %"
-            line = f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}"
+            state = f"   charge {file.structure.charge:+d}, multiplicity {file.structure.multiplicity}"
+            line = f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}{state}"
             stdout.print(line, soft_wrap=True)
             if file.unfamiliar:
                 atoms = ", ".join(file.unfamiliar)
                 stderr.print(f"warning: {file.path}: the model never saw surroundings like those of {atoms}")
+            for warning in file.warnings:
+                stderr.print(f"warning: {file.path}: {warning}", soft_wrap=True)
 
 
 def _refuse_two(given: dict[str, bool], reason: str) -> None:

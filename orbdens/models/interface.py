@@ -24,6 +24,7 @@ class DensityModel(nn.Module, ABC):
 
     ``facts`` is plain JSON and travels in the model file beside the config, so that a model needs no store: at least
     ``valence_electrons`` {symbol: electrons of the neutral atom in its densities} for the elements the model knows.
+    ``states`` [[charge, multiplicity], ...], if there, are those of the training data.
     Everything else that is learned stands in parameters and buffers, whose shapes follow from config and facts.
     """
 
@@ -40,7 +41,10 @@ class DensityModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
-        """Densities of structures that were checked, and the electrons each of them should hold."""
+        """Densities of structures that were checked, and the electrons each of them should hold.
+
+        They carry ``warnings`` of this class.
+        """
 
     @overload
     def predict(self, atoms: ase.Atoms | Structure) -> Density: ...
@@ -108,6 +112,19 @@ class DensityModel(nn.Module, ABC):
         if electrons <= 0:
             raise UserError(f"{structure.formula} with a charge of {structure.charge:+d} has no electrons left")
         return electrons
+
+    def warnings(self, structure: Structure) -> tuple[str, ...]:
+        """What about a structure's charge and multiplicity makes its prediction an extrapolation, or impossible."""
+        charge, multiplicity, found = structure.charge, structure.multiplicity, []
+        electrons = electrons_of(structure, self.facts["valence_electrons"])
+        if (electrons - multiplicity) % 2 == 0:
+            found.append(
+                f"{electrons} electrons do not go with multiplicity {multiplicity}: is the charge {charge:+d} right?"
+            )
+        states = self.facts.get("states")
+        if states is not None and [charge, multiplicity] not in states:
+            found.append(f"nothing the model learned from had charge {charge:+d} and multiplicity {multiplicity}")
+        return tuple(found)
 
     @property
     def device(self) -> torch.device:

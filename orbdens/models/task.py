@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -34,6 +34,11 @@ class TrainingData:
     keys: Sequence[str]
     cache: Path
     progress: Progress
+
+
+def states_of(structures: Iterable[Structure]) -> list[list[int]]:
+    """The fact ``states``: [charge, multiplicity] of training structures, each once."""
+    return [list(state) for state in sorted({(s.charge, s.multiplicity) for s in structures})]
 
 
 class FitTask(ABC, Generic[Model]):

@@ -26,7 +26,7 @@ from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import stored_density
 from orbdens.models.interface import DensityModel
-from orbdens.models.task import GradientTask, Stage, TrainingData
+from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
 from orbdens.store.cache import TensorCache
@@ -91,7 +91,9 @@ class UNetModel(DensityModel):
                 inputs = torch.stack([self.inputs(structures[i], grids[i]) for i in chunk]).to(self.device)
                 values = self.network(inputs, None).detach().cpu().numpy()
                 for i, value in zip(chunk, values, strict=True):
-                    fields[i] = GridDensity(structures[i], grids[i], value * np.float32(self.facts["scale"]))
+                    fields[i] = GridDensity(
+                        structures[i], grids[i], value * np.float32(self.facts["scale"]), self.warnings(structures[i])
+                    )
         return [fields[i] for i in range(len(structures))]
 
     def inputs(self, structure: Structure, grid: Grid) -> Tensor:
@@ -139,8 +141,9 @@ class UNetTask(GradientTask[UNetModel], Stage):
         store, keys, options = data.store, data.keys, config.model
         first = store[keys[0]].structure.numbers
         elements: set[int] = set()
-        for key in keys:
-            numbers = store[key].structure.numbers
+        structures = [store.structure(key) for key in keys]
+        for key, structure in zip(keys, structures, strict=True):
+            numbers = structure.numbers
             elements.update(numbers.tolist())
             if options.channels_per == "atom" and not np.array_equal(numbers, first):
                 raise UserError(
@@ -153,6 +156,7 @@ class UNetTask(GradientTask[UNetModel], Stage):
         return {
             "valence_electrons": {symbol: store.manifest.valence_electrons[symbol] for symbol in symbols},
             "channels": [chemical_symbols[z] for z in first] if options.channels_per == "atom" else symbols,
+            "states": states_of(structures),
             "scale": float(np.sqrt(np.mean(squares))),
         }
 

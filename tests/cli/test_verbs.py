@@ -358,3 +358,13 @@ def test_bugs_are_told_apart_from_mistakes(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("orbdens.evaluation.compare.read_evaluations", broken)
     assert run(["compare", "a.json"], debug=False) == 1
     assert capsys.readouterr().err == "orbdens: a bug in orbdens, RuntimeError: odd thing (--debug shows where)\n"
+
+
+def test_charge_and_multiplicity_are_said_and_doubted(trained: Path, molecule: Path, orbdens: CommandLine) -> None:
+    done = orbdens("predict", trained, molecule, "--grid", 0.5, "--charge", 1, cwd=molecule.parent)
+    assert "11.0000 electrons" in done.stdout and "charge +1, multiplicity 1" in done.stdout
+    assert "11 electrons do not go with multiplicity 1" in done.stderr
+    assert "nothing the model learned from had charge +1" in done.stderr
+    options = ("--charge", 1, "--multiplicity", 2, "--force")
+    done = orbdens("predict", trained, molecule, "--grid", 0.5, *options, cwd=molecule.parent)
+    assert "charge +1, multiplicity 2" in done.stdout and "do not go with" not in done.stderr

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orbdens.models.orbital.basis import Basis
 from orbdens.neighbours import Pairs, neighbours
-from orbdens.sites import Sites, longest_bond, place_sites
+from orbdens.sites import Sites, bonded_pairs, longest_bond, place_sites
 from orbdens.structure import Structure
 
 
@@ -52,8 +52,8 @@ class Graph:
 
 def place_graph(
     structure: Structure, rule: str, basis: Basis, cutoff: float, n_electrons: float
-) -> tuple[Sites, Graph]:
-    """Sites of a structure, and its graph.
+) -> tuple[Sites, Graph, dict[str, str]]:
+    """Sites of a structure, its graph, and ``bonded_pairs``, those without a midpoint in the basis among them.
 
     Messages start at atoms. Virtual sites receive messages and send none: one that fades in changes no other site. A
     bond between elements that the basis has no midpoint for gets none.
@@ -68,10 +68,11 @@ def place_graph(
     bond = 0.0 if rule == "atoms" else longest_bond(structure)
     # One list serves bonds and edges: atoms within the cut-off of a midpoint are this near to an end of its bond.
     pairs = neighbours(structure, max(bond, cutoff + bond / 2))
-    sites = place_sites(structure, rule, pairs).of_types(basis.types)
+    everywhere = place_sites(structure, rule, pairs)
+    sites = everywhere.of_types(basis.types)
     source, target, vector = _edges(structure.n_atoms, sites, pairs, cutoff)
     n_sites = len(sites.types)
-    return sites, Graph(
+    graph = Graph(
         site_type=torch.as_tensor(basis.index(sites.types)),
         site_weight=torch.as_tensor(sites.weights, dtype=torch.float32),
         positions=torch.as_tensor(sites.positions, dtype=torch.float32),
@@ -82,6 +83,7 @@ def place_graph(
         structure_of_site=torch.zeros(n_sites, dtype=torch.int64),
         site_ptr=torch.tensor([0, n_sites]),
     )
+    return sites, graph, bonded_pairs(structure, everywhere)
 
 
 def _edges(n_atoms: int, sites: Sites, pairs: Pairs, cutoff: float) -> Pairs:
@@ -90,13 +92,14 @@ def _edges(n_atoms: int, sites: Sites, pairs: Pairs, cutoff: float) -> Pairs:
     source, target, vector = (array[order] for array in pairs)
     counts = np.bincount(target, minlength=n_atoms)
     starts = np.cumsum(counts) - counts
-    n_each = counts[sites.parents]
-    virtual = np.repeat(np.arange(len(sites.parents)), n_each)
-    row = np.repeat(starts[sites.parents] - (np.cumsum(n_each) - n_each), n_each) + np.arange(n_each.sum())
+    parents = sites.bonds[:, 0]
+    n_each = counts[parents]
+    virtual = np.repeat(np.arange(len(parents)), n_each)
+    row = np.repeat(starts[parents] - (np.cumsum(n_each) - n_each), n_each) + np.arange(n_each.sum())
     edges = (
         (source, target, vector),
         (source[row], n_atoms + virtual, vector[row] + sites.offsets[virtual]),
-        (sites.parents, n_atoms + np.arange(len(sites.parents)), sites.offsets),
+        (parents, n_atoms + np.arange(len(parents)), sites.offsets),
     )
     return Pairs(*(np.concatenate(arrays) for arrays in zip(*edges, strict=True))).within(cutoff)
 

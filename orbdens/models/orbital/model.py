@@ -43,7 +43,8 @@ class SiteOrbitals:
 
 
 class OrbitalModel(DensityModel):
-    """Predicts coefficients; facts: ``valence_electrons`` and ``basis`` (exponents in Å⁻² per site type and l)."""
+    """Predicts coefficients; facts: ``valence_electrons``, ``states``, ``basis`` (exponents in Å⁻² per site type
+    and l) and ``bonds`` (bonded pairs of elements, as ``H-C``)."""
 
     equivariant: ClassVar[bool] = True
     config: OrbitalConfig
@@ -65,9 +66,20 @@ class OrbitalModel(DensityModel):
         given = self.config.orbital_cutoff
         return self.basis.reach(NEGLIGIBLE) if given is None else given
 
-    def place(self, structure: Structure, n_electrons: float) -> tuple[Sites, Graph]:
-        """Sites and graph of a structure that was checked."""
+    def place(self, structure: Structure, n_electrons: float) -> tuple[Sites, Graph, dict[str, str]]:
+        """Sites, graph and bonded pairs of elements of a structure that was checked: see ``place_graph``."""
         return place_graph(structure, self.config.sites, self.basis, self.config.cutoff, n_electrons)
+
+    def _unknown_bonds(self, bonds: dict[str, str]) -> tuple[str, ...]:
+        """A phrase for each bonded pair of elements that the training data do not have."""
+        known = self.facts.get("bonds")
+        if known is None:  # models of version 1, of which those with a type for each pair can tell
+            known = [type_name(kind) for kind in self.basis.types] if self.config.sites == "bond-pairs" else bonds
+        return tuple(
+            f"nothing the model learned from had a bond {pair} (as {atoms} here)"
+            for pair, atoms in bonds.items()
+            if pair not in known
+        )
 
     def features(self, graph: Graph) -> Tensor:
         """What the network knows of each site in the end [n_sites, (l_max + 1)², channels], float32."""
@@ -97,7 +109,7 @@ class OrbitalModel(DensityModel):
 
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
         placed = [self.place(structure, n) for structure, n in zip(structures, n_electrons, strict=True)]
-        graph = merge([graph for _, graph in placed]).to(self.device)
+        graph = merge([graph for _, graph, _ in placed]).to(self.device)
         features = self.features(graph)
         orbitals = self.orbitals(features, graph)
         expected, outliers = self.uncertainty.expect(features, graph)
@@ -108,7 +120,7 @@ class OrbitalModel(DensityModel):
         site_type, ptr = graph.site_type.cpu(), graph.site_ptr.tolist()
         ends = shells.coefficient_ptr(site_type)[ptr].tolist()
         densities: list[Density] = []
-        for i, (structure, (sites, _)) in enumerate(zip(structures, placed, strict=True)):
+        for i, (structure, (sites, _, bonds)) in enumerate(zip(structures, placed, strict=True)):
             rows = slice(ptr[i], ptr[i + 1])
             positions, its_shells, its_types = sites.positions, shells, site_type[rows]
             if orbitals.displacements is not None:
@@ -130,6 +142,7 @@ class OrbitalModel(DensityModel):
                         for atom, symbol in enumerate(structure.symbols)
                         if outliers[ptr[i] + atom]
                     ),
+                    warnings=self.warnings(structure) + self._unknown_bonds(bonds),
                 )
             )
         return densities

@@ -16,9 +16,9 @@ from orbdens.models.orbital.density_fitting import fit_records
 from orbdens.models.orbital.graph import Graph, merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
-from orbdens.models.task import GradientTask, Stage, TrainingData
+from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
-from orbdens.sites import place_sites, type_name
+from orbdens.sites import bonded_pairs, place_sites, type_name
 from orbdens.structure import Structure
 
 MEASURED = 1000
@@ -34,7 +34,13 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         elements = sorted({symbol for structure in structures for symbol in structure.symbols})
         valence = data.store.manifest.valence_electrons
         basis = basis_of(structures, config)
-        return {"valence_electrons": {symbol: valence[symbol] for symbol in elements}, "basis": basis.to_json()}
+        bonds = {pair for structure in structures for pair in bonded_pairs(structure, place_sites(structure, "bonds"))}
+        return {
+            "valence_electrons": {symbol: valence[symbol] for symbol in elements},
+            "states": states_of(structures),
+            "bonds": sorted(bonds),
+            "basis": basis.to_json(),
+        }
 
     def __init__(self, model: OrbitalModel, config: OrbitalRun, data: TrainingData, *, fresh: bool = True) -> None:
         self.model, self.data = model, data

@@ -314,7 +314,7 @@ def test_edges_are_all_pairs_of_atoms_and_sites_within_the_cut_off(rule: str, pe
         structure = replace(structure, cell=np.diag([4.2, 5.0, 4.6]) + 0.3, pbc=(True, False, True))
     types = tuple(sorted({int(site_type) for site_type in place_sites(structure, rule).types}))
     basis = Basis.from_json({type_name(site_type): [[1.0]] for site_type in types})
-    sites, graph = place_graph(structure, rule, basis, 3.0, 20)
+    sites, graph, _ = place_graph(structure, rule, basis, 3.0, 20)
     everywhere = Structure(np.ones(len(sites.types)), sites.positions, structure.cell, structure.pbc)
     pairs = neighbours(everywhere, 3.0)
     expected = {
@@ -355,3 +355,35 @@ def test_orbitals_reach_as_far_as_the_most_diffuse_needs(tmp_path: Path) -> None
     density = model.predict(Structure(np.array([8]), np.zeros((1, 3))))
     grid, values = density.on_grid(0.3, 14.0)
     assert float(values.sum(dtype=float)) * grid.volume_element == pytest.approx(6, abs=1e-3)
+
+
+def test_what_the_training_never_had_is_told(tmp_path: Path) -> None:
+    """Charges, spins and bonds; the expected error knows nothing of them."""
+    store = Store(GOLDEN)
+    for sites in ("bonds", "bond-pairs"):
+        model = _prepared(tmp_path, store, sites=sites, basis={"beta": 3.5, "l_max": 1, "virtual": {"l_max": 1}}).model
+        assert model.facts["states"] == [[0, 1]]
+        assert model.facts["bonds"] == ["C-C", "C-O", "H-C", "H-O"]
+        ethanol = store.structure(store.keys()[0])
+        peroxide = Structure(
+            np.array([8, 8, 1, 1]), np.array([[0, 0.73, 0], [0, -0.73, 0], [0.8, 0.9, 0.4], [-0.8, -0.9, 0.4]])
+        )
+        states = [replace(ethanol, charge=1), replace(ethanol, charge=1, multiplicity=2), replace(ethanol, charge=-1)]
+        known, odd, cation, _, strange = (
+            density.warnings for density in model.eval().predict([ethanol, *states, peroxide])
+        )
+        assert known == ()
+        assert "19 electrons do not go with multiplicity 1" in odd[0]
+        assert cation == ("nothing the model learned from had charge +1 and multiplicity 2",)
+        assert strange == ("nothing the model learned from had a bond O-O (as O1 O2 here)",)
+
+
+def test_models_of_version_1_know_their_bonds_by_their_types(tmp_path: Path) -> None:
+    store = Store(GOLDEN)
+    task = _prepared(tmp_path, store, sites="bond-pairs", basis={"beta": 3.5, "l_max": 1, "virtual": {"l_max": 1}})
+    facts = {name: value for name, value in task.model.facts.items() if name not in ("states", "bonds")}
+    old = OrbitalModel(task.model.config, facts).eval()
+    ethanol = store.structure(store.keys()[0])
+    assert old.predict(replace(ethanol, charge=2)).warnings == ()  # nothing is known of its charges
+    hydrogen = Structure(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 0.74]]))
+    assert "a bond H-H" in old.predict(hydrogen).warnings[0]
