@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data_tools.sources.importing import RecordSource
+from data_tools.sources.record_source import RecordSource
 from data_tools.sources.statement import UserStatement, file_source
 from orbdens.formats.chgcar import parse_chgcar
 from orbdens.formats.text import Text, leading_lines

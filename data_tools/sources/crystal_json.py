@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from data_tools.sources.files import Member, single
-from data_tools.sources.importing import RecordSource
+from data_tools.sources.record_source import RecordSource
 from data_tools.sources.statement import UserStatement, file_source
 from orbdens.errors import UserError
 from orbdens.formats.text import MOST_POINTS, quoted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.sources.importing import RecordSource
+from data_tools.sources.record_source import RecordSource
 from data_tools.sources.statement import UserStatement, file_source
 from orbdens.formats.cube import CUBE_SUFFIXES, parse_cube
 from orbdens.formats.text import Text, leading_lines

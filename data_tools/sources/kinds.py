@@ -10,7 +10,7 @@ from typing import Any
 
 from data_tools.sources.archives import is_archive_name
 from data_tools.sources.files import Files, has_ending, plain_name
-from data_tools.sources.importing import RecordSource
+from data_tools.sources.record_source import RecordSource
 from data_tools.sources.registry import SourceKind
 from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError

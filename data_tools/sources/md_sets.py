@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from data_tools.sources.files import Files, folders_like, single
-from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.sources.small_texts import xyz_frame
 from data_tools.sources.statement import UserStatement, source_name
 from orbdens.errors import UserError

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
 from orbdens.formats.npz import read_npz

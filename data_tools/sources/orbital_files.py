@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_tools.sources.files import Files, Member
-from data_tools.sources.importing import Item, RecordSource
 from data_tools.sources.orbital_kinds import LARGEST, kind_of_orbitals
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.sources.statement import UserStatement, source_name
 from orbdens.errors import UserError
 from orbdens.store import Manifest

@@ -10,7 +10,7 @@ class SourceKind(StrEnum):
 
     The module has ``ENDINGS``, what the names of its files end with (in lower case, without the ending of a
     compression); ``recognises(beginning)``, whether a file of another name is of this kind by its first bytes; and
-    ``open_source(paths, statement)``, which gives a ``RecordSource``.
+    ``open_source(paths, statement)``, which gives a ``RecordSource`` (``record_source.py``).
     """
 
     NPZ = "npz", "data_tools.sources.npz"

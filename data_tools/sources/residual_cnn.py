@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.sources.files import Files, folders_like, single
-from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.sources.small_texts import table, xyz_frame
 from data_tools.sources.statement import UserStatement, source_name
 from orbdens.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_tools.choices import Density, Precision
 from data_tools.sources.files import Files, Member
-from data_tools.sources.importing import Item, RecordSource
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.sources.valence import valence_electrons
 from data_tools.stores.split_files import KeysOrPlaces, read_split_file
 from orbdens.errors import UserError

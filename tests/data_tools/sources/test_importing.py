@@ -27,8 +27,9 @@ import pytest
 import orbdens
 from data_tools.cli.parsing import parse_elements, parse_valence
 from data_tools.sources.files import record_key
-from data_tools.sources.importing import Imported, Item, RecordSource, import_source
+from data_tools.sources.importing import Imported, import_source
 from data_tools.sources.kinds import kind_of, open_source
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.sources.registry import SourceKind
 from data_tools.sources.statement import UserStatement
 from data_tools.stores.rounding import JOURNAL
@@ -181,7 +182,8 @@ KILLED = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from data_tools.sources.importing import Item, RecordSource, import_source
+from data_tools.sources.importing import import_source
+from data_tools.sources.record_source import Item, RecordSource
 from data_tools.stores.rounding import JOURNAL
 import numpy as np
 from orbdens.store import GridRecord, Manifest
