@@ -29,11 +29,15 @@ class Pairs(NamedTuple):
 
 
 def neighbours(structure: Structure, cutoff: float) -> Pairs:
-    """All directed pairs of atoms within a cut-off in Å, periodic images included."""
+    """All directed pairs of atoms within a cut-off in Å, periodic images included.
+
+    They are sorted by source, target and cell of the target, so that a longer cut-off only puts pairs in between.
+    """
     from vesin import NeighborList
 
     cell = structure.cell if structure.cell is not None else np.zeros((3, 3))
-    source, target, vector = NeighborList(cutoff=cutoff, full_list=True, sorted=True).compute(
-        points=structure.positions, box=cell, periodic=list(structure.pbc), quantities="ijD"
+    source, target, vector, shift = NeighborList(cutoff=cutoff, full_list=True).compute(
+        points=structure.positions, box=cell, periodic=list(structure.pbc), quantities="ijDS"
     )
-    return Pairs(source.astype(np.int64), target.astype(np.int64), vector)
+    order = np.lexsort((*shift.T, target, source))
+    return Pairs(source[order].astype(np.int64), target[order].astype(np.int64), vector[order])

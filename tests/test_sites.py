@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+from orbdens.neighbours import neighbours
 from orbdens.sites import BOND, FADE_END, FADE_START, place_sites, type_from_name, type_name
 from orbdens.structure import Structure
 
@@ -71,3 +72,19 @@ def test_diagonals_of_four_membered_rings_are_no_bonds() -> None:
 @pytest.mark.parametrize("name", ["C", "bond", "H-C", "Li-O"])
 def test_names_of_types(name: str) -> None:
     assert type_name(type_from_name(name)) == name
+
+
+@pytest.mark.parametrize("periodic", [False, True], ids=["molecule", "crystal"])
+def test_the_order_of_sites_does_not_depend_on_who_asks(periodic: bool) -> None:
+    """Fits place sites by themselves, graphs by their longer lists of neighbours: coefficients must mean the same."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    positions = 1.45 * grid + rng.normal(scale=0.05, size=(64, 3))
+    cell = 5.8 * np.eye(3) if periodic else None
+    structure = Structure(rng.choice([1, 6, 8], size=64), positions, cell, (periodic, periodic, periodic))
+    alone = place_sites(structure, "bond-pairs")
+    assert len(alone.bonds) > 50
+    for cutoff in (2.5, 4.0, 7.06, 9.0):
+        sites = place_sites(structure, "bond-pairs", neighbours(structure, cutoff))
+        np.testing.assert_array_equal(sites.types, alone.types)
+        np.testing.assert_allclose(sites.positions, alone.positions, atol=1e-12)
