@@ -58,14 +58,14 @@ def _ions() -> Iterator[tuple[str, int, ase.Atoms]]:
 
 
 def measure(model: Any, atoms: ase.Atoms) -> dict[str, Any]:
-    """Expected and true NMAE in %, and the atoms the model warned of."""
+    """Expected and true NMAE in %, and what the model warned of: atoms, and phrases on bonds, charge and spin."""
     density = model.predict(atoms)
     grid, values = density.on_grid(spacing=0.2, margin=4.0)
     reference = Reference(atoms).at(grid.points()).reshape(grid.shape)
     return {
         "expected": density.expected_error,
         "true": nmae(values, reference),
-        "unfamiliar": list(density.unfamiliar),
+        "warnings": [*density.unfamiliar, *density.warnings],
     }
 
 
@@ -84,13 +84,13 @@ def main() -> None:
         except RuntimeError as error:
             print(f"left out: {error}")
     for group, rows in groups.items():
-        warned = sum(bool(row["unfamiliar"]) for row in rows.values())
+        warned = sum(bool(row["warnings"]) for row in rows.values())
         print(f"\n{group}: {len(rows)}, {warned} with a warning")
         for key in ("expected", "true"):
             errors = np.array([row[key] for row in rows.values()])
             print(f"  NMAE {key:8}  median {np.median(errors):.2f}  mean {errors.mean():.2f}  max {errors.max():.2f} %")
         for name, row in sorted(rows.items(), key=lambda item: -item[1]["true"])[:12]:
-            print(f"    {name:18} true {row['true']:6.2f} %  expected {row['expected']:5.2f} %", *row["unfamiliar"])
+            print(f"    {name:18} true {row['true']:6.2f} %  expected {row['expected']:5.2f} %", *row["warnings"][:1])
     if arguments.json:
         machine = describe_machine(arguments.threads) | describe_versions("torch", "numba", "pyscf")
         arguments.json.write_text(json.dumps({"machine": machine, "groups": groups}, indent=1) + "\n")

@@ -147,6 +147,7 @@ def predict(
             metavar=CHOICES, help=f"Format of grids: {FORMATS_HELP} [default: by the name of --out, or cube]."
         ),
     ] = None,
+    npz: Annotated[bool, typer.Option("--npz", hidden=True, help="As --to npz: its name up to 0.1.0.")] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File for one structure, or folder for many [default: the current folder]."),
@@ -169,7 +170,7 @@ def predict(
     on_grid = {"--grid and --margin": grid is not None or margin is not None, "--like": like is not None}
     elsewhere = {"--points": points is not None, "--coefficients": coefficients}
     _refuse_two(on_grid | elsewhere, "each says where the density is wanted")
-    _refuse_two({"--to": to is not None} | elsewhere, "formats are of grids")
+    _refuse_two({"--to": to is not None, "--npz": npz} | elsewhere, "formats are of grids")
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
 
@@ -183,7 +184,7 @@ def predict(
         like=like,
         points=points,
         coefficients=coefficients,
-        to=to,
+        to="npz" if npz else to,
         out=out,
         force=force,
     )
