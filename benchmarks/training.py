@@ -95,6 +95,7 @@ TABLES: dict[str, dict[str, Line]] = {
         "analytic objective only": Line(("objective.points_stage=0",)),
         "without bond sites": Line(("model.sites=atoms",)),
         "bond sites all of one type": Line(("model.sites=bonds",)),
+        "electrons made exact over the whole structure": Line(("model.electrons=global",)),
         "fixed exponents": Line(("model.learn_exponents=false",)),
         "scaled and displaced orbitals": Line(("model.scaling_limit=1.5", "model.displacement_limit=0.3")),
     },
