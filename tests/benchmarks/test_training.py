@@ -41,7 +41,7 @@ def test_ablations_are_scored_on_structures_held_out_of_training(
 
 
 def test_without_mean_keeps_the_spread_about_zero() -> None:
-    head = Head(make_basis([1], BasisConfig(beta=2.5, l_max=1)), channels=8)
+    head = Head(make_basis([1], BasisConfig(beta=2.5, l_max=1)), channels=8, neutral=[1.0], cutoff=None)
     mean, factor = head.get_buffer("mean_0"), head.get_buffer("factor_0_0")
     generator = torch.Generator().manual_seed(0)
     mean.normal_(generator=generator)
