@@ -44,6 +44,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_per_core() -> float:
+    """Bytes of the machine's memory for each of its cores; infinite where the system does not tell (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (os.cpu_count() or 1)
+
+
 def peak_memory_mb() -> float | None:
     """Largest resident memory of this process so far in MB; None where the system does not tell (Windows)."""
     try:

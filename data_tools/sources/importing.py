@@ -15,10 +15,10 @@ from ase.data import chemical_symbols
 from data_tools.choices import Precision
 from data_tools.stores.rounding import Rounding
 from data_tools.stores.split_files import KeysOrPlaces
-from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
+from orbdens.labels import label_density
 from orbdens.progress import Progress, silent
-from orbdens.store import GridRecord, Manifest, Record, StoreWriter
+from orbdens.store import Manifest, Record, StoreWriter
 from orbdens.store.checks import check_record
 
 TOLERANCE = 0.05
@@ -270,9 +270,10 @@ def checked(record: Record, manifest: Manifest, tolerance: float, place: str) ->
         check_record(record, manifest.label_basis)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-    if not isinstance(record, GridRecord):
+    label = label_density(record, manifest)
+    if label.native_grid is None:
         return record
-    count = electrons_on_grid(record.values, record.steps)
+    count = label.n_electrons
     expected = manifest.n_electrons(record.structure)
     if not abs(count - expected) <= tolerance:
         each = ", ".join(f"{symbol} {manifest.valence_electrons[symbol]}" for symbol in symbols)
