@@ -34,8 +34,8 @@ def describe_versions(*packages: str) -> dict[str, str]:
     """Versions of Python, orbdens and other installed packages."""
     import orbdens
 
-    own = {"orbdens": orbdens.__version__, "python": platform.python_version()}
-    return own | {package: version(package) for package in packages}
+    versions = {"orbdens": orbdens.__version__, "python": platform.python_version()}
+    return versions | {package: version(package) for package in packages}
 
 
 def available_cores() -> int:

@@ -84,11 +84,11 @@ class _Worker:
     def _start(self) -> None:
         # spawned: a fork would inherit the threads and locks of whatever this process has loaded
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.settings), daemon=True)
+        self.connection, far_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far_end, self.settings), daemon=True)
         with one_thread_each():
             self.process.start()
-        theirs.close()
+        far_end.close()
 
     def give(self, structure: Structure) -> None:
         with suppress(OSError):  # the process is gone; reading from it will say so
@@ -143,12 +143,12 @@ def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Itera
     keys: dict[Any, str] = {}
     with _client(address) as client:
         completed = as_completed(loop=client.loop)
-        looked, room = -ROUND_TRIP, 0
+        looked, most = -ROUND_TRIP, 0
         while waiting or keys:
             if time.monotonic() - looked > ROUND_TRIP:
-                looked, room = time.monotonic(), 2 * _count_workers(client) + 2
+                looked, most = time.monotonic(), 2 * _count_workers(client) + 2
             # few structures are under way at a time, so that a million of them never sit in the scheduler
-            while waiting and len(keys) < room:
+            while waiting and len(keys) < most:
                 key, structure = waiting.popleft()
                 future = client.submit(outcome, structure, settings, pure=False, retries=MAX_CRASHES)
                 keys[future] = key

@@ -180,8 +180,8 @@ class _Run:
     def _check_origin(self, manifest: Manifest) -> None:
         """Raise UserError if a store was made from another source or read in another way."""
         for name in self.source.identity:
-            known, ours = manifest.provenance.get(name), self.source.manifest.provenance.get(name)
-            if known != json.loads(json.dumps(ours)):
+            known, wanted = manifest.provenance.get(name), self.source.manifest.provenance.get(name)
+            if known != json.loads(json.dumps(wanted)):
                 other = f"another file than {self.source.name}, or that has changed since"
                 other = f"other options: {known}" if name == "options" else other
                 raise UserError(f"{self.target} cannot be resumed: it was made from {other}")
