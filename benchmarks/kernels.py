@@ -23,6 +23,7 @@ from pyscf.df.addons import aug_etb
 
 from orbdens.kernels import Orbitals, Shells, orbital_fields, orbital_fields_on_grid
 from orbdens.machine import describe_machine, describe_versions
+from orbdens.metrics import MARGIN
 from orbdens.pyscf.order import ao_order
 from orbdens.units import BOHR
 
@@ -88,7 +89,7 @@ class Case:
             tolerance=TOLERANCE,
         )
 
-    def grid(self, spacing: float, margin: float = 4.0) -> tuple[torch.Tensor, tuple[int, int, int]]:
+    def grid(self, spacing: float, margin: float = MARGIN) -> tuple[torch.Tensor, tuple[int, int, int]]:
         """Origin and shape of the uniform grid with a margin around the atoms."""
         low, high = self.positions.min(0).values - margin, self.positions.max(0).values + margin
         x, y, z = (int(n) for n in torch.ceil((high - low) / spacing))

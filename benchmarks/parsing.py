@@ -105,20 +105,20 @@ def decompression(text: bytes) -> dict[str, dict[str, float | bool]]:
     for ending, (pack, opening) in PACKED.items():
         data = pack(text)
 
-        def ours(data: bytes, ending: str = ending) -> Iterator[bytes]:
+        def loop(data: bytes, ending: str = ending) -> Iterator[bytes]:
             return chunks(io.BytesIO(data).read, "data", f"a{ending}")
 
         def library(data: bytes, opening: Callable[[Any], Any] = opening) -> Iterator[bytes]:
             return pieces_of_file(opening(io.BytesIO(data)))
 
-        if b"".join(ours(data)) != text or b"".join(library(data)) != text:
+        if b"".join(loop(data)) != text or b"".join(library(data)) != text:
             sys.exit(f"{ending}: other bytes come out than went in; no times are printed")
-        if takes_more(data, ours):
+        if takes_more(data, loop):
             sys.exit(f"{ending}: bytes after the end go unnoticed; no times are printed")
         with suppress(UserError):
-            sys.exit(f"{ending}: cut data gives {sum(map(len, ours(data[:-50])))} bytes; no times are printed")
+            sys.exit(f"{ending}: cut data gives {sum(map(len, loop(data[:-50])))} bytes; no times are printed")
         figures[ending] = {
-            "ours_mb_per_s": megabytes_per_s(len(text), lambda: sum(map(len, ours(data)))),  # noqa: B023
+            "ours_mb_per_s": megabytes_per_s(len(text), lambda: sum(map(len, loop(data)))),  # noqa: B023
             "library_mb_per_s": megabytes_per_s(len(text), lambda: sum(map(len, library(data)))),  # noqa: B023
             "library_takes_bytes_after_the_end": takes_more(data, library),
         }

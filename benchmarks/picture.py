@@ -147,7 +147,7 @@ def main() -> None:
     density = model.predict(atoms)
     seconds = time.perf_counter() - begun
     reference = Reference(atoms)
-    grid, on_grid = density.on_grid(spacing=0.2, margin=4.0)
+    grid, on_grid = density.on_grid()
     true = nmae(on_grid, reference.at(grid.points()).reshape(grid.shape))
     points, extent, local = plane(atoms)
     flat = points.reshape(-1, 3)

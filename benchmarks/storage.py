@@ -27,13 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.machine import describe_machine, describe_versions
+from orbdens.metrics import MARGIN, SPACING
 from orbdens.sampling import evenly_spaced
 from orbdens.store import GridRecord, Manifest, Record, Store, StoreWriter, open_store
 from orbdens.store.encoding import encode_record
 from orbdens.store.packing import DICTIONARY, FAST, change_tensors, pack, shuffle, unpack
-
-SPACING, MARGIN = 0.2, 4.0
-"""Å; of the grids, as the published sets have them."""
 
 CUTOFF = 6.0
 """Å; of the graphs in SCDP's records."""

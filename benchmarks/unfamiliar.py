@@ -60,7 +60,7 @@ def _ions() -> Iterator[tuple[str, int, ase.Atoms]]:
 def measure(model: Any, atoms: ase.Atoms) -> dict[str, Any]:
     """Expected and true NMAE in %, and what the model warned of: atoms, and phrases on bonds, charge and spin."""
     density = model.predict(atoms)
-    grid, values = density.on_grid(spacing=0.2, margin=4.0)
+    grid, values = density.on_grid()
     reference = Reference(atoms).at(grid.points()).reshape(grid.shape)
     return {
         "expected": density.expected_error,

@@ -26,6 +26,7 @@ from orbdens.kernels import (
     orbital_fields,
     orbital_fields_on_grid,
 )
+from orbdens.metrics import MARGIN, SPACING, electronic_dipole
 from orbdens.sampling import draw_points, draw_voxels
 from orbdens.structure import Structure
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 SLAB = 4_000_000
 """Points of a grid evaluated at once, which bounds the memory."""
+
+EDGE = 1e-6
+"""Steps by which a point may miss the edge of a grid and still be on it."""
 
 
 def checked_points(points: ArrayLike) -> NDArray[np.float64]:
@@ -120,7 +124,7 @@ class Density(ABC):
         """⟨χ_k|ρ⟩ in Å^(−3/2) for Gaussian functions on any sites [n], where it is known in closed form; else None."""
         return None
 
-    def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
+    def suited_grid(self, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
         """The grid of the given spacing and margin (Å) that suits this density: around the structure, or its cell.
 
         Raises:
@@ -128,7 +132,7 @@ class Density(ABC):
         """
         return Grid.around(self.structure, spacing, margin)
 
-    def on_grid(self, spacing: float = 0.2, margin: float = 4.0) -> tuple[Grid, NDArray[np.float32]]:
+    def on_grid(self, spacing: float = SPACING, margin: float = MARGIN) -> tuple[Grid, NDArray[np.float32]]:
         """``suited_grid(spacing, margin)``, and the density on it.
 
         Raises:
@@ -137,7 +141,7 @@ class Density(ABC):
         grid = self.suited_grid(spacing, margin)
         return grid, self.on(grid)
 
-    def to_cube(self, path: str | Path, spacing: float = 0.2, margin: float = 4.0) -> None:
+    def to_cube(self, path: str | Path, spacing: float = SPACING, margin: float = MARGIN) -> None:
         """Write a Gaussian cube file (Bohr, e/Bohr³); spacing and margin in Å.
 
         Raises:
@@ -228,7 +232,7 @@ class OrbitalDensity(Density):
         first: NDArray[np.float64] = orbital_field_moments(self._orbitals)[0, :, 0].numpy()
         return -(first + self.n_electrons * self._centre)
 
-    def suited_grid(self, spacing: float = 0.2, margin: float = 4.0) -> Grid:
+    def suited_grid(self, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
         """As for any field, for a molecule moved by at most a quarter step so that sums over it are integrals.
 
         By Poisson's formula the sum of a density over a grid is its integral plus Σ_G ρ̂(G) exp(iG·origin) over the
@@ -249,7 +253,7 @@ class OrbitalDensity(Density):
 
 @dataclass(frozen=True, eq=False)
 class GridDensity(Density):
-    """Values on a grid with orthogonal steps, tricubic in between and zero outside; periodic if the structure is.
+    """Values on a grid, tricubic in between and zero outside; along the vectors that the structure repeats, periodic.
 
     Attributes:
         structure: what it is the density of.
@@ -281,6 +285,10 @@ class GridDensity(Density):
         index = (checked_points(points) - self.grid.origin) @ np.linalg.inv(self.grid.steps)
         mode = "grid-wrap" if self.structure.periodic else "constant"
         result: NDArray[np.float32] = map_coordinates(self.values, index.T, order=3, mode=mode, output=np.float32)
+        if self.structure.periodic:  # of the vacuum beside a slab there are no images
+            free = index[:, ~np.array(self.structure.pbc)]
+            last = np.array(self.grid.shape)[~np.array(self.structure.pbc)] - 1
+            result[((free < -EDGE) | (free > last + EDGE)).any(axis=1)] = 0
         return result
 
     @property
@@ -290,6 +298,4 @@ class GridDensity(Density):
     @property
     def dipole(self) -> NDArray[np.float64]:
         check_dipole(self.structure)
-        weight = self.values.reshape(-1).astype(np.float64) * self.grid.volume_element
-        result: NDArray[np.float64] = -(weight @ self.grid.points())
-        return result
+        return electronic_dipole(self.grid, self.values)

@@ -34,14 +34,21 @@ def describe_versions(*packages: str) -> dict[str, str]:
     """Versions of Python, orbdens and other installed packages."""
     import orbdens
 
-    own = {"orbdens": orbdens.__version__, "python": platform.python_version()}
-    return own | {package: version(package) for package in packages}
+    versions = {"orbdens": orbdens.__version__, "python": platform.python_version()}
+    return versions | {package: version(package) for package in packages}
 
 
 def available_cores() -> int:
     """Cores that this process may use, which a batch system can make fewer than the machine has."""
     # macOS and Windows cannot tell
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_per_core() -> float:
+    """Bytes of the machine's memory for each of its cores; infinite where the system does not tell (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (os.cpu_count() or 1)
 
 
 def peak_memory_mb() -> float | None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from orbdens.machine import available_cores
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 @contextmanager
 def parallel_map(n_tasks: int, chunk: int) -> Iterator[Callable[..., Iterator[Any]]]:
@@ -24,31 +26,45 @@ def parallel_map(n_tasks: int, chunk: int) -> Iterator[Callable[..., Iterator[An
     if n_tasks < 4 * chunk:
         yield map
         return
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # one process per core beats threads inside small tasks
-    try:
-        with ProcessPoolExecutor(
+    with (
+        one_thread_each(),  # one process per core beats threads inside small tasks
+        ProcessPoolExecutor(
             max_workers=available_cores(),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin_worker,
-        ) as pool:
-            yield pool.map
-    finally:
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = threads
+        ) as pool,
+    ):
+        yield pool.map
 
 
 def _begin_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would go on computing for nobody."""
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes started in the block compute with one thread: libraries read these variables when they load."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def end_with_parent() -> None:
+    """To be called in a worker process: it ends when its parent does, and computes no further for nobody."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

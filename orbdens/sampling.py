@@ -20,7 +20,7 @@ PAIRS = 500_000
 """Pairs of points and atoms looked at together, which bounds the memory."""
 
 REACH = 6 * max(WIDTHS)
-"""Å; images of an atom farther away than this do not matter to the chance of a point to be drawn."""
+"""Å; images of an atom farther away than this do not matter to the probability of a point."""
 
 
 def draw_points(

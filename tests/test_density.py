@@ -132,3 +132,17 @@ def test_a_crystal_has_no_dipole() -> None:
     for density in (orbital_density(crystal), grid_density(crystal)):
         with pytest.raises(UserError, match="H2O is periodic, and the dipole of a periodic structure is not defined"):
             _ = density.dipole
+
+
+def test_a_slab_repeats_along_its_vectors_only() -> None:
+    """Beyond the grid's edge in the vacuum there is nothing, and not the other side of the slab."""
+    cell, pbc = np.diag([5.0, 6.0, 1.0]), (True, True, False)
+    density = grid_density(replace(WATER, cell=cell, pbc=pbc))
+    grid = density.grid
+    corners = grid.points()[:: max(1, grid.n_points // 50)]
+    values = density.at(corners)
+    assert values.max() > 0.1
+    along, across = cell[0] - 2 * cell[1], grid.shape[2] * grid.steps[2]
+    np.testing.assert_allclose(density.at(corners + along), values, atol=1e-5)
+    np.testing.assert_array_equal(density.at(corners + across), 0)
+    np.testing.assert_array_equal(density.at(corners - across), 0)

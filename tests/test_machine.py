@@ -34,9 +34,11 @@ def test_peak_memory_in_units_of_the_system(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_systems_that_do_not_count_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("sched_getaffinity", "getloadavg"):
+    assert 1e6 < machine.memory_per_core() < 1e15
+    for name in ("sched_getaffinity", "getloadavg", "sysconf"):
         monkeypatch.delattr(os, name, raising=False)
     assert machine.available_cores() == (os.cpu_count() or 1)
+    assert machine.memory_per_core() == float("inf")
     assert "load" not in machine.describe_machine()
     text = io.StringIO()
     doctor.report([], Console(file=text, width=120))

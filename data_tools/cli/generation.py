@@ -256,8 +256,9 @@ def select(
     out: OutXyz,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of structures to choose.")],
     model: Annotated[
-        Path, typer.Option(help="A model.safetensors, the run folder that holds it, or the word organics.")
-    ] = Path("organics"),
+        Path | None,
+        typer.Option(help="A model.safetensors, or the run folder that holds it [default: organics, which ships]."),
+    ] = None,
     force: ForceFile = False,
 ) -> None:
     """Choose the structures that a model knows least: those whose densities are worth calculating next.

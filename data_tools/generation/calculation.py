@@ -27,9 +27,9 @@ def outcome(structure: Structure, settings: Settings) -> Record | Failure:
     One thread: a worker process is meant to have a core, and sums of several threads differ from run to run.
     """
     pyscf.lib.num_threads(1)
-    here = f"PySCF {pyscf.__version__}"
-    if here != settings.code:
-        return Failure(f"the worker has {here}, the store needs {settings.code}")
+    version = f"PySCF {pyscf.__version__}"
+    if version != settings.code:
+        return Failure(f"the worker has {version}, the store needs {settings.code}")
     try:
         return calculate_cell(structure, settings) if structure.periodic else calculate(structure, settings)
     except CalculationError as error:

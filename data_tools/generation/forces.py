@@ -48,19 +48,21 @@ class PySCFForces(Calculator):
         """
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None
-        here = Structure(
+        structure = Structure(
             self.structure.numbers,
             self.atoms.positions,
             charge=self.structure.charge,
             multiplicity=self.structure.multiplicity,
         )
-        mf = mean_field(molecule(here, self.settings), self.settings)
+        mf = mean_field(molecule(structure, self.settings), self.settings)
         if self._orbitals is not None:
             mf.mo_coeff, mf.mo_occ = self._orbitals
         try:
             mf = converge(mf)
         except CalculationError as error:
-            raise UserError(f"no forces on {here.formula} at {np.round(here.positions, 3).tolist()}: {error}") from None
+            raise UserError(
+                f"no forces on {structure.formula} at {np.round(structure.positions, 3).tolist()}: {error}"
+            ) from None
         self._orbitals = mf.mo_coeff, mf.mo_occ
         gradient = mf.nuc_grad_method().kernel()
         self.results = {"energy": mf.e_tot * Hartree, "forces": -gradient * Hartree / Bohr}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ase.data import chemical_symbols
@@ -11,6 +10,7 @@ from pyscf.df import make_auxmol
 
 from data_tools.generation.convergence import check_count, converge
 from data_tools.generation.settings import Settings
+from orbdens.machine import memory_per_core
 from orbdens.pyscf.bases import label_basis
 from orbdens.pyscf.integrals import electron_count
 from orbdens.pyscf.records import orbital_record, without_checkpoint
@@ -69,8 +69,7 @@ def _hold_integrals(fit: Any) -> None:
     fit.auxmol = make_auxmol(fit.mol, fit.auxbasis)
     n_ao = fit.mol.nao
     tensor = 8 * n_ao * (n_ao + 1) // 2 * fit.auxmol.nao
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (os.cpu_count() or 1)
-    if tensor < SHARE_OF_MEMORY * min(memory, 1e6 * fit.max_memory):
+    if tensor < SHARE_OF_MEMORY * min(memory_per_core(), 1e6 * fit.max_memory):
         fit.build()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from orbdens import shipped
 from orbdens.checkpoint import load_model
 from orbdens.errors import UserError
 from orbdens.files import written_whole
@@ -15,7 +16,7 @@ from orbdens.progress import Progress, silent
 
 
 def select(
-    model: Path,
+    model: Path | None,
     files: Sequence[Path],
     out: Path,
     n: int,
@@ -26,7 +27,7 @@ def select(
     Every frame holds its charge, its multiplicity and ``expected_nmae`` in %.
 
     Args:
-        model: model.safetensors, the run folder that holds it, or a model that ships.
+        model: model.safetensors, the run folder that holds it, or None for the weights that ship.
         files: structure files that ASE reads.
         out: replaced if it exists.
         n: how many.
@@ -46,7 +47,7 @@ def select(
     expected: list[float] = []
     for density in network.predict_many(structures):
         if density.expected_error is None:
-            raise UserError(f"{model} was trained without what it takes to expect an error")
+            raise UserError(f"{model or shipped.MODEL} was trained without what it takes to expect an error")
         expected.append(density.expected_error)
         progress("structures", len(expected), len(structures))
     errors = np.array(expected)

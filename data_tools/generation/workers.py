@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from data_tools.generation.calculation import Failure, outcome
 from data_tools.generation.settings import Settings
 from orbdens.errors import UserError
+from orbdens.processes import end_with_parent, one_thread_each
 from orbdens.store.records import Record
 from orbdens.structure import Structure
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 Task = tuple[str, Structure]
 Result = tuple[str, Record | Failure]
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MAX_CRASHES = 2
 """A structure that has crashed so many processes is given up."""
 
@@ -86,11 +84,11 @@ class _Worker:
     def _start(self) -> None:
         # spawned: a fork would inherit the threads and locks of whatever this process has loaded
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.settings), daemon=True)
-        with _one_thread():
+        self.connection, far_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far_end, self.settings), daemon=True)
+        with one_thread_each():
             self.process.start()
-        theirs.close()
+        far_end.close()
 
     def give(self, structure: Structure) -> None:
         with suppress(OSError):  # the process is gone; reading from it will say so
@@ -110,38 +108,16 @@ class _Worker:
         self.process.join()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started in the block compute with one thread: libraries read these variables when they load."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _serve(connection: Connection, settings: Settings) -> None:
     """What a worker process does: structures in, outcomes out, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     while True:
         try:
             structure = connection.recv()
         except EOFError:
             return
         connection.send(outcome(structure, settings))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Iterator[Result]:
@@ -167,12 +143,12 @@ def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Itera
     keys: dict[Any, str] = {}
     with _client(address) as client:
         completed = as_completed(loop=client.loop)
-        looked, room = -ROUND_TRIP, 0
+        looked, most = -ROUND_TRIP, 0
         while waiting or keys:
             if time.monotonic() - looked > ROUND_TRIP:
-                looked, room = time.monotonic(), 2 * _count_workers(client) + 2
+                looked, most = time.monotonic(), 2 * _count_workers(client) + 2
             # few structures are under way at a time, so that a million of them never sit in the scheduler
-            while waiting and len(keys) < room:
+            while waiting and len(keys) < most:
                 key, structure = waiting.popleft()
                 future = client.submit(outcome, structure, settings, pure=False, retries=MAX_CRASHES)
                 keys[future] = key

@@ -146,8 +146,8 @@ class Files:
 
     def megabytes(self) -> tuple[int, int]:
         """How much of the files lies behind, and how much there is, MB."""
-        here = self._at.tell() if self._at is not None and not self._at.closed else 0
-        return (self._before + here) >> 20, sum(self._sizes) >> 20
+        position = self._at.tell() if self._at is not None and not self._at.closed else 0
+        return (self._before + position) >> 20, sum(self._sizes) >> 20
 
     def __iter__(self) -> Iterator[Member]:
         self._before = 0

@@ -15,10 +15,10 @@ from ase.data import chemical_symbols
 from data_tools.sources.record_source import Item, RecordSource
 from data_tools.stores.rounding import Rounding
 from data_tools.stores.split_files import KeysOrPlaces
-from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
+from orbdens.labels import label_density
 from orbdens.progress import Progress, silent
-from orbdens.store import GridRecord, Manifest, Record, StoreWriter
+from orbdens.store import Manifest, Record, StoreWriter
 from orbdens.store.checks import check_record
 
 TOLERANCE = 0.05
@@ -134,8 +134,8 @@ class _Run:
     def _check_origin(self, manifest: Manifest) -> None:
         """Raise UserError if a store was made from another source or read in another way."""
         for name in self.source.identity:
-            known, ours = manifest.provenance.get(name), self.source.manifest.provenance.get(name)
-            if known != json.loads(json.dumps(ours)):
+            known, wanted = manifest.provenance.get(name), self.source.manifest.provenance.get(name)
+            if known != json.loads(json.dumps(wanted)):
                 other = f"another file than {self.source.name}, or that has changed since"
                 other = f"other options: {known}" if name == "options" else other
                 raise UserError(f"{self.target} cannot be resumed: it was made from {other}")
@@ -224,9 +224,10 @@ def checked(record: Record, manifest: Manifest, tolerance: float, place: str) ->
         check_record(record, manifest.label_basis)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-    if not isinstance(record, GridRecord):
+    label = label_density(record, manifest)
+    if label.native_grid is None:
         return record
-    count = electrons_on_grid(record.values, record.steps)
+    count = label.n_electrons
     expected = manifest.n_electrons(record.structure)
     if not abs(count - expected) <= tolerance:
         each = ", ".join(f"{symbol} {manifest.valence_electrons[symbol]}" for symbol in symbols)

@@ -104,9 +104,9 @@ def _join(
     from data_tools.sources.orbital_content import same_shells
 
     for name in level.keys() | file.level.keys():
-        known, ours = level.get(name), file.level.get(name)
-        if _without_spin(known) != _without_spin(ours):
-            raise UserError(f"{place} was made with {name} {ours}, files before it with {known}; make a store of each")
+        known, found = level.get(name), file.level.get(name)
+        if _without_spin(known) != _without_spin(found):
+            raise UserError(f"{place} was made with {name} {found}, files before it with {known}; make a store of each")
     for symbol, shells in file.basis.elements.items():
         if not same_shells(elements.setdefault(symbol, shells), shells):
             raise UserError(f"{place} has another basis for {symbol} than files before it; make a store of each")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from orbdens.labels import label_density
 from orbdens.sampling import evenly_spaced
-from orbdens.store import GridRecord, Store
+from orbdens.store import Store
 
 ELECTRONS_CHECKED = 20
 ELECTRONS_OF_PAGE = 300
@@ -70,14 +70,14 @@ def summarise(store: Store, checked: int = ELECTRONS_CHECKED) -> Summary:
     atoms, sizes, errors = [], [], []
     for key in sample:
         record = store[key]
-        kinds["grid" if isinstance(record, GridRecord) else "orbital"] += 1
+        label = label_density(record, store.manifest)
+        kinds["orbital" if label.native_grid is None else "grid"] += 1
         elements.update(set(record.structure.numbers.tolist()))
         formulas[record.structure.formula] += 1
         atoms.append(record.structure.n_atoms)
         sizes.append(len(store.stored(key)))
         if key in counted:
-            density = label_density(record, store.manifest)
-            errors.append(density.n_electrons - store.manifest.n_electrons(record.structure))
+            errors.append(label.n_electrons - store.manifest.n_electrons(record.structure))
     return Summary(
         count=len(keys),
         n_read=len(sample),

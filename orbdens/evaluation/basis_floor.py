@@ -175,13 +175,13 @@ def basis_floor(
         fits.append(_compare(records[key], records, basis, model))
         progress("fitting", len(fits), len(keys))
     missing = (0.0, None)
-    own_grids = records.manifest.label_basis is None
+    on_their_grids = records.manifest.label_basis is None
     return Floor(
         store=records.path.resolve().name,
         split=split,
         model=model,
-        spacing=None if own_grids else SPACING,
-        margin=None if own_grids else MARGIN,
+        spacing=None if on_their_grids else SPACING,
+        margin=None if on_their_grids else MARGIN,
         radial_functions={
             type_name(site_type): [radial.n_radial for radial in radials]
             for site_type, radials in zip(basis.types, basis.radials, strict=True)
@@ -233,11 +233,11 @@ def _density(structure: Structure, fitted: Tensor, basis: Basis, model: OrbitalC
 
 
 def _share(
-    fitted: NDArray[np.float32], reference: NDArray[np.float64], here: NDArray[np.bool_]
+    fitted: NDArray[np.float32], reference: NDArray[np.float64], chosen: NDArray[np.bool_]
 ) -> tuple[float, float | None]:
     """What some points add to the NMAE, and the NMAE of those points alone, in %; None where there is no density."""
-    part = np.abs(reference[here]).sum()
+    part = np.abs(reference[chosen]).sum()
     if part == 0:
         return 0.0, None
-    within = nmae(fitted[here], reference[here])
+    within = nmae(fitted[chosen], reference[chosen])
     return float(within * part / np.abs(reference).sum()), within

@@ -129,8 +129,8 @@ def _rows(summary: Mapping[str, Summary], digits: int) -> list[list[str]]:
 
 def _options(basis: BasisConfig, virtual: bool) -> str:
     """Options of a basis as YAML, for a line or two."""
-    own = basis.model_dump(exclude={"virtual", "table"} | ({"min_exponent"} if basis.min_exponent == 0 else set()))
-    parts = [own, basis.virtual.model_dump()] if virtual else [own]
+    options = basis.model_dump(exclude={"virtual", "table"} | ({"min_exponent"} if basis.min_exponent == 0 else set()))
+    parts = [options, basis.virtual.model_dump()] if virtual else [options]
     lines = [
         ", ".join(f"{name}: {value if isinstance(value, str) else f'{value:g}'}" for name, value in part.items())
         for part in parts

@@ -16,7 +16,7 @@ def main() -> None:
     predicted = orbdens.load("runs/example").predict(label.structure)
 
     print(f"record {key}: {label.structure.formula}, {store.manifest.level['xc']}")
-    grid = label.suited_grid(spacing=0.2, margin=4.0)
+    grid = label.suited_grid()
     print(f"NMAE {nmae(predicted.on(grid), label.on(grid)):.2f} % on {grid.n_points} points")
     print(f"electrons {label.n_electrons:.4f}, predicted {predicted.n_electrons:.4f}")
     difference = np.linalg.norm(predicted.dipole - label.dipole) / DEBYE

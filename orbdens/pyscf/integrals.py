@@ -60,8 +60,8 @@ class Functions:
         for position in self.positions / BOHR:
             atoms.append([1, len(env), gto.NUC_POINT, 0, 0, 0])
             env += position.tolist()
-        for site, own in enumerate(self.shells):
-            for (l, exponents), contractions in groupby(own, key=lambda shell: (shell.l, shell.exponents)):
+        for site, its_shells in enumerate(self.shells):
+            for (l, exponents), contractions in groupby(its_shells, key=lambda shell: (shell.l, shell.exponents)):
                 weights = np.array([shell.weights for shell in contractions]) * BOHR ** (l + 1.5)
                 used = (weights != 0).any(axis=0)
                 n = int(used.sum())

@@ -40,7 +40,7 @@ class TensorCache:
         header: JSON values that what is cached depends on (basis, metric, versions).
 
     Raises:
-        UserError: there is something else at ``path``, or it cannot be written. Of all methods as well, if the file
+        UserError: there is something else at ``path``, or it cannot be written. All methods raise it if the file
             cannot be read or the disk is full.
     """
 

@@ -120,11 +120,11 @@ class _File:
         starts = []
         for number in (0, 1):
             try:
-                own, _, flags, _, _ = PAGE_HEADER.unpack_from(self.data, number * self.page_size)
+                stated, _, flags, _, _ = PAGE_HEADER.unpack_from(self.data, number * self.page_size)
                 *magic, page_size, depth, root, last, transaction = START.unpack_from(
                     self.data, number * self.page_size
                 )
-                if (own, flags & ~DIRTY, *magic) != (number, META, *MAGIC) or page_size not in PAGE_SIZES:
+                if (stated, flags & ~DIRTY, *magic) != (number, META, *MAGIC) or page_size not in PAGE_SIZES:
                     raise ValueError
                 self.page_size = page_size
                 starts.append((transaction, depth, root, last))
@@ -174,10 +174,10 @@ def _read_nodes(file: _File, numbers: Numbers, kind: int) -> tuple[_Nodes, set[i
     """Nodes of pages of one kind, and which pages are not of that kind or have nodes that leave them."""
     header = PAGE_HEADER.size
     there = numbers[numbers < len(file.words)]
-    own, own_kind, heads = _headers(file, there)
+    stated, stated_kind, heads = _headers(file, there)
     lower, upper = heads[:, 6], heads[:, 7]
     least = header + (4 if kind == BRANCH else 0)  # LMDB demands two nodes of a branch
-    sound = (own == there) & (own_kind == kind) & (least <= lower) & (lower <= upper) & (upper <= file.page_size)
+    sound = (stated == there) & (stated_kind == kind) & (least <= lower) & (lower <= upper) & (upper <= file.page_size)
     pages, counts = there[sound], (lower[sound] - header) // 2
     page = np.repeat(pages, counts)
     row = np.arange(len(page)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -211,10 +211,10 @@ def _find_values(file: _File, nodes: _Nodes, overflow_headers: bool) -> tuple[Nu
     end[far] = begin[far] + nodes.size[far]
     whole[far] = end[far] <= min(file.expected_size, len(file.data))
     if overflow_headers:
-        own, kind, heads = _headers(file, np.minimum(first, len(file.words) - 1))
+        stated, kind, heads = _headers(file, np.minimum(first, len(file.words) - 1))
         n_pages = heads[:, 6] | heads[:, 7] << 16
-        room = n_pages * file.page_size - PAGE_HEADER.size
-        whole[far] &= (own == first) & (kind == OVERFLOW) & (nodes.size[far] <= room)
+        capacity = n_pages * file.page_size - PAGE_HEADER.size
+        whole[far] &= (stated == first) & (kind == OVERFLOW) & (nodes.size[far] <= capacity)
     return np.minimum(np.stack([begin, end], axis=1), len(file.data)), set(nodes.page[~whole].tolist())
 
 

@@ -52,7 +52,7 @@ class StoreWriter:
     Raises:
         UserError: ``path`` is not an empty folder and neither ``resume`` nor ``overwrite`` is set; it is no store; the
             store to resume is damaged, or of another level of theory or label basis; or nothing can be written
-            there. Of all methods as well, if the disk is full.
+            there. All methods raise it if the disk is full.
     """
 
     def __init__(self, path: str | Path, manifest: Manifest, resume: bool = False, overwrite: bool = False) -> None:

@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
 OBJECTIVES: dict[str, dict[str, Any]] = {"orbital": {}, "unet3d": {"dropout": 0.2}}
 
 
-SETTLED = {"orbital": ["backbone", "head.scalar.0"], "unet3d": ["network.mixing", "network.encoders.0", "network.up"]}
+FROZEN = {"orbital": ["backbone", "head.scalar.0"], "unet3d": ["network.mixing", "network.encoders.0", "network.up"]}
 """Parts that fine-tuning holds."""
 
 GOLDEN = places.GOLDEN / "ethanol"
@@ -177,11 +177,11 @@ def test_fine_tuning_that_learns_nothing_changes_nothing(bases: dict[str, Path],
 
 
 @pytest.mark.parametrize("kind", sorted(SMALL))
-def test_settled_parts_stay_and_resumed_fine_tuning_is_the_uninterrupted_one(
+def test_frozen_parts_stay_and_resumed_fine_tuning_is_the_uninterrupted_one(
     kind: str, bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(bases[kind], tmp_path / "base")
-    config = _config(kind, 20, start_from=tmp_path / "base", freeze=SETTLED[kind])
+    config = _config(kind, 20, start_from=tmp_path / "base", freeze=FROZEN[kind])
     train(config, tmp_path / "whole")
     _stop_after(monkeypatch, 10)
     with pytest.raises(KeyboardInterrupt):
@@ -193,12 +193,12 @@ def test_settled_parts_stay_and_resumed_fine_tuning_is_the_uninterrupted_one(
     train(config, tmp_path / "parts", resume=True)
     _assert_same(tmp_path / "whole", tmp_path / "parts")
     before, after = (load_file(run / "model.safetensors") for run in (bases[kind], tmp_path / "whole"))
-    settled = {name for name in before for part in SETTLED[kind] if name.startswith(f"{part}.")}
+    frozen = {name for name in before for part in FROZEN[kind] if name.startswith(f"{part}.")}
     statistics = {name for name in before if name.startswith(("head.mean", "head.factor"))}
-    assert len(settled) > 5 and len(settled) < len(before)
-    for name in settled | statistics:
+    assert len(frozen) > 5 and len(frozen) < len(before)
+    for name in frozen | statistics:
         assert torch.equal(before[name], after[name]), name
-    learned = {name for name in before.keys() - settled - statistics if not name.startswith("uncertainty")}
+    learned = {name for name in before.keys() - frozen - statistics if not name.startswith("uncertainty")}
     assert all(not torch.equal(before[name], after[name]) for name in learned), learned
 
 

@@ -24,8 +24,8 @@ class _ClosedForm(PairMetric):
         return pair_integrals(l, e, l, e, e.new_zeros(1), self.metric)[0, 0]
 
     def two_sites(self, first: int, second: int, length: Tensor) -> list[Tensor]:
-        own = [[(e, torch.eye(len(e)).to(e)) for e in self.exponents[site_type]] for site_type in (first, second)]
-        return radial_integrals(own[0], own[1], length, self.metric)
+        radials = [[(e, torch.eye(len(e)).to(e)) for e in self.exponents[site_type]] for site_type in (first, second)]
+        return radial_integrals(radials[0], radials[1], length, self.metric)
 
 
 def metric_product(orbitals: Orbitals, metric: Metric = "overlap") -> Tensor:
@@ -85,8 +85,8 @@ def _by_degree(shells: Shells) -> tuple[list[list[Tensor]], list[list[Tensor]], 
     transforms: list[list[Tensor]] = []
     exponents: list[list[Tensor]] = []
     for site_type in range(shells.n_types):
-        own_shells = range(int(shells.shell_ptr[site_type]), int(shells.shell_ptr[site_type + 1]))
-        degrees = [int(shells.shell_l[s]) for s in own_shells]
+        its_shells = range(int(shells.shell_ptr[site_type]), int(shells.shell_ptr[site_type + 1]))
+        degrees = [int(shells.shell_l[s]) for s in its_shells]
         rows.append([])
         transforms.append([])
         exponents.append([])
@@ -94,7 +94,7 @@ def _by_degree(shells: Shells) -> tuple[list[list[Tensor]], list[list[Tensor]], 
             starts = [sum(2 * d + 1 for d in degrees[:i]) for i, d in enumerate(degrees) if d == l]
             ranges = [
                 range(int(shells.primitive_ptr[s]), int(shells.primitive_ptr[s + 1]))
-                for s, d in zip(own_shells, degrees, strict=True)
+                for s, d in zip(its_shells, degrees, strict=True)
                 if d == l
             ]
             primitives = torch.tensor([p for r in ranges for p in r], dtype=torch.int64, device=shells.exponents.device)

@@ -26,7 +26,7 @@ class TabulatedMetric(PairMetric):
     def __init__(self, radials: list[list[tuple[Tensor, Tensor]]], reach: float, metric: Metric = "overlap") -> None:
         self.reach = reach
         self.counts = [[transform.shape[1] for _, transform in one] for one in radials]
-        self._own: list[list[Tensor]] = [
+        self._one_site: list[list[Tensor]] = [
             [
                 (to.T @ pair_integrals(l, e, l, e, torch.zeros(1, dtype=e.dtype), metric)[0, 0] @ to).float()
                 for l, (e, to) in enumerate(one)
@@ -42,7 +42,7 @@ class TabulatedMetric(PairMetric):
 
     def to(self, device: torch.device) -> TabulatedMetric:
         """Move the tables, in place."""
-        self._own = [[own.to(device) for own in one] for one in self._own]
+        self._one_site = [[block.to(device) for block in one] for one in self._one_site]
         for pair, tables in self._tables.items():
             self._tables[pair] = [table.to(device) for table in tables]
         return self
@@ -73,7 +73,7 @@ class TabulatedMetric(PairMetric):
         return total
 
     def one_site(self, site_type: int, l: int) -> Tensor:
-        return self._own[site_type][l]
+        return self._one_site[site_type][l]
 
     def two_sites(self, first: int, second: int, length: Tensor) -> list[Tensor]:
         at = length / self.STEP

@@ -19,7 +19,7 @@ NEIGHBOURS = 3.0
 class Backbone(nn.Module):
     """Features [n_sites, (l_max + 1)², channels] from site types, edges, charge and multiplicity.
 
-    Messages start at atoms. Virtual sites hear in the last layer only, when atoms know their surroundings:
+    Messages start at atoms. Virtual sites receive them in the last layer only, when atoms know their surroundings:
     in every layer they would double the number of edges.
 
     Args:

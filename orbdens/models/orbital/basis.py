@@ -1,4 +1,4 @@
-"""Orbital bases of site types, and the orthonormal radial functions in which the network speaks.
+"""Orbital bases of site types, and the orthonormal radial functions whose coefficients the network outputs.
 
 Even-tempered shells of one l overlap strongly, so their coefficients are badly conditioned. Per site type and l the
 radial overlap of the primitives is diagonalised, directions below ``DROP`` of the largest eigenvalue are left out, and

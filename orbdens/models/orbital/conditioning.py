@@ -123,13 +123,14 @@ def _means(
     per_type: list[list[Tensor]] = [[] for _ in basis.types]
     for key, flat in fits.items():
         kinds = torch.as_tensor(basis.index(place_sites(store.structure(key), sites).types))
-        for kind, own in enumerate(basis.per_type(flat.double(), kinds)):
-            per_type[kind].append(own)
+        for kind, coefficients in enumerate(basis.per_type(flat.double(), kinds)):
+            per_type[kind].append(coefficients)
     means = []
     for kind, radials in enumerate(basis.radials):
-        own = torch.cat(per_type[kind])
-        mean = own.mean(dim=0).numpy() if len(own) else np.zeros(own.shape[1])
-        if not len(own) and otherwise is not None:
+        sites_of_type = torch.cat(per_type[kind])
+        n_sites, n = sites_of_type.shape
+        mean = sites_of_type.mean(dim=0).numpy() if n_sites else np.zeros(n)
+        if not n_sites and otherwise is not None:
             mean = otherwise[kind]
         mean[radials[0].n_radial :] = 0
         means.append(mean)

@@ -47,17 +47,17 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
         return values.new_full(shape, empty).flatten().index_copy(0, place, values).reshape(shape)
 
     laplacian = _laplacian(graph, row, shape, min(REACH, cutoff))
-    own = padded(yields + SMALL, 1.0)
+    diagonal = padded(yields + SMALL, 1.0)
     missing = padded(neutral - counts, 0.0)
     charge = padded(neutral, 0.0).sum(dim=1) - graph.n_electrons
     if bool(charge.any()):
         missing = missing - charge[:, None] * _shares(missing, laplacian)
-    potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(own), missing)
+    potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(diagonal), missing)
     return potential.flatten()[place]
 
 
 def _laplacian(graph: Graph, row: Tensor, shape: tuple[int, int], reach: float) -> Tensor:
-    """Of the conductances, float64 [n_structures, most sites, most sites]."""
+    """The graph's Laplacian of the conductances, float64 [n_structures, most sites, most sites]."""
     source, target = graph.edge_index
     u = (graph.edge_vector.double().norm(dim=1) / reach).clamp(max=1.0)
     fade = (1 - u) ** 3 * (1 + 3 * u + 6 * u**2)  # two derivatives vanish at the reach

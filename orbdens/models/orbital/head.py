@@ -18,7 +18,7 @@ from orbdens.models.orbital.graph import Graph
 class Head(nn.Module):
     """Linear maps per site type and l (with a small network on top for l = 0), and the constraint on the charge.
 
-    The network does not speak in coefficients but in their principal components over the training data: for every
+    The network outputs no coefficients but their principal components over the training data: for every
     type and l, coefficients of orthonormal radial functions are ``mean + factor @ h``, where the columns of
     ``factor`` are the eigenvectors of the fits' covariance, scaled by their standard deviations. So every output is of
     order one, unrelated to the others, and at step 0 the density is that of averaged atoms.

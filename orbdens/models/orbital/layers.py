@@ -122,7 +122,7 @@ class EdgeConvolution(nn.Module):
         self.rows = [l_max + 1, *(2 * (l_max + 1 - m) for m in range(1, m_max + 1))]
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
-        """What each site hears, [n_sites, (l_max + 1)², channels] as x."""
+        """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
         n_edges, n, channels = len(edges.source), self.l_max + 1, self.channels
         weights = self.radial(edges.scalars).reshape(n_edges, n, 2 * channels)
         sites = x.flatten(1)  # gradients of rows gathered from a matrix are contiguous, and summed several times faster

@@ -41,7 +41,7 @@ class AnalyticStage(Stage):
         self.model, self.graph, self.fits = model, graph, fits
         # Types with the same orbitals (bond midpoints) share tables, which grow with the square of their number.
         exponents = list(model.basis.to_json().values())
-        first_alike = [exponents.index(own) for own in exponents]
+        first_alike = [exponents.index(table) for table in exponents]
         self._distinct = sorted(set(first_alike))
         self._group_of_type = torch.tensor([self._distinct.index(kind) for kind in first_alike])
 

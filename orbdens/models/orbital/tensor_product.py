@@ -49,7 +49,7 @@ class TensorProductConvolution(nn.Module):
         self.register_buffer("scale", (2.0 * degrees(l_max) + 1).sqrt(), persistent=False)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
-        """What each site hears, [n_sites, (l_max + 1)², channels] as x."""
+        """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
         # The harmonics of a direction are what m = 0 along it turns into, here faded and scaled as every message.
         harmonics = edges.back[:, :, : self.l_max + 1].sum(dim=2) * self.scale
         # e3nn's axes are (y, z, x), which leaves components in order, but it wants [channels, 2l + 1] of each l.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_tools.generation.selecting import select
-from orbdens.checkpoint import find_model, load_model
+from orbdens.checkpoint import load_model
 from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.formats.structures import read_structures
@@ -115,7 +115,9 @@ def test_nothing_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not out.exists()
 
 
-def test_select(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_select(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("organics").mkdir()  # whatever is called so here, no model was named
     rng = np.random.default_rng(0)
     water = ase.Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     frames = []
@@ -125,7 +127,7 @@ def test_select(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ase.io.write(tmp_path / "a.xyz", frames[:4])
     ase.io.write(tmp_path / "b.xyz", frames[4:])
     files = [tmp_path / "a.xyz", tmp_path / "b.xyz"]
-    fields = load_model(find_model(Path("organics"))).predict([s for file in files for s in read_structures(file)])
+    fields = load_model().predict([s for file in files for s in read_structures(file)])
     errors = np.array([field.expected_error for field in fields])
     chosen = sorted(np.argsort(errors)[-2:])
     assert run(["data", "select", *map(str, files), str(tmp_path / "next.xyz"), "--n", "2"], debug=False) == 0
@@ -135,5 +137,5 @@ def test_select(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for frame, i in zip(taken, chosen, strict=True):
         np.testing.assert_allclose(frame.positions, frames[i].positions, atol=1e-7)
     with pytest.raises(UserError, match="7 structures cannot be chosen from 6"):
-        select(Path("organics"), files, tmp_path / "more.xyz", 7)
+        select(None, files, tmp_path / "more.xyz", 7)
     assert not (tmp_path / "more.xyz").exists()
