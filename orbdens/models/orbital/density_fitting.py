@@ -39,6 +39,9 @@ DRAWS, POINTS_PER_COEFFICIENT = 4, 8
 SAMPLED_RIDGE = 1e-7
 """Ridge of fits on sampled points."""
 
+LAYOUT = 2
+"""Version of the order of sites and of their coefficients: cached fits of another one mean something else."""
+
 RIDGE = 1e-8
 """Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
 
@@ -102,7 +105,14 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
     was filled from. May be interrupted at any time.
     """
     store = data.store
-    settings = {"basis": basis.to_json(), "drop": DROP, "sites": sites, "ridge": RIDGE, "sampled_ridge": SAMPLED_RIDGE}
+    settings = {
+        "layout": LAYOUT,
+        "basis": basis.to_json(),
+        "drop": DROP,
+        "sites": sites,
+        "ridge": RIDGE,
+        "sampled_ridge": SAMPLED_RIDGE,
+    }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(data.cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = fits.missing(keys)
