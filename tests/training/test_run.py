@@ -293,6 +293,7 @@ class _FullDisk:
 
         def open_(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             if name in path.name and "w" in mode:
+                original(path, mode, *args, **kwargs).close()  # what was in the file is gone
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             return original(path, mode, *args, **kwargs)
 
