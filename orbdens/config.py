@@ -281,10 +281,13 @@ def upgraded_options(tree: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an option is given in both places.
     """
+    # a section without entries is None in YAML
+    tree = {name: {} if section is None else section for name, section in tree.items()}
     tree = {name: dict(section) if isinstance(section, dict) else section for name, section in tree.items()}
     for old, new in MOVED.items():
         (section, name), target = old.split("."), new.split(".")[0]
-        if isinstance(tree.get(section), dict) and name in tree[section]:
+        sections = isinstance(tree.get(section), dict) and isinstance(tree.get(target, {}), dict)
+        if sections and name in tree[section]:
             value = tree[section].pop(name)
             if tree[section].get("kind") == "orbital":
                 tree[section].setdefault("electrons", "global")

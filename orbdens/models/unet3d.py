@@ -139,9 +139,9 @@ class UNetTask(GradientTask[UNetModel], Stage):
             UserError: ``channels_per: atom`` and two compositions or orders of atoms, or a periodic structure.
         """
         store, keys, options = data.store, data.keys, config.model
-        first = store[keys[0]].structure.numbers
-        elements: set[int] = set()
         structures = [store.structure(key) for key in keys]
+        first = structures[0].numbers
+        elements: set[int] = set()
         for key, structure in zip(keys, structures, strict=True):
             numbers = structure.numbers
             elements.update(numbers.tolist())
@@ -177,7 +177,7 @@ class UNetTask(GradientTask[UNetModel], Stage):
 
     def example(self, key: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Inputs [n_channels, nx, ny, nz] and labels [nx, ny, nz] in units of the scale; ``rng`` is not used."""
-        structure = self.store[key].structure
+        structure = self.store.structure(key)
         labels = self.labels.get(key)["density"] / self.model.facts["scale"]
         return self.model.inputs(structure, network_grid(structure, self.model.config)), labels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from orbdens.errors import UserError
 from orbdens.models.interface import DensityModel
 from orbdens.store import Store
 from orbdens.training.folder import START_FILE
+
+GROWING = ("states", "bonds")
+"""Facts that list what the training data hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,18 @@ class Start:
                     f"{symbol} has {stored[symbol]} electrons in the densities of {store.path}, but {electrons} in "
                     "those the model to start from learned: they are of different kinds"
                 )
+
+    def learning(self, found: Mapping[str, Any]) -> DensityModel:
+        """The model, whose facts now name the contents of further training data beside those it had.
+
+        Args:
+            found: facts of these data alone. A list that the model lacks stays unknown: what it held is.
+        """
+        known = self.model.facts
+        for name in GROWING:
+            if name in known and name in found:
+                known[name] = [*known[name], *(entry for entry in found[name] if entry not in known[name])]
+        return self.model
 
     def save(self, folder: Path) -> None:
         """Keep a copy in a run folder."""

@@ -104,7 +104,8 @@ def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, 
     with Display() as display:
         begun = time.monotonic()
         data = TrainingData(store, keys, cache_folder(store.path, out), display.count)
-        model = build_model(config, task_class.facts(config, data)) if start is None else start.model
+        facts = task_class.facts(config, data)
+        model = build_model(config, facts) if start is None else start.learning(facts)
         task = task_class(model, config, data, fresh=start is None)
         labels = references(store, validation_keys, options.validation_spacing, display.count)
         preparation = (time.monotonic() - begun) / 60

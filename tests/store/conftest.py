@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orbdens.store import GridRecord, LabelBasis, LabelShell, Manifest, OrbitalRecord
+from orbdens.store import GridRecord, LabelBasis, LabelShell, Manifest, OrbitalRecord, StoreWriter
 from orbdens.structure import Structure
 
 BASIS = LabelBasis(
@@ -46,3 +47,14 @@ def grid_record() -> GridRecord:
     structure = Structure(np.array([8, 1, 1]), rng.normal(size=(3, 3)), np.diag([4.0, 5.0, 6.0]), (True, True, False))
     values = rng.random((2, 3, 4)).astype(np.float16)
     return GridRecord(structure, np.ones(3), 0.5 * np.eye(3), values, spin_values=values / 2)
+
+
+@pytest.fixture
+def store(tmp_path: Path, manifest: Manifest, orbital_record: Callable[[int], OrbitalRecord]) -> Path:
+    """A finished store of ten records."""
+    path = tmp_path / "store"
+    with StoreWriter(path, manifest) as writer:
+        for i in range(10):
+            writer.put(f"w{i}", orbital_record(i))
+        writer.finish({"train": ["w3", "w1"], "test": ["w2"]})
+    return path

@@ -7,6 +7,7 @@ import csv
 import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from orbdens.models.orbital.task import OrbitalTask
 from orbdens.models.registry import find
 from orbdens.models.task import GradientTask, TrainingData
 from orbdens.progress import silent
-from orbdens.store import Store, open_store
+from orbdens.store import Store, StoreWriter, open_store
 from orbdens.training.batches import EndlessBatches, Examples, splits_of
 from orbdens.training.run import train
 from orbdens.training.schedule import Schedule
@@ -239,7 +240,7 @@ def test_changed_orbitals_start_training_on_points_alone(tmp_path: Path) -> None
     train(_config("orbital", 1, model=learns, objective=points, start_from=base), base, force=True)  # its own start
 
 
-def test_bonds_that_the_start_never_saw_are_told(tmp_path: Path) -> None:
+def test_bonds_that_the_start_never_saw_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(GOLDEN)
     config = _config("orbital", 1, model={"sites": "bond-pairs", "basis": {"l_max": 1, "virtual": {"l_max": 1}}})
     data = TrainingData(store, store.keys(), tmp_path, silent)
@@ -247,6 +248,27 @@ def test_bonds_that_the_start_never_saw_are_told(tmp_path: Path) -> None:
     del facts["basis"]["H-O"]
     with pytest.raises(UserError, match="no orbitals for H-O"):
         _task(config, data, build_model(config, facts))
+    assert not caplog.messages
+    config = parse_config({**config.model_dump(mode="json"), "objective": {"points_stage": 1.0}}, "the test")
+    _task(config, data, build_model(config, facts))
+    assert caplog.messages == ["the model to start from has no orbitals for H-O: such midpoints are left out"]
+
+
+def test_what_fine_tuning_shows_is_no_news_afterwards(bases: dict[str, Path], tmp_path: Path) -> None:
+    """Facts of the start name the charges and spins that it learned from; those of the new store join them."""
+    shipped = open_store("lithium-oxide")
+    with StoreWriter(tmp_path / "store", shipped.manifest) as writer:
+        for key in shipped.keys("train")[:6]:
+            record = shipped[key]
+            writer.put(key, replace(record, structure=replace(record.structure, multiplicity=3)))
+        writer.finish({"train": shipped.keys("train")[:6]})
+    data = {"store": str(tmp_path / "store"), "n_train": 6}
+    for kind, base in bases.items():
+        triplet = replace(record.structure, multiplicity=3)
+        assert any("multiplicity 3" in warning for warning in load_model(base).warnings(triplet))
+        model = load_model(train(_config(kind, 1, start_from=base, data=data), tmp_path / kind))
+        assert model.facts["states"] == [[0, 1], [0, 3]]
+        assert model.warnings(triplet) == model.warnings(replace(triplet, multiplicity=1)) == ()
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
@@ -293,6 +315,7 @@ class _FullDisk:
 
         def open_(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             if name in path.name and "w" in mode:
+                original(path, mode, *args, **kwargs).close()  # what was in the file is gone
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             return original(path, mode, *args, **kwargs)
 

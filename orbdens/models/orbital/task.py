@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import bonded_pairs, place_sites, type_name
 from orbdens.structure import Structure
+
+LOG = logging.getLogger(__name__)
 
 MEASURED = 1000
 """Training structures on whose features expected errors rest."""
@@ -49,8 +52,8 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         analytic = points_stage < 1
         if analytic and data.store.manifest.label_basis is None:
             raise UserError("the analytic objective needs orbital records: grid records need objective.points_stage=1")
-        if analytic and not fresh:
-            self._check_start()
+        if not fresh:
+            self._check_start(analytic)
         sample = sample_for_scales(data, basis, rule) if fresh else []
         fits = fit_records(data, data.keys if analytic else sample, basis, rule)
         self.sample_fits = {key: fits.get(key)["coefficients"] for key in sample}
@@ -65,21 +68,23 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         if points_stage > 0:
             self.stages.append(PointsStage(model, self.graph, data.store, config.objective))
 
-    def _check_start(self) -> None:
-        """UserError if the analytic objective cannot go on from a trained model."""
+    def _check_start(self, analytic: bool) -> None:
+        """UserError if the analytic objective cannot go on from a trained model; what points alone miss is logged."""
         model, store = self.model, self.data.store
         seen = {
             int(site_type)
             for key in self.data.keys
             for site_type in place_sites(store.structure(key), model.config.sites).types
         }
-        unknown = sorted(seen - set(model.basis.types))
-        if unknown:
+        unknown = ", ".join(type_name(site_type) for site_type in sorted(seen - set(model.basis.types)))
+        if unknown and not analytic:
+            LOG.warning(f"the model to start from has no orbitals for {unknown}: such midpoints are left out")
+        if unknown and analytic:
             raise UserError(
-                f"the model to start from has no orbitals for {', '.join(map(type_name, unknown))}, and the "
-                "analytic objective needs them: set objective.points_stage=1"
+                f"the model to start from has no orbitals for {unknown}, and the analytic objective needs them: set "
+                "objective.points_stage=1"
             )
-        if any(bool(parameter.any()) for parameter in model.shapes.parameters()):
+        if analytic and any(bool(parameter.any()) for parameter in model.shapes.parameters()):
             raise UserError(
                 "the model to start from has changed its orbitals, which the analytic objective does not know: "
                 "set objective.points_stage=1"

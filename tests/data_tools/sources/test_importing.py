@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import pickle
@@ -12,9 +11,8 @@ import re
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,14 +21,14 @@ from typing import Any
 import lz4.frame
 import numpy as np
 import pytest
+from importing import bring, chgcar, tar
 
 import orbdens
 from data_tools.cli.parsing import parse_elements, parse_valence
 from data_tools.sources.files import record_key
-from data_tools.sources.importing import Imported, import_source
+from data_tools.sources.importing import import_source
 from data_tools.sources.kinds import kind_of, open_source
 from data_tools.sources.record_source import Item, RecordSource
-from data_tools.sources.registry import SourceKind
 from data_tools.sources.statement import UserStatement
 from data_tools.stores.rounding import JOURNAL
 from orbdens.cli.main import run
@@ -40,36 +38,6 @@ from orbdens.structure import Structure
 
 ROOT = Path(orbdens.__file__).parents[1]
 ENDINGS = (".chgcar", "_chgcar")
-
-
-def chgcar(seed: int, electrons: float = 10.0, element: str = "O") -> bytes:
-    """A small CHGCAR of carbon and another element, whose values sum to so many electrons."""
-    drawn = np.random.default_rng(seed).lognormal(size=27)
-    words = [f" {value:.11E}" for value in drawn * 27 * electrons / drawn.sum()]
-    lines = "\n".join("".join(words[i : i + 5]) for i in range(0, 27, 5))
-    return f"a\n1\n4 0 0\n0 4 0\n0 0 4\n C {element}\n 1 1\nDirect\n 0 0 0\n 0 0 0.3\n\n3 3 3\n{lines}\n".encode()
-
-
-def tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
-    """An archive of such members."""
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def bring(
-    paths: Path | list[Path],
-    store: Path,
-    reading: UserStatement | None = None,
-    kind: SourceKind | None = None,
-    **options: Any,
-) -> Imported:
-    """What ``orbdens data import`` does."""
-    source = open_source(paths if isinstance(paths, list) else [paths], reading or UserStatement(), kind)
-    return import_source(source, store, **options)
 
 
 def same(one: Path, other: Path) -> None:
@@ -294,64 +262,6 @@ def test_valence_electrons(tmp_path: Path) -> None:
     bring(tmp_path / "b.CHGCAR", tmp_path / "t", UserStatement(density="all-electron"), tolerance=100)
     assert Store(tmp_path / "t").manifest.valence_electrons == {"C": 6, "U": 92}
     assert parse_elements("C2,O,H3") == ("C", "C", "O", "H", "H", "H")
-
-
-BROKEN_ARCHIVES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut in a member": (lambda data: data[:2000], "a.tar(, member 1.CHGCAR)? is truncated"),
-    "cut in a header": (lambda data: data[: 3 * 512 + 100], "a.tar is truncated or damaged at byte"),
-    "cut between members": (
-        lambda data: data[: 3 * 512],
-        "a.tar is truncated or damaged at byte 1536: .*no end marker",
-    ),
-    "header overwritten": (
-        lambda data: data[: 3 * 512] + b"x" * 512 + data[4 * 512 :],
-        "a.tar is truncated or damaged",
-    ),
-    "empty": (lambda data: b"", "a.tar is (empty|truncated or damaged)"),
-    "no archive": (lambda data: b"some text " * 200, "a.tar is truncated or damaged at byte"),
-    "pickle": (lambda data: pickle.dumps([data]), "a.tar is"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN_ARCHIVES)
-def test_broken_archives(name: str, tmp_path: Path) -> None:
-    change, message = BROKEN_ARCHIVES[name]
-    path = tar(tmp_path / "a.tar", {f"{i}.CHGCAR": chgcar(i) for i in range(3)})
-    data = path.read_bytes()
-    assert data[3 * 512 :].startswith(b"1.CHGCAR")
-    path.write_bytes(change(data))
-    with pytest.raises(UserError, match=message) as caught:
-        bring(path, tmp_path / "s", kind=SourceKind.CHGCAR)
-    assert "\n" not in str(caught.value)
-    if (tmp_path / "s").exists():
-        assert Store(tmp_path / "s").keys() == ["0"]
-
-
-def test_members_write_nothing_and_lead_nowhere(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "inside"
-    folder.mkdir(parents=True)
-    path = folder / "a.tar"
-    with tarfile.open(path, "w") as archive:
-        for name in ("../../evil.CHGCAR", "/etc/evil.CHGCAR", "a/../b\nc.CHGCAR"):
-            info = tarfile.TarInfo(name)
-            info.size = len(chgcar(1))
-            archive.addfile(info, io.BytesIO(chgcar(1)))
-        link = tarfile.TarInfo("link.CHGCAR")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    before = set(tmp_path.rglob("*"))
-    bring(path, folder / "s")
-    assert set(tmp_path.rglob("*")) - before == {folder / "s", *(folder / "s").iterdir()}
-    assert Store(folder / "s").keys() == ["a/b?c", "etc/evil", "evil"]
-
-
-def test_headers_that_claim_too_much(tmp_path: Path) -> None:
-    """A long name of a gigabyte is not taken into memory."""
-    info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
-    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
-    with pytest.raises(UserError, match="one of its headers claims 1073741824 bytes"):
-        bring(tmp_path / "a.tar", tmp_path / "s", kind=SourceKind.CHGCAR)
 
 
 def test_two_records_of_one_name(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import lzma
 import pickle
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.io.cube import read_cube_data, write_cube
+from importing import bring, gaussians, grids, water_cube
 
 from data_tools.sources.importing import import_source
 from data_tools.sources.kinds import kind_of, open_source
@@ -21,10 +20,7 @@ from data_tools.sources.md_sets import MOLECULES, N_AXIS, decoded, molecule_and_
 from data_tools.sources.registry import SourceKind
 from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
-from orbdens.formats import cube
-from orbdens.grid import Grid
-from orbdens.store import GridRecord, Store
-from orbdens.structure import Structure
+from orbdens.store import Store
 from orbdens.units import BOHR
 
 Array = np.ndarray[Any, Any]
@@ -34,125 +30,6 @@ ETHANE = np.array(
         *([-0.51, -0.89, 1.16], [-1.03, 0, -1.16], [0.51, 0.89, -1.16], [0.51, -0.89, -1.16]),
     ]
 )
-
-
-def grids(store: Path, split: str | None = None) -> list[GridRecord]:
-    """The records of a store."""
-    records = [Store(store)[key] for key in Store(store).keys(split)]
-    assert all(isinstance(record, GridRecord) for record in records)
-    return records  # type: ignore[return-value]
-
-
-def bring(path: Path, store: Path, kind: SourceKind | None = None, tolerance: float = 0.05, **statement: Any) -> None:
-    import_source(open_source([path], UserStatement(**statement), kind), store, tolerance=tolerance)
-
-
-def gaussians(points: Array, centres: Array, counts: Array, width: float) -> Array:
-    """A Gaussian of so many electrons at each centre."""
-    squares = ((points[..., None, :] - centres) ** 2).sum(axis=-1)
-    normalised: Array = counts / (2 * np.pi * width**2) ** 1.5 * np.exp(-squares / (2 * width**2))
-    return normalised.sum(axis=-1)
-
-
-def water_cube(path: Path) -> tuple[Structure, Grid, Array]:
-    """A cube file of water made of Gaussians, 8 electrons; e/Å³."""
-    structure = Structure(np.array([8, 1, 1]), np.array([[0.0, 0, 0.1], [0.76, 0.02, -0.5], [-0.76, 0, -0.5]]))
-    grid = Grid.around(structure, 0.3, 2.0)
-    values = gaussians(grid.points(), structure.positions, np.array([6, 1, 1]), 0.4).reshape(grid.shape)
-    cube.write_cube(path, structure, grid, values)
-    return structure, grid, values
-
-
-@pytest.mark.parametrize("name", ["water.cube", "water.cub.gz", "water.cube.xz"])
-def test_cube(name: str, tmp_path: Path) -> None:
-    structure, grid, values = water_cube(tmp_path / "in.cube")
-    data = (tmp_path / "in.cube").read_bytes()
-    pack: Callable[[bytes], bytes] = {".gz": gzip.compress, ".xz": lzma.compress}.get(Path(name).suffix, bytes)
-    (tmp_path / name).write_bytes(pack(data))
-    bring(tmp_path / name, tmp_path / "s")
-    assert Store(tmp_path / "s").keys() == ["water"]
-    (record,) = grids(tmp_path / "s")
-    _, read_grid, read_values = cube.read_cube(tmp_path / "in.cube")
-    np.testing.assert_allclose(record.values, read_values, rtol=1e-7)
-    np.testing.assert_allclose(record.values, values, rtol=2e-5, atol=1e-9)
-    np.testing.assert_allclose(record.origin, read_grid.origin, atol=1e-12)
-    np.testing.assert_allclose(record.steps, grid.steps, atol=1e-7)
-    np.testing.assert_allclose(record.structure.positions, structure.positions, atol=1e-7)
-    assert not record.structure.periodic
-    theirs, atoms = read_cube_data(str(tmp_path / "in.cube"))
-    np.testing.assert_allclose(record.values, theirs / BOHR**3, rtol=1e-6)
-    np.testing.assert_array_equal(record.structure.numbers, atoms.numbers)
-
-
-def test_store_to_cube_and_back(tmp_path: Path) -> None:
-    water_cube(tmp_path / "a.cube")
-    bring(tmp_path / "a.cube", tmp_path / "s")
-    (first,) = grids(tmp_path / "s")
-    grid = Grid(first.origin, first.steps, first.values.shape)  # type: ignore[arg-type]
-    cube.write_cube(tmp_path / "b.cube", first.structure, grid, first.values)
-    bring(tmp_path / "b.cube", tmp_path / "t")
-    (second,) = grids(tmp_path / "t")
-    np.testing.assert_allclose(second.values, first.values, rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(second.steps, first.steps, atol=1e-8)
-
-
-def test_cubes_of_others(tmp_path: Path) -> None:
-    """As ASE writes them; with a nuclear charge instead of the atom's number; with an orbital line; in Å."""
-    values = np.random.default_rng(0).random((4, 5, 6))
-    values *= 2 / values.sum() * BOHR**3 / 0.001  # two electrons in steps of 0.1 Å
-    atoms = Atoms("H2", [[0, 0, 0], [0.3, 0.3, 0.4]], cell=np.diag([0.4, 0.5, 0.6]))
-    with (tmp_path / "ase.cube").open("w") as file:
-        write_cube(file, atoms, values, origin=(0.1, 0.0, 0.2))
-    bring(tmp_path / "ase.cube", tmp_path / "ase")
-    (record,) = grids(tmp_path / "ase")
-    np.testing.assert_allclose(record.values, values / BOHR**3, rtol=1e-5)
-    np.testing.assert_allclose(record.origin, [0.1, 0, 0.2], atol=1e-6)
-    words = "\n".join(f"{value:.8e}" for value in values.reshape(-1))
-    head = "a\nb\n -2 0.1 0 0.2 1\n -4 .1 0 0\n -5 0 .1 0\n -6 0 0 .1\n 1 1. 0 0 0\n 1 1. .3 .3 .4\n 1 7\n"
-    (tmp_path / "orbital.cube").write_text(head + words)
-    bring(tmp_path / "orbital.cube", tmp_path / "orbital", charge=0)
-    (again,) = grids(tmp_path / "orbital")
-    np.testing.assert_allclose(again.values, values / BOHR**3, rtol=1e-6)
-    np.testing.assert_allclose(again.steps, 0.1 * np.eye(3))
-    np.testing.assert_allclose(again.structure.positions[1], [0.3, 0.3, 0.4])
-
-
-CUBE_MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
-    "cut": (lambda s: s[:-200], r"ends in line \d+, after \d+ values of"),
-    "one value too many": (lambda s: s + "1.0\n", "expected the end of the grid of"),
-    "stars": (lambda s: s.replace("E-02", "****", 1), r"expected value \d+ of .* but found '.*\*\*\*\*'"),
-    "atom missing": (lambda s: s.replace("    8 ", "", 1).replace("    3 ", "    4 ", 1), "atom 1 of 4"),
-    "two values": (
-        lambda s: s.replace("    3 ", "    3 ", 1).replace("\n", " 2\n", 3),
-        "one value per point, but found 2",
-    ),
-    "no points": (
-        lambda s: "\n".join([*s.split("\n")[:3], "  0 0.1 0 0", *s.split("\n")[4:]]),
-        "three numbers of points",
-    ),
-    "no element": (lambda s: s.replace("    8 ", "  999 ", 1), "expected atomic numbers from 1 to 118"),
-    "half an atom": (
-        lambda s: s.replace("    3 ", "  3.5 ", 1),
-        "expected the number of atoms and the origin, but found 3.5",
-    ),
-    "words": (lambda s: s.replace("    8 ", "    O ", 1), "expected element, charge and x, y, z of atom 1 of 3"),
-    "only a head": (lambda s: "\n".join(s.split("\n")[:9]), "after 0 values of"),
-    "empty": (lambda s: "", "a.cube is empty"),
-}
-
-
-@pytest.mark.parametrize("name", CUBE_MISTAKES)
-def test_broken_cubes(name: str, tmp_path: Path) -> None:
-    change, message = CUBE_MISTAKES[name]
-    water_cube(tmp_path / "a.cube")
-    (tmp_path / "a.cube").write_text(change((tmp_path / "a.cube").read_text()))
-    with pytest.raises(UserError, match=message) as caught:
-        bring(tmp_path / "a.cube", tmp_path / "s")
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "s").exists()
-
-
-# MD sets
 
 
 def encoded(density: Array) -> Array:
@@ -257,18 +134,18 @@ def test_broken_md_sets(tmp_path: Path, ethane: tuple[Array, Array, Array]) -> N
     with pytest.raises(UserError, match=r"the atoms of .*propane_train are not known.*--elements C2,O,H6"):
         bring(folder, tmp_path / "s")
     with pytest.raises(UserError, match=r"structures.npy has shape \(3, 8, 3\), expected \(3, 9, 3\) for CCOHHHHHH"):
-        bring(folder, tmp_path / "s", elements=tuple(MOLECULES["ethanol"]))
+        bring(folder, tmp_path / "s", UserStatement(elements=tuple(MOLECULES["ethanol"])))
     with pytest.raises(UserError, match=r"dft_densities.npy has shape \(3, 1000\), expected \(3, 125000\)"):
-        bring(folder, tmp_path / "s", elements=tuple(MOLECULES["ethane"]))
+        bring(folder, tmp_path / "s", UserStatement(elements=tuple(MOLECULES["ethane"])))
     bad = coefficients[:1].copy()
     bad[0, 7] = np.nan
     np.save(folder / "structures.npy", positions[:1])
     np.save(folder / "dft_densities.npy", bad)
     with pytest.raises(UserError, match=r"frame 0 of .*propane_train holds numbers that are not finite"):
-        bring(folder, tmp_path / "s", elements=tuple(MOLECULES["ethane"]))
+        bring(folder, tmp_path / "s", UserStatement(elements=tuple(MOLECULES["ethane"])))
     (folder / "dft_densities.npy").write_bytes(pickle.dumps([1]))
     with pytest.raises(UserError, match=r"dft_densities.npy is not a whole .npy file.*pickles are never opened"):
-        bring(folder, tmp_path / "s", elements=tuple(MOLECULES["ethane"]))
+        bring(folder, tmp_path / "s", UserStatement(elements=tuple(MOLECULES["ethane"])))
     (folder / "dft_densities.npy").unlink()
     with pytest.raises(UserError, match=r"holds no folder with structures.npy and dft_densities.npy"):
         bring(folder, tmp_path / "s", kind=SourceKind.MD)
