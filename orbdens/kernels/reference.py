@@ -118,9 +118,7 @@ def _wrapped(orbitals: Orbitals, points: Tensor) -> Tensor:
     return points + torch.as_tensor(wrapped - away, dtype=points.dtype, device=points.device)
 
 
-def _pieces(
-    orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int
-) -> Iterator[tuple[Orbitals, int, int, Tensor]]:
+def _pieces(orbitals: Orbitals, point_ptr: Tensor, memory: int) -> Iterator[tuple[Orbitals, int, int, Tensor]]:
     """Chunks of points, each of one structure: (its orbitals, begin, end, lattice vectors of its images)."""
     for index in range(orbitals.n_structures):
         one = orbitals.structure(index)
@@ -135,7 +133,7 @@ def forward(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int) 
     """Fields [n_points, K]."""
     out = points.new_zeros(points.shape[0], orbitals.n_channels)
     with torch.no_grad():
-        for one, begin, end, shifts in _pieces(orbitals, points, point_ptr, memory):
+        for one, begin, end, shifts in _pieces(orbitals, point_ptr, memory):
             out[begin:end] = structure_fields(one, _wrapped(one, points[begin:end]), shifts)
     return out
 
@@ -164,7 +162,7 @@ def _vjp(
         **{name: leaves[name] for name in ("site_positions", "coefficients", "scalings") if name in leaves},
     )
     active = {name: torch.zeros_like(leaf) for name, leaf in leaves.items() if leaf.requires_grad}
-    for one, begin, end, shifts in _pieces(inputs, leaves["points"], point_ptr, memory):
+    for one, begin, end, shifts in _pieces(inputs, point_ptr, memory):
         with torch.enable_grad():
             loss = (structure_fields(one, _wrapped(one, leaves["points"][begin:end]), shifts) * grad[begin:end]).sum()
         if loss.requires_grad:
@@ -181,7 +179,7 @@ def derivatives(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: i
     fields = points.new_zeros(n_points, n_channels)
     gradients = points.new_zeros(n_points, 3, n_channels)
     laplacians = torch.zeros_like(fields)
-    for one, begin, end, shifts in _pieces(orbitals, points, point_ptr, memory):
+    for one, begin, end, shifts in _pieces(orbitals, point_ptr, memory):
         at = points[begin:end].detach().requires_grad_()
         with torch.enable_grad():
             part = structure_fields(one, _wrapped(one, at), shifts)

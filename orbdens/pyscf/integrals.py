@@ -119,19 +119,9 @@ def _blocks(shells: NDArray[np.int32], n_pairs: int) -> list[tuple[int, int]]:
 
 def electron_count(record: OrbitalRecord, basis: LabelBasis) -> float:
     """The analytic integral of an orbital record's density, Σ_i n_i C_iᵀ S C_i."""
-    return float(record.occupations @ _norms(record, basis))
-
-
-def unpaired_electrons(record: OrbitalRecord, basis: LabelBasis) -> float:
-    """The analytic integral of an orbital record's spin density: electrons of spin up minus those of spin down."""
-    return 0.0 if record.spins is None else float((record.spins * record.occupations) @ _norms(record, basis))
-
-
-def _norms(record: OrbitalRecord, basis: LabelBasis) -> NDArray[np.float64]:
-    """The integral of each occupied orbital's square [n_occupied]."""
     orbitals = record.orbitals.astype(np.float64)
-    norms: NDArray[np.float64] = (orbitals * (overlaps(Functions.of(record.structure, basis)) @ orbitals)).sum(axis=0)
-    return norms
+    norms = (orbitals * (overlaps(Functions.of(record.structure, basis)) @ orbitals)).sum(axis=0)
+    return float(record.occupations @ norms)
 
 
 def dipole(record: OrbitalRecord, manifest: Manifest) -> NDArray[np.float64]:

@@ -21,9 +21,9 @@ from data_tools.sources.orbital_reading import read_orbital_file
 from data_tools.sources.statement import UserStatement
 from orbdens.errors import UserError
 from orbdens.kernels import Orbitals, density_from_orbitals
-from orbdens.labels import label_shells
-from orbdens.pyscf.integrals import electron_count, unpaired_electrons
-from orbdens.store import OrbitalRecord, Store
+from orbdens.labels import label_shells, spin_density
+from orbdens.pyscf.integrals import electron_count
+from orbdens.store import Manifest, OrbitalRecord, Store
 from orbdens.units import BOHR
 
 WATER = [("O", (0.0, 0.0, 0.1)), ("H", (0.76, 0.02, -0.5)), ("H", (-0.76, 0.0, -0.5))]
@@ -84,7 +84,8 @@ def _check(file: OrbitalContent, mf: Any) -> None:
     assert record.structure.multiplicity == mol.spin + 1
     assert (record.spins is None) == (mol.spin == 0)
     assert electron_count(record, file.basis) == pytest.approx(mol.nelectron, abs=1e-5)
-    assert unpaired_electrons(record, file.basis) == pytest.approx(mol.spin, abs=1e-5)
+    spin = spin_density(record, Manifest({}, "valence", {}, file.basis))
+    assert (0 if spin is None else spin.n_electrons) == pytest.approx(mol.spin, abs=1e-5)
     assert record.dipole is not None
     np.testing.assert_allclose(record.dipole, mf.dip_moment(unit="AU", verbose=0) * BOHR, atol=1e-6)
     symbols = [mol.atom_symbol(i) for i in range(mol.natm)]
