@@ -93,7 +93,7 @@ class OrbitalConfig(ModelOptions):
         "so2",
         description="messages in the frame of each edge (eSCN), or full tensor products with its harmonics (NequIP)",
     )
-    cutoff: float = Field(6.0, gt=0.5, description="Å; sites nearer than this exchange messages")
+    cutoff: float = Field(6.0, gt=0.5, le=100, description="Å; sites nearer than this exchange messages")
     radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
     radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")
     electrons: Literal["local", "global"] = Field(
@@ -160,8 +160,8 @@ class UNetObjective(ObjectiveOptions):
 class FitOptions(Options):
     """How a model is made that is fitted in one go, without steps."""
 
-    threads: int | None = Field(None, ge=1, description="CPU threads; null takes what torch takes")
-    seed: int = Field(0, ge=0, description="seed of all random choices: weights, order, points")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; null takes what torch takes")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of all random choices: weights, order, points")
 
 
 class TrainingConfig(FitOptions):
@@ -281,17 +281,16 @@ def upgraded_options(tree: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an option is given in both places.
     """
-    # a section without entries is None in YAML
-    tree = {name: {} if section is None else section for name, section in tree.items()}
-    tree = {name: dict(section) if isinstance(section, dict) else section for name, section in tree.items()}
+    tree = {name: dict(part) if isinstance(part, dict) else {} if part is None else part for name, part in tree.items()}
     for old, new in MOVED.items():
         (section, name), target = old.split("."), new.split(".")[0]
         sections = isinstance(tree.get(section), dict) and isinstance(tree.get(target, {}), dict)
         if sections and name in tree[section]:
             value = tree[section].pop(name)
-            if tree[section].get("kind") == "orbital":
-                tree[section].setdefault("electrons", "global")
-            if tree.setdefault(target, {}).setdefault(name, value) != value:
+            if tree[section].get("kind") == "orbital":  # what was not given had other defaults
+                tree[section] = {"electrons": "global", "orbital_cutoff": 7.0, **tree[section]}
+            given = tree.setdefault(target, {})
+            if isinstance(given, dict) and given.setdefault(name, value) != value:
                 raise UserError(f"option {old} is called {new} now, and both are given")
     return tree
 

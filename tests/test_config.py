@@ -71,6 +71,11 @@ def test_mistakes_in_files_are_told(tmp_path: Path) -> None:
         ("- 1", "sections"),
         ("", "sections"),
         ("data: {}", "missing"),
+        ("model:", "option 'model.kind' is missing"),
+        (
+            "data: {store: a}\nmodel: {kind: orbital, points_stage: 1}\nobjective: 3\ntraining: {steps: 1}",
+            "objective.*got 3",
+        ),
     ):
         broken.write_text(text)
         with pytest.raises(UserError, match=sentence):
@@ -100,6 +105,8 @@ def test_options_stand_where_old_configs_have_them() -> None:
     config = parse_config(old, "the test")
     assert isinstance(config, OrbitalRun)
     assert (config.objective.points_stage, config.objective.dipole_weight) == (0.25, 0.1)
+    assert (config.model.electrons, config.model.orbital_cutoff) == ("global", 7.0), "what it did not say had defaults"
+    assert parse_config({**old, "objective": None}, "the test") == config, "a section whose lines are all comments"
     config = load_config(SHIPPED, ["model.points_stage=0.5"])
     assert isinstance(config, OrbitalRun) and config.objective.points_stage == 0.5
     with pytest.raises(UserError, match=r"model.points_stage is called objective.points_stage now"):

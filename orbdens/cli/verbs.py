@@ -96,11 +96,13 @@ def train(
     folder = out if out is not None else Path("runs") / config.stem
     from orbdens.cli.screen import stderr, stdout
     from orbdens.training import run
+    from orbdens.training.folder import RESUME_FILE
 
     try:
         done = run.train(checked, folder, resume, force)
     except KeyboardInterrupt:
-        stderr.print(f"the run's state is in {folder}: the same command with --resume goes on", soft_wrap=True)
+        if (folder / RESUME_FILE).is_file():
+            stderr.print(f"the run's state is in {folder}: the same command with --resume goes on", soft_wrap=True)
         raise
     stdout.print(f"wrote {done}   next: orbdens evaluate {done} {checked.data.store}", soft_wrap=True)
 

@@ -24,7 +24,7 @@ from orbdens.errors import UserError
 from orbdens.models.task import GradientTask
 from orbdens.progress import Display
 from orbdens.training.batches import EndlessBatches, Examples, Step
-from orbdens.training.folder import RESUME_FILE
+from orbdens.training.folder import LOGS, RESUME_FILE
 from orbdens.training.run_log import RandomState, RunLog
 from orbdens.training.schedule import Schedule
 from orbdens.training.validation import Reference, errors
@@ -130,7 +130,7 @@ def run_gradient_steps(
             check_val_every_n_epoch=None,
             gradient_clip_val=options.gradient_clip,
             num_sanity_val_steps=0,
-            logger=TensorBoardLogger(out, name="tensorboard", version=""),
+            logger=TensorBoardLogger(out, name=LOGS, version=""),
             callbacks=[
                 WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)),  # type: ignore[no-untyped-call]
                 schedule,

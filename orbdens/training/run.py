@@ -21,7 +21,7 @@ from orbdens.progress import Display
 from orbdens.store import open_store
 from orbdens.training.batches import splits_of
 from orbdens.training.fine_tuning import freeze, load_start
-from orbdens.training.folder import START_FILE, cache_folder, check_resumable, prepare_run_folder
+from orbdens.training.folder import START_FILE, begin_run, cache_folder, check_resumable, check_run_folder
 from orbdens.training.validation import errors, references
 
 VALIDATION_SPACING = 0.3
@@ -69,7 +69,7 @@ def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool
     store = open_store(config.data.store)
     keys, validation_keys = splits_of(store, config.data)
     store[keys[0]]  # a damaged store is told before anything is written
-    prepare_run_folder(out, config, resume, force)
+    check_run_folder(out, resume, force)
     _seed(config.training.seed)
     with Display() as display:
         begun = time.monotonic()
@@ -77,6 +77,7 @@ def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool
         minutes = (time.monotonic() - begun) / 60
         labels = references(store, validation_keys, VALIDATION_SPACING, display.count)
         notes = {"minutes": minutes, "validation_nmae": float(np.mean(errors(model, labels)))}
+        begin_run(out, config, resume)
     _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), start=None)
     return out
 
@@ -87,6 +88,8 @@ def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, 
 
     options = config.training
     assert isinstance(options, TrainingConfig)
+    if options.device == "gpu" and not torch.cuda.is_available():
+        raise UserError("option training.device is gpu, but torch finds no CUDA GPU here: set it to auto or cpu")
     store = open_store(config.data.store)
     keys, validation_keys = splits_of(store, config.data)
     store[keys[0]]  # a damaged store is told before anything is written
@@ -97,9 +100,7 @@ def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, 
         start = load_start(out / START_FILE if resume else options.start_from, config)
         freeze(start.model, options.freeze)
         start.check(store, keys + validation_keys)
-    prepare_run_folder(out, config, resume, force)
-    if start is not None and not resume:
-        start.save(out)
+    check_run_folder(out, resume, force)
     _seed(options.seed)
     with Display() as display:
         begun = time.monotonic()
@@ -109,6 +110,9 @@ def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, 
         task = task_class(model, config, data, fresh=start is None)
         labels = references(store, validation_keys, options.validation_spacing, display.count)
         preparation = (time.monotonic() - begun) / 60
+        begin_run(out, config, resume)  # not before: what is there stays if the data or an option will not do
+        if start is not None and not resume:
+            start.save(out)
         notes = run_gradient_steps(task, options, keys, labels, out, display, resume)
         structures = [label.structure for label in labels]
         task.finish(list(zip(structures, errors(model, labels), strict=True)))

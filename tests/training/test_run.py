@@ -144,6 +144,51 @@ def test_only_the_same_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
         train(_config("orbital", 5), tmp_path, resume=True)
 
 
+def test_a_mistake_found_late_leaves_the_run_that_is_there(tmp_path: Path) -> None:
+    """Nor does a folder in which no run began need --force afterwards."""
+    out = train(_config("orbital", 2), tmp_path / "run")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    nonsense = _config("orbital", 2, model={"basis": {"source": "nobasis", "l_max": 2}})
+    for folder in (out, tmp_path / "new"):
+        with pytest.raises(UserError, match="no basis 'nobasis'"):
+            train(nonsense, folder, force=folder == out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert train(_config("orbital", 2), tmp_path / "new").is_dir()
+
+
+def test_a_run_that_takes_the_place_of_another_has_its_logs_alone(tmp_path: Path) -> None:
+    for steps in (2, 3):
+        train(_config("unet3d", steps), tmp_path, force=True)
+        assert len(list((tmp_path / "tensorboard").glob("events*"))) == 1
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="torch finds no CUDA GPU here"):
+        train(_config("unet3d", 2, device="gpu"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_a_run_of_another_version_is_refused_before_anything_changes(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its weights are called: the learning rate, the time used and the random state would be lost."""
+    _stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config(kind, 5), tmp_path)
+    monkeypatch.undo()
+    state = torch.load(tmp_path / "resume.ckpt", weights_only=True)
+    old = {"Schedule": "_Course", "RandomState": "_Chance", "RunLog": "_Books"}
+    state["callbacks"] = {old.get(name, name): part for name, part in state["callbacks"].items()}
+    torch.save(state, tmp_path / "resume.ckpt")
+    (tmp_path / "config.yaml").write_text("# kept\n" + (tmp_path / "config.yaml").read_text())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="another version of orbdens"):
+        train(_config(kind, 5), tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_tensor_products_train_and_load(tmp_path: Path) -> None:
     """e3nn's modules change when they are copied, and averaging weights copies them."""
     model = {"convolution": "tensor-product", "channels": 32, "l_max": 4, "layers": 1}

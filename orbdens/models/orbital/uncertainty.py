@@ -69,7 +69,8 @@ class Uncertainty(nn.Module):
         # A type that was seen less often than there are channels borrows the moments of all types.
         pooled = moments.sum(dim=0) / count.sum()
         moments = (moments + channels * pooled) / (count[:, None, None, None] + channels)
-        ridge = RIDGE * moments.diagonal(dim1=2, dim2=3).mean(dim=2)
+        # Without any neighbours all features of l > 0 vanish, and nothing is left to invert.
+        ridge = (RIDGE * moments.diagonal(dim1=2, dim2=3).mean(dim=2)).clamp(min=1e-12)
         self.precision.copy_(torch.linalg.inv(moments + ridge[..., None, None] * torch.eye(channels)))
         squares, seen = torch.zeros(n_types, degrees), torch.zeros(n_types)
         for site_type, errors in residuals:

@@ -79,6 +79,16 @@ def test_a_rare_type_borrows_what_is_familiar() -> None:
     assert distances.mean() < 20
 
 
+def test_sites_without_neighbours_have_no_directions() -> None:
+    """Single atoms: all features of l = 1 vanish, and a run must not end in a matrix without an inverse."""
+    uncertainty, features, site_type = _measured(400)
+    features[:, 1:] = 0
+    uncertainty.measure([(features, site_type)], [])
+    distances = uncertainty.distances(features, site_type)
+    assert distances.isfinite().all()
+    assert (distances[:, 1] == 0).all()
+
+
 def test_expected_errors_of_a_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     store = Store(GOLDEN)
