@@ -177,8 +177,8 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, float]:
-    few = [f"data.store={arguments.store}", f"data.n_train={3 * 16 + 20}"]
-    config = load_config(find_config(arguments.config), [*few, *overrides, *arguments.set])
+    small = [f"data.store={arguments.store}", f"data.n_train={3 * 16 + 20}"]
+    config = load_config(find_config(arguments.config), [*small, *overrides, *arguments.set])
     store = open_store(config.data.store)
     keys, _ = splits_of(store, config.data)
     data = TrainingData(store, keys, arguments.runs / "cache", silent)

@@ -8,7 +8,7 @@ Density = Literal["valence", "all-electron"]
 """Which electrons a density holds."""
 
 Precision = Literal["float32", "float16"]
-"""Of the values of grids in a store."""
+"""Type of the values of grids in a store."""
 
 ForceProgram = Literal["pyscf", "tblite"]
 """What calculates forces: PySCF, or tblite (GFN2-xTB)."""

@@ -74,7 +74,7 @@ def label_density(record: Record, manifest: Manifest) -> Density:
     """The density that a record of a store holds: exact at every point, or on a grid (its ``native_grid``).
 
     Args:
-        record: of either kind.
+        record: a record of either kind.
         manifest: that of its store.
     """
     if isinstance(record, OrbitalRecord):

@@ -153,6 +153,6 @@ class Summary:
 
     @classmethod
     def of(cls, errors: Sequence[float]) -> Summary:
-        """Of the errors' magnitudes, whatever their sign."""
+        """The summary of the errors' magnitudes, whatever their sign."""
         sizes = np.abs(np.asarray(errors, dtype=np.float64))
         return cls(float(sizes.mean()), float(np.median(sizes)), float(np.percentile(sizes, 95)), float(sizes.max()))

@@ -130,7 +130,7 @@ def place_sites(structure: Structure, rule: str, pairs: Pairs | None = None) -> 
     Args:
         structure: any.
         rule: its name.
-        pairs: of the atoms, at least those up to ``longest_bond``, where they are known already.
+        pairs: pairs of the atoms, at least those up to ``longest_bond``, where they are known already.
     """
     return SITE_RULES[rule](structure, pairs)
 

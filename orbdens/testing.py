@@ -127,7 +127,7 @@ def check_model(model: DensityModel, molecule: Structure) -> None:
 
     Args:
         model: any.
-        molecule: of elements it knows.
+        molecule: a molecule of elements it knows.
 
     Raises:
         AssertionError: with what was found.
@@ -151,7 +151,7 @@ def check_saved_model(model: DensityModel, config: Config, molecule: Structure) 
     Args:
         model: any.
         config: the run it is from; its section ``model`` is the model's.
-        molecule: of elements it knows.
+        molecule: a molecule of elements it knows.
     """
     with TemporaryDirectory() as folder:
         save_model(Path(folder) / "model.safetensors", model, config, {"steps": 0})
@@ -165,7 +165,7 @@ def check_gradients(task: GradientTask[DensityModel], keys: list[str]) -> None:
 
     Args:
         task: ready to learn.
-        keys: of training records that differ in all the model should look at (elements, bonds, charge, ...).
+        keys: keys of training records that differ in all the model should look at (elements, bonds, charge, ...).
     """
     task.model.zero_grad()
     for stage in task.stages:

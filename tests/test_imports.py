@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,21 @@ def test_kernels_and_pyscf_are_entered_by_their_doors() -> None:
         for other in imported_modules(file):
             if not module.startswith("orbdens.kernels"):
                 assert not other.startswith("orbdens.kernels."), f"{module} imports {other}"
+
+
+def test_bohr_stays_at_the_border() -> None:
+    """Inside it is all Å: only readers and writers of others' data convert."""
+    for module, file in MODULES.items():
+        if not module.startswith(("orbdens.formats", "orbdens.pyscf", "data_tools")):
+            assert "BOHR" not in {name for _, name, _ in imports(file)}, module
+
+
+def test_nobody_asks_for_the_kind_of_a_record() -> None:
+    """A record is a density, whatever its kind; only the files of a store, and what rounds their numbers, differ."""
+    asks = re.compile(r"isinstance\([^)]*(OrbitalRecord|GridRecord)")
+    for module, file in MODULES.items():
+        if not module.startswith(("orbdens.store", "orbdens.labels", "data_tools.stores.rounding")):
+            assert not asks.search(file.read_text(encoding="utf-8")), module
 
 
 def test_files_are_short() -> None:

@@ -24,7 +24,7 @@ class PySCFForces(Calculator):
 
     Args:
         structure: its charge and multiplicity hold for all positions.
-        settings: of the calculations.
+        settings: settings of the calculations.
     """
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012
@@ -72,7 +72,7 @@ def calculator(program: ForceProgram, structure: Structure, settings: Settings) 
     """The ASE calculator of a molecule.
 
     Args:
-        program: of the forces.
+        program: program of the forces.
         structure: the molecule.
         settings: for PySCF.
 

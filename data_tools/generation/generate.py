@@ -60,9 +60,9 @@ def generate(
     Args:
         source: the structures.
         target: folder of the store.
-        settings: of the calculations.
+        settings: settings of the calculations.
         splits: shares of named splits, drawn at random from the records there are; None puts all of them in ``all``.
-        seed: of the splits.
+        seed: seed of the splits.
         processes: on this machine, one thread each; None starts one per core that this process may use.
         scheduler: address of a dask.distributed scheduler that calculates instead.
         resume: go on with the store of an interrupted run of the same structures and settings.

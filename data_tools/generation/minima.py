@@ -20,7 +20,7 @@ from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
 
 MAX_STEPS = 500
-"""Of the search for a minimum."""
+"""Steps after which the search for a minimum is given up."""
 
 
 def find_minimum(
@@ -34,7 +34,7 @@ def find_minimum(
 
     Args:
         start: the molecule.
-        program: of the forces.
+        program: program of the forces.
         settings: of PySCF.
         largest_force: eV/Å; left on an atom.
         progress: told of the work.
@@ -66,10 +66,10 @@ def write_minima(
     """Relax molecules and write their minima to an extended xyz file (Å; SMILES, charge, multiplicity in every frame).
 
     Args:
-        smiles: of the molecules.
+        smiles: SMILES of the molecules.
         out: file to write.
         forces: program that calculates them.
-        seed: of the first guess of coordinates.
+        seed: seed of the first guess of coordinates.
         overwrite: replace ``out``.
         progress: told of the work.
 

@@ -17,7 +17,7 @@ def find_molecule(source: str, seed: int = 0, charge: int | None = None, multipl
 
     Args:
         source: name of the file, or the SMILES.
-        seed: of the first guess of coordinates for a SMILES.
+        seed: seed of the first guess of coordinates for a SMILES.
         charge: in place of that of the file or SMILES.
         multiplicity: in place of that of the file or SMILES.
 

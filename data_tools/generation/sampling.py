@@ -11,7 +11,7 @@ from orbdens.errors import UserError
 from orbdens.structure import Structure
 
 LEVEL_OF_FORCES = Settings(auxbasis="def2-universal-jfit", grid_level=1)
-"""Of PySCF, unless told otherwise: geometries need no finer grid."""
+"""PySCF's forces, unless told otherwise: geometries need no finer grid."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Sampling:
         temperature: K.
         frames: how many.
         every: fs of dynamics between two frames.
-        step: of the dynamics, fs.
-        friction: of the dynamics, 1/fs.
+        step: step of the dynamics, fs.
+        friction: friction of the dynamics, 1/fs.
         equilibration: fs of dynamics before the first frame.
-        seed: of the random velocities, forces and displacements.
+        seed: seed of the random velocities, forces and displacements.
         forces: program that calculates them.
         settings: of PySCF.
     """

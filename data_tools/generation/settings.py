@@ -23,10 +23,10 @@ class Settings:
         pseudo: pseudopotential or effective core potential as PySCF names it; None for all electrons.
         density_fit: fit the products of orbitals by an auxiliary basis.
         auxbasis: that basis; PySCF's choice for None.
-        grid_level: of the integration grid of the functional, 0 to 9.
-        conv_tol: of the energy, Hartree.
+        grid_level: level of the integration grid of the functional, 0 to 9.
+        conv_tol: tolerance of the energy, Hartree.
         max_cycle: SCF cycles of one attempt.
-        ke_cutoff: of the mesh of plane waves of a crystal, Hartree; PySCF's choice for None.
+        ke_cutoff: cut-off of the mesh of plane waves of a crystal, Hartree; PySCF's choice for None.
         code: which program calculates. A process with another version refuses.
     """
 

@@ -37,8 +37,8 @@ class Structures:
 
         Args:
             paths: in this order.
-            charge: of every structure; None takes that of the frame's info, or 0.
-            multiplicity: of every structure; None takes that of the frame's info, or 1.
+            charge: charge of every structure; None takes that of the frame's info, or 0.
+            multiplicity: multiplicity of every structure; None takes that of the frame's info, or 1.
 
         Raises:
             UserError: as ``read_structures``, or molecules and crystals come together.

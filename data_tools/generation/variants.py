@@ -12,7 +12,7 @@ from data_tools.generation.rdkit_bridge import import_rdkit
 from orbdens.errors import UserError
 
 ELEMENTS = (6, 7, 8, 9)
-"""Of the atoms that a variant may hold beside hydrogen."""
+"""Atomic numbers that a variant may hold beside that of hydrogen."""
 
 UNLIKELY = (
     "[r3,r4,r5,r6,r7]#*",  # alkynes and allenes in small rings
@@ -68,7 +68,7 @@ def variants(known: Iterable[str], largest: int, seed: int = 0) -> Iterator[str]
     Args:
         known: SMILES; none of them comes back.
         largest: number of heavy atoms of a variant.
-        seed: of the random changes.
+        seed: seed of the random changes.
 
     Yields:
         Canonical SMILES without stereochemistry, each once; ends when no new one is found.

@@ -128,7 +128,7 @@ def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Itera
     Args:
         tasks: keys and structures.
         settings: the same for all.
-        address: of the scheduler, e.g. ``tcp://node7:8786``.
+        address: address of the scheduler, e.g. ``tcp://node7:8786``.
 
     Raises:
         UserError: the package distributed is missing, no scheduler answers or its connection is lost, or a worker has

@@ -46,7 +46,7 @@ def members(
     Args:
         handle: the open archive.
         place: names it in messages.
-        name: of the archive; its ending may promise a compression.
+        name: name of the archive; its ending may promise a compression.
         wanted: which of the members, by name.
 
     Raises:

@@ -13,7 +13,7 @@ from orbdens.formats.text import Text, leading_lines
 from orbdens.store.records import GridRecord
 
 ENDINGS = (".chgcar", "_chgcar", ".chg", ".vasp")
-"""Of the names of such files, beside CHGCAR and CHG themselves."""
+"""Endings of the names of such files, beside CHGCAR and CHG themselves."""
 
 LEVEL = {"code": "VASP", "potential": "PAW"}
 
@@ -41,8 +41,8 @@ def chgcar_record(text: Text, elements: Sequence[str] = (), charge: int = 0) -> 
 
     Args:
         text: the file from its first line on.
-        elements: of the kinds of atoms in the file, where it does not name them.
-        charge: of the cell, in e.
+        elements: elements of the kinds of atoms in the file, where it does not name them.
+        charge: charge of the cell, in e.
 
     Raises:
         UserError: with the line at which the file is not what it should be.

@@ -35,7 +35,7 @@ def cube_record(text: Text, charge: int = 0) -> GridRecord:
 
     Args:
         text: the file from its first line on.
-        charge: of the molecule, in e, which the file does not tell.
+        charge: charge of the molecule, in e, which the file does not tell.
 
     Raises:
         UserError: with the line at which the file is not what it should be.

@@ -93,8 +93,8 @@ class Files:
     Args:
         paths: as the user gave them.
         kind: what is looked for, for messages.
-        endings: of the plain names of wanted files, see ``has_ending``; a file given by its own name is taken whatever
-            it is called.
+        endings: endings of the plain names of wanted files, see ``has_ending``; a file given by its own name is taken
+            whatever it is called.
         without: a file that is none of them, whatever its name.
 
     Raises:

@@ -20,7 +20,7 @@ LOOKED_AT, LOOKED_AT_IN_ARCHIVE = 20_000, 50
 """Files of a folder, and members of its first archive, that are looked at to tell what it holds."""
 
 LOOKED_AT_BYTES = 4096
-"""Of a single file whose name does not tell."""
+"""Bytes of a single file, whose name does not tell its kind, that are looked at."""
 
 
 def open_source(paths: Sequence[Path], statement: UserStatement, kind: SourceKind | None = None) -> RecordSource:
@@ -29,7 +29,7 @@ def open_source(paths: Sequence[Path], statement: UserStatement, kind: SourceKin
     Args:
         paths: files, folders, archives, all of one kind.
         statement: what the user states about them.
-        kind: of the files; by default that of the first of them.
+        kind: kind of the files; by default that of the first of them.
 
     Raises:
         UserError: a path does not exist, its kind cannot be told, or the importer refuses the files.

@@ -96,9 +96,9 @@ def md_items(folder: Path, elements: Sequence[str], charge: int) -> Iterator[Ite
     """The frames of a folder, in order.
 
     Args:
-        folder: of either layout.
-        elements: of the atoms; empty for those that the folder's name or its files tell.
-        charge: of the molecule.
+        folder: folder of either layout.
+        elements: elements of the atoms; empty for those that the folder's name or its files tell.
+        charge: charge of the molecule.
 
     Raises:
         UserError: the files do not fit together, or the atoms are not known.
@@ -185,7 +185,7 @@ def md_record(
         positions: Bohr, or Å where the nearest atoms show it [n_atoms, 3].
         coefficients: [125000].
         place: names it in messages.
-        charge: of the molecule.
+        charge: charge of the molecule.
     """
     distances = np.linalg.norm(positions[:, None] - positions, axis=-1)[np.triu_indices(len(positions), 1)]
     unit = BOHR if distances.min(initial=np.inf) > SHORTEST_BOND else 1.0

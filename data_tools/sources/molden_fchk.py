@@ -32,7 +32,7 @@ def read_molden_or_fchk(data: bytes, place: str, kind: Literal["molden", "fchk"]
     Args:
         data: the file.
         place: names it in messages.
-        kind: of the file.
+        kind: kind of the file.
         stated: charge of the molecule, if the user says it.
 
     Raises:

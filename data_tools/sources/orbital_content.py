@@ -28,7 +28,7 @@ class OrbitalContent(NamedTuple):
 
     Attributes:
         record: structure, occupied orbitals and, where the file has it, the energy.
-        basis: of the elements of this molecule.
+        basis: basis of the elements of this molecule.
         level: as much of the level of theory as the file tells.
         valence_electrons: that an atom brings into the density, by symbol.
     """

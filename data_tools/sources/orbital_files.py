@@ -33,7 +33,7 @@ def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource
     Every file is read twice: for the basis of all elements first, then for its record.
 
     Args:
-        paths: of these.
+        paths: the files, folders and archives.
         statement: level of theory, splits, and the charge of Molden files; the rest of it is for grids.
 
     Raises:

@@ -15,7 +15,7 @@ def read_orbital_file(path: Path, charge: int | None = None) -> OrbitalContent:
     """Read a PySCF checkpoint, Molden or fchk file; which of them is told by its content.
 
     Args:
-        path: of the file.
+        path: path of the file.
         charge: that a Molden file must have, which does not tell it; without it one that lacks some of its orbitals
             may pass for an ion.
 

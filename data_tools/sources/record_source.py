@@ -43,7 +43,7 @@ class RecordSource:
         megabytes: how much of the source lies behind, and how much there is, where the number is not known.
         splits: what becomes of the records, instead of what the items say.
         identity: entries of the provenance that must be the same to go on with a store.
-        dtype: of the values of grid records.
+        dtype: type of the values of grid records.
     """
 
     name: str

@@ -12,7 +12,7 @@ from orbdens.errors import UserError
 from orbdens.formats.text import Text, opened_text, quoted
 
 MOST_ROWS = 100
-"""Of a table."""
+"""Rows of a table that are read."""
 
 
 def xyz_frame(text: Text) -> tuple[list[int], NDArray[np.float64]] | None:

@@ -25,10 +25,10 @@ class UserStatement:
     Attributes:
         density: what electrons the files hold; None for what they say themselves, or valence.
         valence: electrons of an atom in the density, by symbol, where the defaults do not hold.
-        elements: of the atoms, or of the kinds of atoms of a CHGCAR, in order.
-        charge: of each structure, e.
+        elements: elements of the atoms, or of the kinds of atoms of a CHGCAR, in order.
+        charge: charge of each structure, e.
         level: level of theory, beyond what the kind of source tells.
-        dtype: of the values of grids in the store.
+        dtype: type of the values of grids in the store.
         splits: a file of named lists of keys, or of places in the order of the source.
     """
 
@@ -81,11 +81,11 @@ def file_source(
     """The source of all files of one kind in files, folders and tar archives.
 
     Args:
-        paths: of these.
+        paths: the files, folders and archives.
         statement: what the user states.
-        title: of the kind, for messages.
-        endings: of the names of its files.
-        level: of theory, as far as the kind tells it.
+        title: title of the kind, for messages.
+        endings: endings of the names of its files.
+        level: level of theory, as far as the kind tells it.
         read: the record of a file.
 
     Raises:

@@ -38,7 +38,7 @@ def convert(
         to: a format of ``orbdens.formats.WRITERS``. Cube files hold no spin density.
         split: named split of the store; None is all records.
         n: at most so many records, evenly spaced.
-        spacing: of the grid of orbital records, Å.
+        spacing: spacing of the grid of orbital records, Å.
         margin: around the atoms, Å.
         overwrite: replace files that exist.
         progress: told of every record.

@@ -109,7 +109,7 @@ def merge(
     """Make a store of all records of several; splits of one name are joined.
 
     Args:
-        stores: of one level of theory and label basis; an element may be missing in some.
+        stores: stores of one level of theory and label basis; an element may be missing in some.
         out: folder of the new store.
         prefix: put the name of its store before every key, where keys clash otherwise.
         overwrite: replace a store at ``out``.

@@ -33,11 +33,11 @@ def split_store(
 
     Args:
         store: to split.
-        shares: of the named splits, adding up to at most 1; splits of share 0 are left out.
+        shares: shares of the named splits, adding up to at most 1; splits of share 0 are left out.
         by: ``random``; ``size``: the structures with most atoms go to ``test`` (equals at random), the
             others at random; ``composition``: all structures of one formula go to one split, so that the shares hold
             only about.
-        seed: of the random splits.
+        seed: seed of the random splits.
         progress: told of the work.
 
     Raises:

@@ -60,7 +60,7 @@ def write_store_page(path: Path, store: Store, summary: Summary) -> None:
     Args:
         path: replaced if it exists.
         store: to look into.
-        summary: of the store; it gives the histograms.
+        summary: summary of the store; it gives the histograms.
 
     Raises:
         UserError: a record is damaged, or the file cannot be written.

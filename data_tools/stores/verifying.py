@@ -108,7 +108,7 @@ def repair(path: Path, findings: Findings) -> dict[str, str]:
 
     Args:
         path: folder of the store.
-        findings: of ``verify``.
+        findings: what ``verify`` found.
 
     Returns:
         The known keys of records that are gone, and why.
@@ -175,7 +175,7 @@ def wrong_electrons(record: Record, manifest: Manifest, tolerance: float | None 
     """What is wrong with the number of electrons or of unpaired ones, in words; None if they are right.
 
     Args:
-        record: of one structure.
+        record: a record of one structure.
         manifest: says how many electrons an atom brings.
         tolerance: electrons by which the sum over a grid may miss; None is ``GRID_TOLERANCE``.
     """

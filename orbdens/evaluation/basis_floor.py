@@ -39,7 +39,7 @@ from orbdens.store import Record, Store, open_store
 from orbdens.structure import Structure
 
 HIGHEST_L = 6
-"""Of the network's features, in configs that serve to name a basis: there is no network that could limit it."""
+"""Highest l of features, in configs that serve to name a basis: there is no network that could limit it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Floor:
         spacing: Å; None for grid records, which are compared on their own grids.
         margin: Å; as ``spacing``.
         radial_functions: for each site type the number of orthonormal radial functions of l = 0, 1, ...
-        keys: of the structures.
+        keys: keys of the structures.
         nmae: %.
         regions: share of each region in the NMAE, %.
         elements: share of the points nearest to atoms of each element in the NMAE, %.

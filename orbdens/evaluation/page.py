@@ -16,7 +16,7 @@ def write_page(path: Path, *, title: str, lead: str, table: str, pictures: Itera
 
     Args:
         path: replaced if it exists.
-        title: of the page.
+        title: title of the page.
         lead: a sentence below the title.
         table: HTML, as of ``html_table``; all else is plain text.
         pictures: below the table, in their order.

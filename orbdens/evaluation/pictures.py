@@ -248,7 +248,7 @@ def density_panel(axes: Axes, extent: Extent, atoms: Marks, density: NDArray[np.
         extent: left, right, bottom and top edge, Å.
         atoms: where they are, seen from the plane.
         density: e/Å³ [rows from bottom to top, columns from left to right].
-        norm: of the colours.
+        norm: norm of the colours.
     """
     shown = np.clip(density, DENSITY_RANGE[0] / 10, None)
     image = axes.imshow(

@@ -27,7 +27,7 @@ class Writer:
     """A format that densities on grids are written in.
 
     Attributes:
-        suffix: of the names that its files get.
+        suffix: ending of the names that its files get.
         place: ``module:function`` that writes a file, imported when it is first needed.
         endings: how names end that a user may give such files, in lower case.
         about: whose format it is, and its units, for help texts.

@@ -96,7 +96,8 @@ def parse_chgcar(
 
     Args:
         text: the file from its first line on.
-        elements: of the kinds of atoms in the file, in order, where it does not name them (VASP 4) or names them wrong.
+        elements: those of the kinds of atoms in the file, in order, where it does not name them (VASP 4) or names
+            them wrong.
 
     Returns:
         The crystal without a charge, which the file does not tell; the grid of its cell; and both densities in e/Å³ of

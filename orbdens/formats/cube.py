@@ -77,7 +77,7 @@ def parse_cube(text: Text, dtype: type[np.floating]) -> tuple[Structure, Grid, N
 
     Args:
         text: the file from its first line on.
-        dtype: of the values, float32 or float64.
+        dtype: type of the values, float32 or float64.
 
     Returns:
         The atoms as a molecule (a cube file knows no periodicity), the grid, and e/Å³ of the grid's shape.

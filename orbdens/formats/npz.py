@@ -62,7 +62,7 @@ def read_npz(path: Path, kinds: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     """Arrays of an .npz file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         kinds: names of the arrays wanted, and the kinds of numpy dtype that each may have, e.g. ``iu``.
 
     Raises:

@@ -50,7 +50,7 @@ class _Zlib:
 
 
 def _decompressor(kind: str) -> Any:
-    """Of Python's lzma and bz2, of lz4, or ours of zlib: with the same methods."""
+    """The decompressor of Python's lzma or bz2, of lz4, or ours of zlib: all have the same methods."""
     if kind == "lz4":
         import lz4.frame
 
@@ -83,7 +83,7 @@ def chunks(read: Callable[[int], bytes], place: str, name: str) -> Iterator[byte
     Args:
         read: gives at most so many bytes, none at the end.
         place: names the file in messages.
-        name: of the file; its ending is a promise.
+        name: name of the file; its ending is a promise.
 
     Raises:
         UserError: nothing there, a pickle, a damaged or truncated compression.

@@ -30,7 +30,7 @@ class Text:
         place: names it in messages.
 
     Attributes:
-        line_number: of the line read last, or of the number read last; the first is 1.
+        line_number: number of the line read last, or of the line that the number read last is on; the first is 1.
     """
 
     def __init__(self, pieces: Iterator[bytes], place: str) -> None:
@@ -102,9 +102,9 @@ class Text:
 
         Args:
             shape: number of points along x, y and z.
-            divisor: of every value.
+            divisor: what every value is divided by.
             x_fastest: in the file, as VASP writes it; z by default, as in cube files.
-            dtype: of the values, float32 or float64.
+            dtype: type of the values, float32 or float64.
 
         Returns:
             [nx, ny, nz] in C order.

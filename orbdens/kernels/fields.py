@@ -28,7 +28,7 @@ def orbital_fields(
     the orbitals; the distances beyond the cut-off and the images taken are constants in the derivative.
 
     Args:
-        orbitals: of one or many structures.
+        orbitals: orbitals of one or many structures.
         points: [n_points, 3], Å, those of each structure together, in the precision of the orbitals.
         point_ptr: int64 [n_structures + 1], the points of structure s are ``point_ptr[s]:point_ptr[s + 1]``. None: all
             points belong to the one structure.
@@ -82,7 +82,7 @@ def orbital_fields_on_grid(
     the same points one by one); all other cases go through ``orbital_fields``.
 
     Args:
-        orbitals: of one structure.
+        orbitals: orbitals of one structure.
         origin: [3], Å, and steps: [3, 3], Å, rows; on any device, read in float64.
         shape: points along each step vector.
         memory, backend: as in ``orbital_fields``.
@@ -125,8 +125,8 @@ def density_from_orbitals(
     """Density of one structure from its occupied orbitals, ``sum_k occupations[k] |psi_k(r)|²``, in chunks of points.
 
     Args:
-        orbitals: of one structure, each column of the coefficients an occupied orbital; their tolerance bounds the
-            error of each psi.
+        orbitals: orbitals of one structure, each column of the coefficients an occupied orbital; their tolerance bounds
+            the error of each psi.
         occupations: [n_occupied], electrons.
         points: [n_points, 3], Å.
         memory, backend: as in ``orbital_fields``.

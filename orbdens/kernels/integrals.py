@@ -57,7 +57,7 @@ def orbital_field_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
     Memory grows with coefficients times vectors.
 
     Args:
-        orbitals: of any number of structures.
+        orbitals: orbitals of any number of structures.
         vectors: wave vectors k in 1/Å [n_vectors, 3], in the precision of the orbitals.
     """
     table, owner, start = _per_site(orbitals)

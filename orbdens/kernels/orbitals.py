@@ -97,7 +97,7 @@ class Orbitals:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the coefficients, and so of the fields."""
+        """Type of the coefficients, and so of the fields."""
         return self.coefficients.dtype
 
     @property

@@ -101,7 +101,7 @@ class GradientTask(ABC, Generic[Model]):
         """Compute targets into the cache and set scales. May be interrupted at any time.
 
         Args:
-            model: of this task's kind, with the facts of ``facts`` or those of the model it starts from.
+            model: a model of this task's kind, with the facts of ``facts`` or those of the model it starts from.
             config: the whole run; its section ``objective`` is this task's own.
             data: what to learn from.
             fresh: whether the weights are random; a trained model keeps its scales, to which its weights belong.

@@ -64,7 +64,7 @@ def even_tempered(symbol: str, source: str, beta: float) -> list[NDArray[np.floa
     the largest.
 
     Args:
-        symbol: of the element.
+        symbol: symbol of the element.
         source: name of an orbital basis.
         beta: ratio of neighbouring exponents.
 

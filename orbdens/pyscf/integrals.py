@@ -36,7 +36,7 @@ class Functions:
     """Gaussian functions on sites, in the order of the sites, of the shells of each, and of m = −l..l.
 
     Attributes:
-        positions: of the sites, Å [n_sites, 3].
+        positions: positions of the sites, Å [n_sites, 3].
         shells: those of each site.
     """
 

@@ -26,7 +26,7 @@ PAGE_HEADER = struct.Struct("=QHHHH")
 """Number of the page, padding, flags, end of the table of its nodes, start of its nodes."""
 
 START = struct.Struct("=16xII16xI50xH32xQQQ")
-"""Of pages 0 and 1: two numbers that all LMDBs have, page size; depth and root of the tree, last page, transaction."""
+"""Pages 0 and 1: two numbers that all LMDBs have, page size; depth and root of the tree, last page, transaction."""
 
 MAGIC = (0xBEEFC0DE, 1)
 PAGE_SIZES = [1 << n for n in range(8, 17)]
@@ -66,7 +66,7 @@ def read_entries(path: Path, everywhere: bool = False) -> tuple[dict[bytes, memo
     """All entries of an LMDB file that can be found; what lies on a damaged page or below it is left out.
 
     Args:
-        path: of a file that no writer is changing.
+        path: path of a file that no writer is changing.
         everywhere: add entries of leaf pages that the tree does not lead to, because it is damaged, or because they
             are of an older state; of two values of a key the longer counts.
 
@@ -197,7 +197,7 @@ def _find_values(file: _File, nodes: _Nodes, overflow_headers: bool) -> tuple[Nu
 
     Args:
         file: that they are in.
-        nodes: of leaves.
+        nodes: nodes of leaves.
         overflow_headers: look at the headers of overflow pages as well.
     """
     end_of_page = (nodes.page + 1) * file.page_size

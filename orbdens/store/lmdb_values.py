@@ -34,7 +34,7 @@ def read_record(get: Callable[[bytes], bytes | memoryview | None], key: bytes) -
 
     Args:
         get: gives what lies under a key, such as ``get`` of a transaction with ``buffers``, which copies no block.
-        key: of the record.
+        key: key of the record.
 
     Raises:
         ValueError: its entry is damaged, or its block is missing or too short.

@@ -41,7 +41,7 @@ class Manifest:
         count: number of records when the store was finished.
         shards: number of LMDB files that the records are spread over.
         finished: False while a writer is at work or after it was killed.
-        format_version: of the files, 1 or 2; writers make 2.
+        format_version: version of the files, 1 or 2; writers make 2.
     """
 
     level: Mapping[str, Any]

@@ -116,8 +116,8 @@ class OrbitalRecord:
         orbitals: float32 [n_ao, n_occupied], rows in the order of the store's label basis.
         occupations: electrons per orbital, float32 [n_occupied].
         energy: Hartree.
-        dipole: of the whole molecule, nuclei (or cores) included, e·Å [3].
-        spins: of an unrestricted calculation, +1 for an orbital of spin up and -1 for one of spin down, int8
+        dipole: dipole of the whole molecule, nuclei (or cores) included, e·Å [3].
+        spins: spins of an unrestricted calculation, +1 for an orbital of spin up and -1 for one of spin down, int8
             [n_occupied]; with them as factors the sum above is the spin density. None: both spins share each orbital.
     """
 
@@ -135,7 +135,7 @@ class GridRecord:
 
     Attributes:
         structure: atoms, cell, charge, multiplicity.
-        origin: of the first point, Å [3].
+        origin: place of the first point, Å [3].
         steps: step vectors as rows, Å [3, 3].
         values: e/Å³ [nx, ny, nz], float32 or float16.
         spin_values: density of up minus density of down electrons, e/Å³ [nx, ny, nz].

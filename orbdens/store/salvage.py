@@ -34,7 +34,7 @@ class FoundRecord:
     """What lies in a file under a key.
 
     Attributes:
-        key: of the record.
+        key: key of the record.
         record: None if it cannot be read.
         problem: why it cannot be read.
         in_place: whether a reader finds it under its key.
@@ -124,7 +124,7 @@ def write_anew(path: Path, manifest: Manifest, records: Iterable[tuple[str, Reco
 
     Args:
         path: folder of the store.
-        manifest: of the new files, its format version aside.
+        manifest: the manifest of the new files, its format version aside.
         records: may be read from the old files meanwhile; of several with one key the first counts.
 
     Returns:

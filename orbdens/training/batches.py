@@ -75,9 +75,9 @@ class EndlessBatches(Sampler[list[Draw]]):
     So a run that is resumed at a step sees what it would have seen.
 
     Args:
-        keys: of all records.
+        keys: keys of all records.
         batch_size: records a batch.
-        seed: of order and examples.
+        seed: seed of order and examples.
         start: step of the first batch.
         stage_at: index of the stage at a step.
     """

@@ -104,7 +104,7 @@ def run_gradient_steps(
     Args:
         task: what learns.
         options: the section ``training``.
-        keys: of the training records.
+        keys: keys of the training records.
         labels: what to validate on.
         out: run folder.
         display: shows the progress.

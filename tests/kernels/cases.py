@@ -22,7 +22,7 @@ ORBITALS = tuple(inspect.signature(Orbitals).parameters)
 NAMES = ("points", "site_positions", "exponents", "weights", "coefficients", "scalings")
 
 
-def few(backend: str, n: int) -> int:
+def scaled_down(backend: str, n: int) -> int:
     """n, or less for the interpreted gpu backend."""
     return min(n, 20) if backend == "gpu" and not torch.cuda.is_available() else n
 

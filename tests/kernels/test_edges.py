@@ -10,7 +10,7 @@ import torch
 
 from orbdens.kernels import Orbitals, Shells, orbital_fields, validate
 
-from .cases import BACKENDS, ROWS, few, fields_of, gradients, ragged
+from .cases import BACKENDS, ROWS, fields_of, gradients, ragged, scaled_down
 from .systems import even_tempered, random_coefficients, random_points
 
 
@@ -36,7 +36,7 @@ def test_nothing_in_nothing_out(backend: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_points_on_nuclei_and_coincident_sites(backend: str, dtype: torch.dtype) -> None:
-    case = ragged(dtype, n=few(backend, 130))
+    case = ragged(dtype, n=scaled_down(backend, 130))
     case["site_positions"][1] = case["site_positions"][0]
     case["points"][:3] = case["site_positions"][0]
     fields = fields_of(case, backend=backend)

@@ -12,7 +12,7 @@ from orbdens.kernels import Orbitals, orbital_field_derivatives, orbital_fields
 from orbdens.kernels.operator import arguments_of, fields_op
 from orbdens.kernels.reference import structure_fields
 
-from .cases import BACKENDS, NAMES, ROWS, convert, few, fields_of, gradients, orbitals_of, ragged
+from .cases import BACKENDS, NAMES, ROWS, convert, fields_of, gradients, orbitals_of, ragged, scaled_down
 from .systems import contracted, random_coefficients, random_points
 
 ACCURACY = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -51,7 +51,7 @@ def by_definition(case: dict[str, Any], cotangent: torch.Tensor, cutoff: float |
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
 @pytest.mark.parametrize(("k", "cutoff"), [(1, None), (1, 2.5), (3, None)])
 def test_all_gradients_equal_float64_autograd(backend: str, dtype: torch.dtype, k: int, cutoff: float | None) -> None:
-    case = ragged(dtype, k, few(backend, 130))
+    case = ragged(dtype, k, scaled_down(backend, 130))
     cotangent = random_coefficients(len(case["points"]), k, seed=5)
     truth = by_definition(convert(case, torch.float64), cotangent, cutoff)
     mine = gradients(case, cotangent, backend=backend, cutoff=cutoff, tolerance=1e-10)
@@ -63,7 +63,7 @@ def test_all_gradients_equal_float64_autograd(backend: str, dtype: torch.dtype, 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_only_wanted_gradients_are_made(backend: str) -> None:
-    case = ragged(n=few(backend, 130))
+    case = ragged(n=scaled_down(backend, 130))
     case["coefficients"].requires_grad_()
     fields_of(case, backend=backend).sum().backward()
     assert case["points"].grad is None
@@ -73,7 +73,7 @@ def test_only_wanted_gradients_are_made(backend: str) -> None:
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch.dtype) -> None:
     benzene = contracted()
-    n = few(backend, 90)
+    n = scaled_down(backend, 90)
     points, coefficients = random_points(n).to(dtype), random_coefficients(benzene.n_coefficients, 2)
     orbitals = benzene.truth(points, derivatives=2)
     truth = orbitals @ coefficients.to(dtype).double().numpy()
@@ -89,7 +89,7 @@ def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_opcheck(backend: str) -> None:
-    case = ragged(torch.float32, n=few(backend, 40) // 2)
+    case = ragged(torch.float32, n=scaled_down(backend, 40) // 2)
     shells = case["shells"]
     shells = shells.with_radial(shells.exponents.requires_grad_(), shells.weights.requires_grad_())
     for name in ("points", "site_positions", "coefficients", "scalings"):

@@ -8,7 +8,7 @@ import torch
 from orbdens.kernels import Orbitals, orbital_fields, orbital_fields_on_grid, solid_harmonics
 from orbdens.kernels.harmonics import monomials
 
-from .cases import ROWS, few, ragged
+from .cases import ROWS, ragged, scaled_down
 from .systems import contracted, even_tempered, random_coefficients, random_points
 
 STRAIGHT = torch.diag(torch.tensor([0.31, 0.27, 0.4], dtype=torch.float64))
@@ -21,7 +21,7 @@ SKEW = STRAIGHT + torch.tensor([[0, 0.1, 0], [0, 0, 0], [0.1, 0, 0]], dtype=torc
 def test_equals_points(
     backend: str, dtype: torch.dtype, steps: torch.Tensor, shape: tuple[int, int, int], k: int
 ) -> None:
-    if few(backend, 999) < 999 and (k == 1 or steps is STRAIGHT):
+    if scaled_down(backend, 999) < 999 and (k == 1 or steps is STRAIGHT):
         pytest.skip("grids of the gpu backend go through its points, tested elsewhere; one of them is enough")
     case = ragged(torch.float64, k)
     sites = slice(0, 3)

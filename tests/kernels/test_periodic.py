@@ -11,7 +11,7 @@ from pyscf.pbc import gto as pbc_gto
 
 from orbdens.kernels import orbital_fields, orbital_fields_on_grid
 
-from .cases import BACKENDS, ROWS, few, fields_of, gradients, orbitals_of, small_shells
+from .cases import BACKENDS, ROWS, fields_of, gradients, orbitals_of, scaled_down, small_shells
 from .systems import BOHR, contracted, random_coefficients, random_points, system
 
 SKEW = torch.tensor([[2.6, 0.0, 0.0], [0.9, 2.4, 0.0], [-0.5, 0.7, 2.9]], dtype=torch.float64)
@@ -19,7 +19,7 @@ SKEW = torch.tensor([[2.6, 0.0, 0.0], [0.9, 2.4, 0.0], [-0.5, 0.7, 2.9]], dtype=
 
 def reach(backend: str, cutoff: float) -> float:
     """A cut-off (Å), a smaller one for the interpreted gpu backend."""
-    return 1.2 if few(backend, 99) < 99 else cutoff
+    return 1.2 if scaled_down(backend, 99) < 99 else cutoff
 
 
 def crystal(
@@ -44,7 +44,7 @@ def crystal(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True), (False, True, False)])
 def test_equals_an_explicit_sum_over_images(backend: str, pbc: tuple[bool, bool, bool]) -> None:
-    case, cutoff = crystal(pbc=pbc, n=few(backend, 70)), reach(backend, 4.0)
+    case, cutoff = crystal(pbc=pbc, n=scaled_down(backend, 70)), reach(backend, 4.0)
     shifts = [
         a * SKEW[0] + b * SKEW[1] + c * SKEW[2]
         for a in (range(-9, 10) if pbc[0] else [0])
@@ -63,7 +63,7 @@ def test_equals_an_explicit_sum_over_images(backend: str, pbc: tuple[bool, bool,
 
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_lattice_periodic(backend: str, dtype: torch.dtype) -> None:
-    case, cutoff = crystal(dtype, n=few(backend, 70)), reach(backend, 5.0)
+    case, cutoff = crystal(dtype, n=scaled_down(backend, 70)), reach(backend, 5.0)
     fields = fields_of(case, backend=backend, cutoff=cutoff)
     shift = (torch.tensor([3.0, -2.0, 1.0], dtype=torch.float64) @ SKEW).to(dtype)
     moved = fields_of({**case, "points": case["points"] + shift}, backend=backend, cutoff=cutoff)
@@ -77,7 +77,7 @@ def test_lattice_periodic(backend: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_large_cell_equals_isolated_molecule(backend: str) -> None:
     benzene = contracted()
-    n = few(backend, 80)
+    n = scaled_down(backend, 80)
     points, coefficients = random_points(n), random_coefficients(benzene.n_coefficients, 1)
     alone = orbital_fields(benzene.orbitals(coefficients), points, backend=backend)
     periodic = benzene.orbitals(coefficients, cell=60 * torch.eye(3, dtype=torch.float64), pbc=(True, True, True))
@@ -97,7 +97,7 @@ def test_equals_pyscf_pbc(backend: str) -> None:
         verbose=0,
     )
     atoms = system(cell)
-    n = few(backend, 60)
+    n = scaled_down(backend, 60)
     points, coefficients = random_points(n), random_coefficients(atoms.n_coefficients, 1)
     orbitals = np.asarray(cell.pbc_eval_gto("PBCGTOval_sph", points.numpy() / BOHR)).real[:, atoms.columns]
     truth = orbitals @ coefficients.numpy() * BOHR**-1.5
@@ -108,8 +108,8 @@ def test_equals_pyscf_pbc(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
 def test_gradients_equal_the_reference(backend: str) -> None:
-    case = {**crystal(n=few(backend, 70)), "scalings": torch.tensor([0.9, 1.1], dtype=torch.float64)}
-    cotangent, cutoff = random_coefficients(few(backend, 70), 1), reach(backend, 4.0)
+    case = {**crystal(n=scaled_down(backend, 70)), "scalings": torch.tensor([0.9, 1.1], dtype=torch.float64)}
+    cotangent, cutoff = random_coefficients(scaled_down(backend, 70), 1), reach(backend, 4.0)
     truth = gradients(case, cotangent, backend="reference", cutoff=cutoff)
     for name, grad in gradients(case, cotangent, backend=backend, cutoff=cutoff, tolerance=1e-10).items():
         assert (grad - truth[name]).abs().max() <= 1e-8 * truth[name].abs().max(), name
@@ -126,7 +126,7 @@ def test_dependent_cell_vectors_are_refused() -> None:
 def test_grid_of_a_crystal_may_leave_the_cell(backend: str) -> None:
     case = crystal()
     origin, steps = torch.tensor([-3.0, 1.0, 2.0], dtype=torch.float64), torch.diag(torch.tensor([0.5, 0.4, 0.6]))
-    shape, cutoff = (5, 9, few(backend, 200) // 20), reach(backend, 4.0)
+    shape, cutoff = (5, 9, scaled_down(backend, 200) // 20), reach(backend, 4.0)
     index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in shape))
     points = origin + index @ steps.double()
     orbitals = orbitals_of(case, cutoff=cutoff)

@@ -12,7 +12,7 @@ from pyscf import gto
 
 from orbdens.kernels import Shells, density_from_orbitals, normalisation, orbital_fields, solid_harmonics
 
-from .cases import BACKENDS, ROWS, few
+from .cases import BACKENDS, ROWS, scaled_down
 from .systems import System, contracted, even_tempered, random_coefficients, random_points, system
 
 ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-9}
@@ -39,7 +39,7 @@ def evaluate(
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("n_points", [1, 63, 300])
 def test_even_tempered_equals_pyscf(benzene: System, backend: str, dtype: torch.dtype, k: int, n_points: int) -> None:
-    if few(backend, 99) < 99 and n_points * k > 1:
+    if scaled_down(backend, 99) < 99 and n_points * k > 1:
         pytest.skip("long in the interpreter, and covered by the small systems")
     points, coefficients = random_points(n_points).to(dtype), random_coefficients(benzene.n_coefficients, k)
     truth = benzene.truth(points) @ coefficients.to(dtype).double().numpy()
@@ -51,8 +51,8 @@ def test_even_tempered_equals_pyscf(benzene: System, backend: str, dtype: torch.
 
 @pytest.mark.parametrize(("backend", "dtype"), ROWS)
 def test_contracted_orbitals_and_their_density(benzene_gth: System, backend: str, dtype: torch.dtype) -> None:
-    k = few(backend, 150) // 10
-    points = random_points(few(backend, 200)).to(dtype)
+    k = scaled_down(backend, 150) // 10
+    points = random_points(scaled_down(backend, 200)).to(dtype)
     orbitals = random_coefficients(benzene_gth.n_coefficients, k)
     psi = benzene_gth.truth(points) @ orbitals.to(dtype).double().numpy()
     fields = evaluate(benzene_gth, points, orbitals, dtype, backend=backend)
@@ -69,7 +69,7 @@ def test_contracted_orbitals_and_their_density(benzene_gth: System, backend: str
 @pytest.mark.parametrize("l", range(7))
 def test_order_and_sign_equal_pyscf_to_l_6(backend: str, l: int) -> None:
     atom = system(gto.M(atom="He 0.1 -0.2 0.3", basis={"He": [[l, [0.7, 1.0]]]}, verbose=0))
-    points = random_points(few(backend, 70), spread=2.0)
+    points = random_points(scaled_down(backend, 70), spread=2.0)
     fields = evaluate(atom, points, torch.eye(2 * l + 1), torch.float64, backend=backend, tolerance=1e-13)
     assert np.abs(fields.numpy() - atom.truth(points)).max() < 1e-11
 

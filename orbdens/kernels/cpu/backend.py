@@ -81,7 +81,7 @@ def grid_forward(orbitals: Orbitals, origin: Tensor, steps: Tensor, shape: tuple
     """Field [nx * ny * nz, 1] on a grid along x, y and z; None for other grids, more fields than one or no points.
 
     Args:
-        orbitals: of one structure.
+        orbitals: orbitals of one structure.
         origin: float64 [3], Å.
         steps: float64 [3, 3], Å, rows.
         shape: points along each step.

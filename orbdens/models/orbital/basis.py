@@ -107,7 +107,7 @@ class Basis:
         """Coefficients of ``shells`` [n_coefficients], sites in order, as the kernels take them.
 
         Args:
-            coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
+            coefficients: coefficients of the orthonormal functions, for each type [n_sites_of_type, n].
             site_type: [n_sites].
             scalings: factors on the exponents of each site [n_sites]; scaled orbitals stay normalised.
         """

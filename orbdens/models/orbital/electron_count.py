@@ -34,8 +34,8 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
         counts: electrons of the sites as the network has them [n_sites], float64.
         yields: change of a site's electrons by a unit of potential [n_sites], e².
         neutral: electrons of the neutral atom, zero for virtual sites [n_sites].
-        graph: of many structures; ``n_electrons`` is what each of them must hold.
-        cutoff: of its edges, Å.
+        graph: the graph of many structures; ``n_electrons`` is what each of them must hold.
+        cutoff: cut-off of its edges, Å.
     """
     sizes = graph.site_ptr.diff()
     shape = (graph.n_structures, int(sizes.max()))

@@ -62,7 +62,7 @@ def place_graph(
         structure: checked.
         rule: where sites are, see ``sites``.
         basis: its site types.
-        cutoff: of the edges, Å.
+        cutoff: cut-off of the edges, Å.
         n_electrons: the density's.
     """
     bond = 0.0 if rule == "atoms" else longest_bond(structure)

@@ -32,7 +32,7 @@ class Head(nn.Module):
             basis: orbitals of every site type.
             channels: features per component.
             neutral: electrons of the neutral atom of each type, zero for virtual sites.
-            cutoff: of the edges along which charge may move, Å; None: anywhere within a structure.
+            cutoff: cut-off of the edges along which charge may move, Å; None: anywhere within a structure.
         """
         super().__init__()
         self.basis, self.cutoff = basis, cutoff
@@ -82,7 +82,7 @@ class Head(nn.Module):
         """
         Args:
             features: [n_sites, (l_max + 1)², channels].
-            graph: of the sites.
+            graph: the graph of the sites.
             charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial].
 
         Returns:

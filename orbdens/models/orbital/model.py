@@ -30,7 +30,7 @@ class SiteOrbitals:
     """What the network predicts for the sites of a graph.
 
     Attributes:
-        coefficients: of the orthonormal functions, for each type [n_sites_of_type, n].
+        coefficients: coefficients of the orthonormal functions, for each type [n_sites_of_type, n].
         charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial], float64.
         displacements: from each site's place to where its orbitals sit, Å [n_sites, 3], or None.
         scalings: factors on the exponents of each site [n_sites], or None.
@@ -91,7 +91,7 @@ class OrbitalModel(DensityModel):
         """Orbitals of all sites.
 
         Args:
-            graph: of one structure or many.
+            graph: the graph of one structure or many.
             shapes_learn: whether gradients reach exponents, scalings and displacements.
         """
         return self.orbitals(self.features(graph), graph, shapes_learn=shapes_learn)

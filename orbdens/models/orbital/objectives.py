@@ -31,8 +31,8 @@ class AnalyticStage(Stage):
 
     Args:
         model: what learns.
-        graph: of a record.
-        fits: of all records.
+        graph: gives the graph of a record.
+        fits: fits of all records.
     """
 
     begins = 0.0
@@ -109,7 +109,7 @@ class PointsStage(Stage):
 
     Args:
         model: what learns.
-        graph: of a record.
+        graph: gives the graph of a record.
         store: where the records are.
         options: the section ``objective``.
     """

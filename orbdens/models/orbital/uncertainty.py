@@ -17,7 +17,7 @@ from orbdens.models.orbital.basis import Basis
 from orbdens.models.orbital.graph import Graph
 
 RIDGE = 1e-4
-"""Of the mean second moment: directions without any variance must not blow up."""
+"""Added to second moments, as a share of their mean: directions without any variance must not blow up."""
 
 OUTLIER = 2.0
 """A site is an outlier if it is this many times farther out than any training site was."""
@@ -54,7 +54,7 @@ class Uncertainty(nn.Module):
         """Take the second moments of training features, and the residual variances.
 
         Args:
-            features: of training batches, [n_sites, (l_max + 1)², channels] and site types [n_sites].
+            features: features of training batches, [n_sites, (l_max + 1)², channels] and site types [n_sites].
             residuals: site types [n_sites] and, for each type, predicted minus fitted coefficients of the orthonormal
                 functions [n_sites_of_type, n], of training batches; without any, the residual variances stay.
         """

@@ -166,6 +166,18 @@ def test_the_analytic_objective_leaves_the_orbitals_as_they_are(tmp_path: Path) 
         assert all((parameter.grad is not None) == learns for parameter in task.model.shapes.parameters())
 
 
+def test_the_analytic_stage_reads_no_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacking and checking them takes a good part of a step, and all it needs is in the cache of fits."""
+    store = Store(GOLDEN)
+    stage = _prepared(tmp_path, store).stages[0]
+
+    def read(store: Store, key: str) -> None:
+        raise AssertionError(f"record '{key}' was read")
+
+    monkeypatch.setattr(Store, "__getitem__", read)
+    assert len(_batch(stage, store.keys()[:2]).norm) == 2
+
+
 @pytest.mark.parametrize(("sites", "floor"), [("atoms", 1.5), ("bond-pairs", 0.5)])
 def test_fit_is_the_best_density_of_the_basis(sites: str, floor: float, tmp_path: Path) -> None:
     """The loss of the fit itself is zero, and its density, on the sites of the graph, is near the label's."""
