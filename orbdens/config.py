@@ -284,8 +284,7 @@ def upgraded_options(tree: dict[str, Any]) -> dict[str, Any]:
     tree = {name: dict(part) if isinstance(part, dict) else {} if part is None else part for name, part in tree.items()}
     for old, new in MOVED.items():
         (section, name), target = old.split("."), new.split(".")[0]
-        sections = isinstance(tree.get(section), dict) and isinstance(tree.get(target, {}), dict)
-        if sections and name in tree[section]:
+        if isinstance(tree.get(section), dict) and name in tree[section]:
             value = tree[section].pop(name)
             if tree[section].get("kind") == "orbital":  # what was not given had other defaults
                 tree[section] = {"electrons": "global", "orbital_cutoff": 7.0, **tree[section]}
