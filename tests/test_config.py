@@ -113,5 +113,5 @@ def test_options_stand_where_old_configs_have_them() -> None:
         parse_config({**old, "objective": {"points_stage": 0.5}}, "the test")
     config = parse_config({**old, "objective": None}, "the test")  # a section without entries in YAML
     assert isinstance(config, OrbitalRun) and config.objective.points_stage == 0.25
-    with pytest.raises(UserError, match="option 'objective': .*got 5"):
+    with pytest.raises(UserError, match=r"option 'objective': .*got 5"):
         parse_config({**old, "objective": 5}, "the test")
