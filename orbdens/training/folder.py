@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from pickle import UnpicklingError
 from pathlib import Path
+from pickle import UnpicklingError
 
 import yaml
 
