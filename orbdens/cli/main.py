@@ -81,6 +81,8 @@ def run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         reason = " ".join(str(error).split()) or "no message"
         return _fail(f"a bug in orbdens, {type(error).__name__}: {reason} (--debug shows where)", INTERNAL_ERROR, debug)
+    if result == INTERRUPTED:  # how typer hands a KeyboardInterrupt on
+        return _fail("interrupted", INTERRUPTED, debug)
     return result if isinstance(result, int) else 0
 
 

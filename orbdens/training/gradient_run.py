@@ -153,6 +153,8 @@ def run_gradient_steps(
                         f"{state} was written by another version of orbdens: finish the run with that, or start anew"
                     ) from None
                 raise
+            except SystemExit:  # how Lightning ends after a second Ctrl-C
+                raise KeyboardInterrupt from None
     if schedule.interrupted:
         raise KeyboardInterrupt
     return {"steps": trainer.global_step, "minutes": schedule.seconds / 60}

@@ -7,6 +7,8 @@ import csv
 import errno
 import os
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from orbdens.store import Store, StoreWriter, open_store
 from orbdens.training.batches import EndlessBatches, Examples, splits_of
 from orbdens.training.run import train
 from orbdens.training.schedule import Schedule
+from orbdens.training.validation import errors
 
 SMALL: dict[str, dict[str, Any]] = {
     "orbital": {"kind": "orbital", "channels": 8, "layers": 1, "l_max": 2, "basis": {"beta": 3.0, "l_max": 2}},
@@ -78,6 +81,43 @@ def test_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monkeyp
     monkeypatch.undo()
     train(_config(kind, 20), tmp_path / "parts", resume=True)
     _assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_cancelled_run_saves_its_state_also_while_it_validates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch system's SIGTERM is no success, whatever Lightning makes of it."""
+    train(_config("unet3d", 12), tmp_path / "whole")
+
+    def cancelled(*arguments: Any) -> list[float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return errors(*arguments)
+
+    monkeypatch.setattr("orbdens.training.gradient_run.errors", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config("unet3d", 12), tmp_path / "parts")
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    train(_config("unet3d", 12), tmp_path / "parts", resume=True)
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_second_interrupt_ends_a_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(*arguments: Any) -> list[float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second one did nothing")
+
+    monkeypatch.setattr("orbdens.training.gradient_run.errors", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        train(_config("unet3d", 12), tmp_path)
+
+
+def test_a_thread_may_train(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        out = pool.submit(train, _config("unet3d", 2), tmp_path).result()
+    assert (out / "model.safetensors").is_file()
 
 
 def _task(config: Config, data: TrainingData, model: Any) -> GradientTask[Any]:
