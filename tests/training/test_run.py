@@ -356,16 +356,6 @@ def test_what_fine_tuning_shows_is_no_news_afterwards(bases: dict[str, Path], tm
         assert model.warnings(triplet) == model.warnings(replace(triplet, multiplicity=1)) == ()
 
 
-def test_batches_depend_on_seed_and_step_alone() -> None:
-    keys = [f"k{i}" for i in range(7)]
-    whole = EndlessBatches(keys, 3, seed=5, start=0, stage_at=lambda step: step // 2)
-    later = EndlessBatches(keys, 3, seed=5, start=4, stage_at=lambda step: step // 2)
-    first = [batch for batch, _ in zip(whole, range(9), strict=False)]
-    assert first[4:] == [batch for batch, _ in zip(later, range(5), strict=False)]
-    drawn = [key for batch in first[:7] for key, _, _ in batch]
-    assert sorted(drawn) == sorted(keys * 3)
-
-
 @pytest.mark.parametrize(
     ("option", "value"), [("batch_size", 2), ("seed", 1), ("learning_rate", 1e-3), ("ema_decay", 0.9)]
 )
