@@ -43,15 +43,25 @@ class Structure:
     multiplicity: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "numbers", np.asarray(self.numbers, dtype=np.int64).reshape(-1))
-        positions = np.asarray(self.positions, dtype=np.float64)
+        numbers = _array("atomic numbers", self.numbers)
+        if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
+            raise UserError(f"expected whole atomic numbers, but got {numbers.reshape(-1).tolist()}")
+        object.__setattr__(self, "numbers", numbers.astype(np.int64).reshape(-1))
+        positions = _array("positions", self.positions)
         if positions.size and positions.shape[-1] != 3:
             raise UserError(f"expected positions [n_atoms, 3], but got an array of shape {positions.shape}")
         object.__setattr__(self, "positions", positions.reshape(-1, 3))
         if len(self.numbers) != len(self.positions):
             raise UserError(f"a structure has {len(self.numbers)} elements but {len(self.positions)} positions")
+        object.__setattr__(self, "charge", _whole_number("charge", self.charge))
+        object.__setattr__(self, "multiplicity", _whole_number("multiplicity", self.multiplicity, lowest=1))
+        if np.shape(self.pbc) != (3,):
+            raise UserError(f"expected pbc for each of three lattice vectors, but got {self.pbc}")
         if self.cell is not None:
-            object.__setattr__(self, "cell", _completed(np.asarray(self.cell, dtype=np.float64), self.pbc))
+            cell = _array("cell", self.cell)
+            if cell.shape != (3, 3):
+                raise UserError(f"expected a cell [3, 3], but got an array of shape {cell.shape}")
+            object.__setattr__(self, "cell", _completed(cell, self.pbc))
 
     @property
     def n_atoms(self) -> int:
@@ -131,8 +141,8 @@ class Structure:
             positions=atoms.positions,
             cell=np.asarray(atoms.cell) if any(pbc) else None,
             pbc=(pbc[0], pbc[1], pbc[2]),
-            charge=_whole_number("charge", atoms.info.get("charge", 0)),
-            multiplicity=_whole_number("multiplicity", atoms.info.get("multiplicity", 1), lowest=1),
+            charge=atoms.info.get("charge", 0),
+            multiplicity=atoms.info.get("multiplicity", 1),
         )
 
     def to_ase(self) -> ase.Atoms:
@@ -145,6 +155,13 @@ class Structure:
             pbc=self.pbc,
             info={"charge": self.charge, "multiplicity": self.multiplicity},
         )
+
+
+def _array(name: str, values: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"expected numbers as {name}, but got something else") from None
 
 
 def _whole_number(name: str, value: Any, lowest: int | None = None) -> int:

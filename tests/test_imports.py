@@ -182,5 +182,6 @@ def test_no_pickles() -> None:
     for file in MODULES.values():
         text = file.read_text(encoding="utf-8")
         assert "import pickle" not in text, file
-        assert "torch.load(" not in text, file
+        # with weights_only torch makes tensors and plain values, and calls nothing a file names
+        assert "torch.load(" not in re.sub(r"torch\.load\([^()]*weights_only=True\)", "", text), file
         assert "allow_pickle=True" not in text, file

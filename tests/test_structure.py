@@ -36,6 +36,31 @@ def test_charge_and_multiplicity_come_from_info() -> None:
 def test_charges_that_are_none(name: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message.format(name=name)):
         Structure.from_ase(Atoms("H", info={name: value}))
+    with pytest.raises(UserError, match=message.format(name=name)):
+        Structure(np.ones(1), np.zeros((1, 3)), **{name: value})
+
+
+def test_a_multiplicity_below_one_is_none() -> None:
+    with pytest.raises(UserError, match="expected 1 or more as multiplicity, but got 0"):
+        Structure(np.ones(1), np.zeros((1, 3)), multiplicity=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numbers": ["O", "H"]}, "expected numbers as atomic numbers"),
+        ({"numbers": [8.5, 1]}, r"expected whole atomic numbers, but got \[8.5, 1.0\]"),
+        ({"numbers": [np.nan, 1]}, "expected whole atomic numbers"),
+        ({"numbers": [np.inf, 1]}, "expected whole atomic numbers"),
+        ({"positions": [["x", 0, 0], [0, 0, 1]]}, "expected numbers as positions"),
+        ({"positions": [[0, 0, 0], [1.0]]}, "expected numbers as positions"),
+        ({"pbc": True}, "expected pbc for each of three lattice vectors, but got True"),
+        ({"cell": np.eye(2)}, r"expected a cell \[3, 3\], but got an array of shape \(2, 2\)"),
+    ],
+)
+def test_arguments_that_make_no_structure(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Structure(**{"numbers": np.ones(2), "positions": np.eye(3)[:2], **changes})
 
 
 @pytest.mark.parametrize("number", [-1, 0, 119, 200])
