@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +37,12 @@ COMMIT_INTERVAL = 0.25
 
 FREE_SHARE = 0.005
 """A finished file with a larger share of free pages is copied without them."""
+
+FULL = 1 << 20
+"""Bytes; a disk with less room is full."""
+
+LOCK_SIZE = 8192
+"""Bytes of an LMDB's lock file, for 126 readers."""
 
 LARGEST_RECORD = 4_000_000_000
 """Packed bytes; LMDB counts in 32 bits."""
@@ -84,6 +92,8 @@ class StoreWriter:
             raise
         except (OSError, lmdb.Error) as error:
             words = reason(error) if isinstance(error, OSError) else str(error).rpartition(": ")[2].lower()
+            if words == os.strerror(errno.EIO).lower() and shutil.disk_usage(self.path).free < FULL:
+                words = os.strerror(errno.ENOSPC).lower()  # LMDB does not tell when a write stopped half-way
             raise UserError(f"{self.path} cannot be written: {words}") from None
 
     def _take_over(self, resume: bool, overwrite: bool) -> None:
@@ -118,6 +128,9 @@ class StoreWriter:
             open_reader(folder).check_pages()
         close_reader(folder)
         shutil.rmtree(folder / COMPACTION_FOLDER, ignore_errors=True)
+        if hasattr(os, "posix_fallocate"):  # LMDB maps its lock file, and a map without room on the disk is a bus error
+            with (folder / "lock.mdb").open("ab") as lock:
+                os.posix_fallocate(lock.fileno(), 0, LOCK_SIZE)
         return lmdb.open(str(folder), map_size=FIRST_MAP_SIZE, max_dbs=0)
 
     def __enter__(self) -> Self:

@@ -6,10 +6,12 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -174,6 +176,7 @@ def test_a_damaged_store_is_not_written_to(store: Path, manifest: Manifest, dama
 FLIPS = """
 import os, random, sys
 from pathlib import Path
+from types import SimpleNamespace
 from orbdens.errors import UserError
 from orbdens.store import Store
 from orbdens.store.encoding import encode_record
@@ -273,3 +276,26 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, where: str) -> None:
         assert same == "True"
         assert 2 <= int(n) < 30 or where == "end"
         assert rest[1] == "30"
+
+
+def test_a_full_disk_is_no_bus_error(tmp_path: Path, manifest: Manifest) -> None:
+    """LMDB maps its lock file: a page of it that gets no block on the disk would end the process."""
+    with StoreWriter(tmp_path / "s", manifest):
+        lock = (tmp_path / "s" / "lock.mdb").stat()
+        assert lock.st_blocks * 512 >= lock.st_size == 8192
+
+
+def test_a_write_that_stops_half_way_is_a_full_disk(
+    tmp_path: Path, manifest: Manifest, orbital_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise lmdb.DiskError("mdb_txn_commit: Input/output error")
+
+    monkeypatch.setattr("orbdens.store.writer.append_records", fails)
+    for free, words in ((0, "no space left on device"), (1 << 30, "input/output error")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        with (
+            pytest.raises(UserError, match=f"cannot be written: {words}"),
+            StoreWriter(tmp_path / words, manifest) as w,
+        ):
+            w.put("w0", orbital_record(0))
