@@ -25,6 +25,17 @@ not at all.
 The ends of a four-membered ring's diagonal are 1.4 sums apart or more; stretched and forming bonds fade between.
 """
 
+SLACK_START, SLACK_END = 0.3, 0.55
+"""Å beyond that sum at which the same happens, where it is farther: the radii of H and F are small, and bonds between
+them (F2, stretched H2) would fade too early."""
+
+CROWD_START, CROWD_END = 0.8, 0.4
+"""Distance from a midpoint to the nearest atom beside the bond's own, Å: down to the first the midpoint counts fully,
+from the second on not at all.
+
+Two atoms with a third between them have no bond of their own (Li-O-Li). Midpoints of bonds are 1 Å from other atoms.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Sites:
@@ -81,7 +92,18 @@ def _pair_type(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[n
 
 def longest_bond(structure: Structure) -> float:
     """Å; no two atoms farther apart than this have a midpoint."""
-    return FADE_END * 2 * float(covalent_radii[structure.numbers].max())
+    return float(_fade_at(2 * covalent_radii[structure.numbers].max(), FADE_END, SLACK_END))
+
+
+def _fade_at(radii: NDArray[np.float64], part: float, slack: float) -> NDArray[np.float64]:
+    """Where fading begins or ends for bonds of these sums of covalent radii, Å."""
+    return np.maximum(part * radii, radii + slack)
+
+
+def pairs_of_bonds(structure: Structure) -> float:
+    """Cut-off of the pairs that tell all midpoints and their weights, Å: bonds, and atoms that crowd a midpoint."""
+    bond = longest_bond(structure)
+    return max(bond, bond / 2 + CROWD_START)
 
 
 def _with_midpoints(
@@ -90,21 +112,54 @@ def _with_midpoints(
     type_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]],
 ) -> Sites:
     radii = covalent_radii[structure.numbers]
-    first, second, vector = neighbours(structure, longest_bond(structure)) if pairs is None else pairs
+    pairs = neighbours(structure, pairs_of_bonds(structure)) if pairs is None else pairs
+    first, second, vector = pairs
     # Each bond comes in both directions; between an atom and its own image the sign of the vector tells them apart.
     component = vector[np.arange(len(vector)), np.argmax(np.abs(vector) > 1e-6, axis=1)]
     once = (first < second) | ((first == second) & (component > 0))
-    stretch = np.linalg.norm(vector, axis=1) / (radii[first] + radii[second])
-    bonded = once & (stretch < FADE_END)
-    first, second, vector, stretch = first[bonded], second[bonded], vector[bonded], stretch[bonded]
-    fade = np.clip((stretch - FADE_START) / (FADE_END - FADE_START), 0, 1)
+    length, radii_sum = np.linalg.norm(vector, axis=1), radii[first] + radii[second]
+    start, end = _fade_at(radii_sum, FADE_START, SLACK_START), _fade_at(radii_sum, FADE_END, SLACK_END)
+    bonded = once & (length < end)
+    first, second, vector = first[bonded], second[bonded], vector[bonded]
+    weights = _faded(length[bonded], start[bonded], end[bonded]) * _uncrowded(first, vector, pairs)
+    kept = weights > 0
+    first, second, vector = first[kept], second[kept], vector[kept]
     return Sites(
         np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
         np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
-        np.concatenate([np.ones(structure.n_atoms), 1 - fade**3 * (10 - 15 * fade + 6 * fade**2)]),
+        np.concatenate([np.ones(structure.n_atoms), weights[kept]]),
         np.stack([first, second], axis=1),
         vector / 2,
     )
+
+
+def _faded(
+    values: NDArray[np.float64], start: NDArray[np.float64] | float, end: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """1 up to the start, 0 from the end on; two derivatives vanish at both."""
+    u = np.clip((values - start) / (end - start), 0, 1)
+    faded: NDArray[np.float64] = 1 - u**3 * (10 - 15 * u + 6 * u**2)
+    return faded
+
+
+def _uncrowded(first: NDArray[np.int64], vector: NDArray[np.float64], pairs: Pairs) -> NDArray[np.float64]:
+    """The factor on each midpoint for the atoms near it that are no end of its bond [n_bonds].
+
+    Args:
+        first: one end of each bond [n_bonds].
+        vector: from there to the other end, Å [n_bonds, 3].
+        pairs: of the atoms, sorted by source.
+    """
+    result = np.ones(len(first))
+    starts, ends = (np.searchsorted(pairs.source, first, side=side) for side in ("left", "right"))
+    counts = ends - starts
+    bond = np.repeat(np.arange(len(first)), counts)
+    place = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    other = pairs.vector[place]
+    is_end = np.linalg.norm(other - vector[bond], axis=1) < 1e-6
+    distance = np.where(is_end, np.inf, np.linalg.norm(other - vector[bond] / 2, axis=1))
+    np.multiply.at(result, bond, _faded(distance, CROWD_START, CROWD_END))
+    return result
 
 
 def bonded_pairs(structure: Structure, sites: Sites) -> dict[str, str]:

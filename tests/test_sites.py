@@ -7,7 +7,7 @@ import pytest
 from ase.build import bulk, molecule
 
 from orbdens.neighbours import neighbours
-from orbdens.sites import BOND, FADE_END, FADE_START, place_sites, type_from_name, type_name
+from orbdens.sites import BOND, FADE_END, FADE_START, SLACK_END, SLACK_START, place_sites, type_from_name, type_name
 from orbdens.structure import Structure
 
 
@@ -51,17 +51,41 @@ def test_an_atom_bonds_to_its_own_images_once() -> None:
     )
 
 
-def test_a_bond_fades() -> None:
-    """From full weight to none without a jump; the order of atoms makes no difference."""
-    length = 2 * 0.31
+@pytest.mark.parametrize(
+    ("number", "radius", "start", "end"),
+    [(6, 0.76, FADE_START * 1.52, FADE_END * 1.52), (1, 0.31, 0.62 + SLACK_START, 0.62 + SLACK_END)],
+)
+def test_a_bond_fades(number: int, radius: float, start: float, end: float) -> None:
+    """From full weight to none without a jump, in proportion to the radii or, between small atoms, later."""
+    lengths = np.linspace(2 * radius, 4 * radius, 501)
     weights = []
-    for stretch in np.linspace(1.0, 1.5, 501):
-        sites = place_sites(Structure(np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, stretch * length]])), "bonds")
+    for length in lengths:
+        sites = place_sites(Structure(np.array([number] * 2), np.array([[0.0, 0, 0], [0, 0, length]])), "bonds")
         weights.append(sites.weights[2] if len(sites.weights) == 3 else 0.0)
     assert weights[0] == 1.0 and weights[-1] == 0.0
-    assert np.abs(np.diff(weights)).max() < 0.02
+    assert np.abs(np.diff(weights)).max() < 0.03
     assert (np.diff(weights) <= 0).all()
-    assert weights[int((FADE_START - 1.0) * 1000) - 1] == 1.0 and weights[int((FADE_END - 1.0) * 1000) + 1] == 0.0
+    assert weights[np.searchsorted(lengths, start) - 1] == 1.0 and weights[np.searchsorted(lengths, end)] == 0.0
+
+
+def test_a_stretched_bond_of_small_atoms_keeps_its_midpoint() -> None:
+    for name in ("H2", "F2"):
+        atoms = molecule(name)
+        atoms.positions *= 1.05
+        assert place_sites(Structure.from_ase(atoms), "bonds").weights.min() > 0.85
+
+
+def test_no_midpoint_on_an_atom() -> None:
+    """Between the lithium atoms of Li-O-Li lies the oxygen: their midpoint fades as it nears, without a jump."""
+    weights = []
+    for angle in np.linspace(120, 180, 301):
+        half = np.radians(angle / 2)
+        lithium = 1.45 * np.array([[np.sin(half), np.cos(half), 0], [-np.sin(half), np.cos(half), 0]])
+        sites = place_sites(Structure(np.array([8, 3, 3]), np.concatenate([np.zeros((1, 3)), lithium])), "bonds")
+        between = [w for w, bond in zip(sites.weights[3:], sites.bonds, strict=True) if set(bond) == {1, 2}]
+        weights.append(between[0] if between else 0.0)
+    assert weights[-1] == 0.0 and max(weights) > 0.5
+    assert np.abs(np.diff(weights)).max() < 0.03
 
 
 def test_diagonals_of_four_membered_rings_are_no_bonds() -> None:

@@ -39,7 +39,7 @@ DRAWS, POINTS_PER_COEFFICIENT = 4, 8
 SAMPLED_RIDGE = 1e-7
 """Ridge of fits on sampled points."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the order of sites and of their coefficients: cached fits of another one mean something else."""
 
 RIDGE = 1e-8

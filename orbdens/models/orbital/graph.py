@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orbdens.models.orbital.basis import Basis
 from orbdens.neighbours import Pairs, neighbours
-from orbdens.sites import Sites, bonded_pairs, longest_bond, place_sites
+from orbdens.sites import Sites, bonded_pairs, longest_bond, pairs_of_bonds, place_sites
 from orbdens.structure import Structure
 
 
@@ -67,7 +67,7 @@ def place_graph(
     """
     bond = 0.0 if rule == "atoms" else longest_bond(structure)
     # One list serves bonds and edges: atoms within the cut-off of a midpoint are this near to an end of its bond.
-    pairs = neighbours(structure, max(bond, cutoff + bond / 2))
+    pairs = neighbours(structure, max(pairs_of_bonds(structure), cutoff + bond / 2))
     everywhere = place_sites(structure, rule, pairs)
     sites = everywhere.of_types(basis.types)
     source, target, vector = _edges(structure.n_atoms, sites, pairs, cutoff)
