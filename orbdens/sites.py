@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
@@ -111,6 +112,33 @@ def _with_midpoints(
     pairs: Pairs | None,
     type_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]],
 ) -> Sites:
+    first, second, vector, weights = bonds_of(structure, pairs)
+    return Sites(
+        np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
+        np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
+        np.concatenate([np.ones(structure.n_atoms), weights]),
+        np.stack([first, second], axis=1),
+        vector / 2,
+    )
+
+
+class Bonds(NamedTuple):
+    """Bonds of a structure, each once.
+
+    Attributes:
+        first, second: the atoms of each [n_bonds].
+        vector: from the first to (an image of) the second, Å [n_bonds, 3].
+        weights: from 0 to 1, fading out for long ones [n_bonds].
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    vector: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+def bonds_of(structure: Structure, pairs: Pairs | None = None) -> Bonds:
+    """Bonds of a structure by the lengths between its atoms; ``pairs`` as in ``place_sites``."""
     radii = covalent_radii[structure.numbers]
     pairs = neighbours(structure, pairs_of_bonds(structure)) if pairs is None else pairs
     first, second, vector = pairs
@@ -123,14 +151,7 @@ def _with_midpoints(
     first, second, vector = first[bonded], second[bonded], vector[bonded]
     weights = _faded(length[bonded], start[bonded], end[bonded]) * _uncrowded(first, vector, pairs)
     kept = weights > 0
-    first, second, vector = first[kept], second[kept], vector[kept]
-    return Sites(
-        np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
-        np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
-        np.concatenate([np.ones(structure.n_atoms), weights[kept]]),
-        np.stack([first, second], axis=1),
-        vector / 2,
-    )
+    return Bonds(first[kept], second[kept], vector[kept], weights[kept])
 
 
 def _faded(

@@ -21,7 +21,7 @@ LEVELS = [
     ["files", "progress", "machine", "structure", "models.registry"],
     ["config", "processes", "electrons", "grid", "neighbours"],
     ["sites", "sampling", "kernels"],
-    ["store", "formats", "metrics"],
+    ["store", "formats", "metrics", "fragments"],
     ["density", "pyscf"],
     ["labels"],
     ["models.interface"],

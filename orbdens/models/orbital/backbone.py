@@ -63,7 +63,7 @@ class Backbone(nn.Module):
             site_type: [n_sites].
             edge_index: source and target of every directed edge [2, n_edges].
             edge_vector: from source to target in Å [n_edges, 3].
-            state: total charge and multiplicity - 1 of each site's structure [n_sites, 2].
+            state: as in ``Graph`` [n_sites, 2].
         """
         source, target = edge_index
         with torch.autocast(edge_vector.device.type, enabled=False):  # rotations stay rotations in mixed precision

@@ -2,12 +2,12 @@
 
 The network's own counts p_k of the sites k add up to nearly the right number. Where the correction goes must not reach
 across empty space: of two molecules out of each other's sight, each should hold its own electrons. So charge may only
-move along the edges of the graph. Of all flows f_kl and corrections δ_k = m_k + Σ_l f_lk, with m_k = Z_k − p_k what a
-neutral site lacks, the likeliest is sought: the smallest Σ δ_k² / 2y_k + Σ f_kl² / 2c_kl, where the yield y_k is the
-variance of a site's count in the training data and the conductance c_kl fades to zero at a few Å. Its
-solution is δ_k = y_k φ_k with the potential φ of (Y + L) φ = m, L the graph's Laplacian of weights c: charge
-equilibration. Σ δ = Σ m whatever the network says, and for every part of the graph that no edge leaves likewise. Inside
-a molecule conductances are far above yields and φ is nearly constant.
+move along the edges of the graph. Of all flows f_kl and corrections δ_k = m_k + Σ_l f_lk, with m_k = Z_k − q_k − p_k
+what a site lacks (q_k is an even share of its molecule's charge, see ``fragments``), the likeliest is sought: the
+smallest Σ δ_k² / 2y_k + Σ f_kl² / 2c_kl, where the yield y_k is the variance of a site's count in the training data
+and the conductance c_kl fades to zero at a few Å. Its solution is δ_k = y_k φ_k with the potential φ of (Y + L) φ = m,
+L the graph's Laplacian of weights c: charge equilibration. Σ δ = Σ m whatever the network says, and for every part of
+the graph that no edge leaves likewise. Inside a molecule conductances are far above yields and φ is nearly constant.
 """
 
 from __future__ import annotations
@@ -48,10 +48,7 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
 
     laplacian = _laplacian(graph, row, shape, min(REACH, cutoff))
     diagonal = padded(yields + SMALL, 1.0)
-    missing = padded(neutral - counts, 0.0)
-    charge = padded(neutral, 0.0).sum(dim=1) - graph.n_electrons
-    if bool(charge.any()):
-        missing = missing - charge[:, None] * _shares(missing, laplacian)
+    missing = padded(neutral - graph.charge_share - counts, 0.0)
     potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(diagonal), missing)
     return potential.flatten()[place]
 
@@ -70,18 +67,3 @@ def _laplacian(graph: Graph, row: Tensor, shape: tuple[int, int], reach: float) 
     flat = flat.index_add(0, (first + row[target]) * most + row[source], conductance)
     matrix = flat.reshape(n, most, most)
     return torch.diag_embed(matrix.sum(dim=2)) - matrix
-
-
-def _shares(missing: Tensor, laplacian: Tensor) -> Tensor:
-    """Which part of the total charge each site is to carry before anything flows [n_structures, most sites].
-
-    It belongs to that part of a structure which the network itself has charged: shares go with the fourth power of the
-    mean of the network's charges over the sites that are connected, so that a neutral molecule far away gets none.
-    """
-    tiny = 1e-6
-    eye = torch.eye(missing.shape[1], dtype=missing.dtype, device=missing.device)
-    mean = torch.linalg.solve(laplacian + tiny * eye, tiny * missing)
-    shares = (mean**2 + 1e-8) ** 2
-    present = (laplacian.diagonal(dim1=1, dim2=2) > 0) | (missing != 0)
-    shares = shares * present
-    return shares / shares.sum(dim=1, keepdim=True)

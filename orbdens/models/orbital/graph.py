@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orbdens.fragments import local_charges
 from orbdens.models.orbital.basis import Basis
 from orbdens.neighbours import Pairs, neighbours
 from orbdens.sites import Sites, bonded_pairs, longest_bond, pairs_of_bonds, place_sites
@@ -26,7 +27,8 @@ class Graph:
         positions: float32 [n_sites, 3], Å.
         edge_index: source, always an atom, and target of all directed edges [2, n_edges].
         edge_vector: from source to target [n_edges, 3], Å.
-        state: total charge and multiplicity - 1 [n_structures, 2].
+        state: charge of the molecule each site belongs to, e, and multiplicity of the structure - 1 [n_sites, 2].
+        charge_share: what each atom would carry if that charge were spread evenly, e, float64 [n_sites].
         n_electrons: float64 [n_structures].
         structure_of_site: int64 [n_sites].
         site_ptr: the sites of structure s are ``site_ptr[s]:site_ptr[s + 1]``, int64 [n_structures + 1].
@@ -38,6 +40,7 @@ class Graph:
     edge_index: Tensor
     edge_vector: Tensor
     state: Tensor
+    charge_share: Tensor
     n_electrons: Tensor
     structure_of_site: Tensor
     site_ptr: Tensor
@@ -72,13 +75,16 @@ def place_graph(
     sites = everywhere.of_types(basis.types)
     source, target, vector = _edges(structure.n_atoms, sites, pairs, cutoff)
     n_sites = len(sites.types)
+    charges, shares = local_charges(structure, pairs)
+    charges = np.concatenate([charges, charges[sites.bonds[:, 0]]])
     graph = Graph(
         site_type=torch.as_tensor(basis.index(sites.types)),
         site_weight=torch.as_tensor(sites.weights, dtype=torch.float32),
         positions=torch.as_tensor(sites.positions, dtype=torch.float32),
         edge_index=torch.as_tensor(np.stack([source, target])),
         edge_vector=torch.as_tensor(vector, dtype=torch.float32),
-        state=torch.tensor([[float(structure.charge), float(structure.multiplicity - 1)]]),
+        state=torch.tensor(np.stack([charges, np.full(n_sites, structure.multiplicity - 1.0)], axis=1)).float(),
+        charge_share=torch.as_tensor(np.concatenate([shares, np.zeros(len(sites.bonds))])),
         n_electrons=torch.tensor([n_electrons], dtype=torch.float64),
         structure_of_site=torch.zeros(n_sites, dtype=torch.int64),
         site_ptr=torch.tensor([0, n_sites]),
@@ -124,6 +130,7 @@ def merge(graphs: Sequence[Graph]) -> Graph:
         edge_index=joined("edge_index", first_site, dim=1),
         edge_vector=joined("edge_vector"),
         state=joined("state"),
+        charge_share=joined("charge_share"),
         n_electrons=joined("n_electrons"),
         structure_of_site=joined("structure_of_site", first_structure),
         site_ptr=torch.cat([graphs[0].site_ptr[:1], *ends]),

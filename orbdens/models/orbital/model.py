@@ -83,8 +83,7 @@ class OrbitalModel(DensityModel):
 
     def features(self, graph: Graph) -> Tensor:
         """What the network knows of each site in the end [n_sites, (l_max + 1)², channels], float32."""
-        state = graph.state[graph.structure_of_site]
-        features: Tensor = self.backbone(graph.site_type, graph.edge_index, graph.edge_vector, state)
+        features: Tensor = self.backbone(graph.site_type, graph.edge_index, graph.edge_vector, graph.state)
         return features.float()
 
     def forward(self, graph: Graph, *, shapes_learn: bool = True) -> SiteOrbitals:

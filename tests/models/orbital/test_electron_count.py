@@ -63,6 +63,31 @@ def test_molecules_apart_are_the_sum_of_the_parts(model: Maker, electrons: str, 
         np.testing.assert_allclose(both.at(points), one.at(points) + other.at(points), atol=1e-5)
 
 
+@pytest.mark.parametrize("distance", [10.0, 40.0])
+def test_a_molecule_far_from_an_ion_is_that_of_a_neutral_structure(model: Maker, distance: float) -> None:
+    """The charge is told to the ion alone, and the ion holds it whole."""
+    network = model("local")
+    torch.nn.init.normal_(network.backbone.state.weight)
+    hydroxide = replace(WATER, numbers=WATER.numbers[:2], positions=WATER.positions[:2], charge=-1)
+    far = replace(hydroxide, positions=hydroxide.positions + np.array([distance, 1.0, -2.0]))
+    one, other, both = network.predict([ethanol(), far, together(ethanol(), far, charge=-1)])
+    points = np.concatenate([POINTS, POINTS + far.positions[0]])
+    np.testing.assert_allclose(both.at(points), one.at(points) + other.at(points), atol=1e-5)
+    assert other.n_electrons == pytest.approx(8, abs=1e-4)
+
+
+def test_a_linear_molecule_with_an_atom_amid_a_bond_is_finite_and_smooth(model: Maker) -> None:
+    """C-O-C so short that the ends count as bonded, over the angle: their midpoint would lie on the oxygen."""
+    network, values = model("local"), []
+    for angle in np.linspace(174, 186, 25):
+        half = np.radians(angle / 2)
+        ends = [[np.sin(half), np.cos(half), 0.0], [-np.sin(half), np.cos(half), 0.0]]
+        values.append(network.predict(Structure(np.array([8, 6, 6]), np.array([[0.0] * 3, *ends]))).at(POINTS))
+    assert np.isfinite(values).all()
+    first = np.diff(values, axis=0)
+    assert np.abs(np.diff(first, axis=0)).max() < 0.01 * np.abs(values).max()
+
+
 @pytest.mark.parametrize("charge", [-2, -1, 1, 3])
 @pytest.mark.parametrize("distance", [3.0, 30.0])
 def test_ions_hold_their_electrons(model: Maker, charge: int, distance: float) -> None:

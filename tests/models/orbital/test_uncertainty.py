@@ -45,6 +45,7 @@ def _two_lone_sites(site_type: torch.Tensor) -> Graph:
         edge_index=nothing,
         edge_vector=nothing,
         state=torch.zeros(2, 2),
+        charge_share=torch.zeros(2, dtype=torch.float64),
         n_electrons=torch.tensor([2.0, 2.0], dtype=torch.float64),
         structure_of_site=torch.tensor([0, 1]),
         site_ptr=torch.tensor([0, 1, 2]),
