@@ -13,6 +13,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": generation.generate,
     "geometries": generation.geometries,
     "molecules": generation.molecules,
+    "distort": generation.distort,
     "select": generation.select,
     "inspect": stores.inspect,
     "split": stores.split,

@@ -211,33 +211,44 @@ def molecules(
         ),
     ] = None,
     largest: Annotated[int, typer.Option(min=1, help="Number of heavy atoms of the largest variant.")] = 7,
+    elements: Annotated[
+        str, typer.Option(metavar="C,N,O,...", help="Elements that changes put into variants, beside hydrogen.")
+    ] = "C,N,O,F",
+    charges: Annotated[
+        str, typer.Option(metavar="-1,0,1", help="Total charges of variants, e; ions by taking or adding a proton.")
+    ] = "0",
     exclude: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.smi", help="Molecules that no variant may be, e.g. those of a test set."),
+        typer.Option(
+            metavar="FILE.smi",
+            help="Molecules that no variant may be, e.g. those of a test set; nor their ions and stereoisomers.",
+        ),
     ] = None,
     forces: Forces = "tblite",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random changes and of the first coordinates.")] = 0,
     force: ForceFile = False,
 ) -> None:
-    """Relax many molecules, as orbdens data generate takes them: one minimum each, in Å, with its SMILES.
+    """Relax many molecules, as orbdens data generate takes them: one minimum each, in Å, with SMILES and charge.
 
-    With --variants, new neutral closed-shell molecules of C, N, O, F and H, to widen a training set with: take those of
-    them that a model knows least by orbdens data select.
+    With --variants, new closed-shell molecules, to widen a training set with: take those of them that a model knows
+    least by orbdens data select.
 
-    Example: orbdens data molecules known.smi new.xyz --variants 1000 --exclude test.smi
+    Example: orbdens data molecules known.smi new.xyz --variants 1000 --elements C,N,O,S --charges -1,0,1
     """
     from itertools import islice
 
+    from data_tools.cli.parsing import parse_charges, parse_elements
     from data_tools.generation.minima import write_minima
-    from data_tools.generation.variants import canonical, read_smiles
+    from data_tools.generation.variants import read_smiles, skeleton
     from data_tools.generation.variants import variants as vary
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
 
     chosen = read_smiles(smiles)
     if variants is not None:
-        hidden = set() if exclude is None else {canonical(one) for one in read_smiles(exclude)}
-        chosen = list(islice((one for one in vary(chosen, largest, seed) if one not in hidden), variants))
+        hidden = set() if exclude is None else {skeleton(one) for one in read_smiles(exclude)}
+        found = vary(chosen, largest, seed, elements=parse_elements(elements), charges=parse_charges(charges))
+        chosen = list(islice((one for one in found if not hidden or skeleton(one) not in hidden), variants))
     elif exclude is not None:
         raise UserError("--exclude goes with --variants")
     with Display() as display:
@@ -248,6 +259,48 @@ def molecules(
         f"wrote {out}, {len(chosen) - len(skipped)} molecules   next: orbdens data generate {out} "
         f"{out.with_suffix('.store')}",
         soft_wrap=True,
+    )
+
+
+def distort(
+    structures: Structures,
+    out: OutXyz,
+    copies: Annotated[int, typer.Option(min=1, help="Number of copies of each structure.")] = 3,
+    scale: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="Range of the random factor on all lengths of a copy.")
+    ] = "1,1",
+    rattle: Annotated[
+        float, typer.Option(min=0, help="Standard deviation of random shifts of every coordinate, Å.")
+    ] = 0.0,
+    stretch: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Largest stretch of one bond of a copy, outside of rings, as a fraction of its length."
+        ),
+    ] = 0.0,
+    xray_hydrogens: Annotated[
+        bool,
+        typer.Option("--xray-hydrogens", help="Give bonds to hydrogen X-ray lengths: C-H 0.95, N-H 0.86, O-H 0.84 Å."),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    force: ForceFile = False,
+) -> None:
+    """Make distorted copies of molecules, so that a training set holds more than minima.
+
+    X-ray lengths come first, then the stretch, the scale and the shifts. Positions in Å; charge and multiplicity stay.
+
+    Example: orbdens data distort minima.xyz distorted.xyz --scale 0.92,1.1 --rattle 0.05
+    """
+    from data_tools.cli.parsing import parse_range
+    from data_tools.generation.distorting import Distortion, write_distorted
+    from orbdens.cli.screen import stdout
+    from orbdens.progress import Display
+
+    distortion = Distortion(xray_hydrogens=xray_hydrogens, stretch=stretch, scale=parse_range(scale), rattle=rattle)
+    with Display() as display:
+        n = write_distorted(structures, out, distortion, copies, seed=seed, overwrite=force, progress=display.count)
+    stdout.print(
+        f"wrote {out}, {n} structures   next: orbdens data generate {out} {out.with_suffix('.store')}", soft_wrap=True
     )
 
 

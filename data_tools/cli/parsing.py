@@ -61,6 +61,34 @@ def parse_elements(text: str) -> tuple[str, ...]:
     return tuple(symbols)
 
 
+def parse_charges(text: str) -> tuple[int, ...]:
+    """Charges in e from ``-1,0,1``.
+
+    Raises:
+        UserError: the text is of another form.
+    """
+    try:
+        charges = tuple(int(part) for part in _parts(text))
+    except ValueError:
+        charges = ()
+    if not charges:
+        raise UserError(f"expected charges as -1,0,1, but got '{text}'")
+    return charges
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """The ends of a range from ``0.92,1.10``.
+
+    Raises:
+        UserError: the text is of another form.
+    """
+    try:
+        low, high = (float(part) for part in _parts(text))
+    except ValueError:
+        raise UserError(f"expected a range as 0.92,1.10, but got '{text}'") from None
+    return low, high
+
+
 def _pairs(text: str, example: str) -> dict[str, str]:
     """Names and values from ``name=value,name=value``, none of them empty and no name twice."""
     pairs: dict[str, str] = {}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ase import Atoms
+from ase.calculators.calculator import CalculatorError
 from ase.optimize import BFGS
 
 from data_tools.choices import ForceProgram
@@ -47,10 +48,13 @@ def find_minimum(
         return atoms
     atoms.calc = calculator(program, start, settings)
     search = BFGS(atoms, logfile=None)
-    for step, converged in enumerate(search.irun(fmax=largest_force, steps=MAX_STEPS)):
-        progress("relaxing", step, MAX_STEPS)
-        if converged:
-            return atoms
+    try:
+        for step, converged in enumerate(search.irun(fmax=largest_force, steps=MAX_STEPS)):
+            progress("relaxing", step, MAX_STEPS)
+            if converged:
+                return atoms
+    except CalculatorError as error:
+        raise UserError(f"no forces on {start.formula} from {program}: {error}") from None
     raise UserError(f"{start.formula} does not relax within {MAX_STEPS} steps of forces from {program}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from orbdens.errors import UserError
 from orbdens.formats.structures import read_structures
 from orbdens.structure import Structure
+
+APART = 2.0
+"""Å along x between the molecules of a SMILES that holds several; RDKit may leave them on one spot."""
 
 
 def find_molecule(source: str, seed: int = 0, charge: int | None = None, multiplicity: int | None = None) -> Structure:
@@ -43,6 +47,8 @@ def find_molecule(source: str, seed: int = 0, charge: int | None = None, multipl
 def from_smiles(smiles: str, seed: int = 0) -> Structure:
     """Coordinates of a SMILES from RDKit and its force field; unpaired electrons have parallel spins.
 
+    Several molecules in one SMILES lie side by side.
+
     Raises:
         UserError: it is none, RDKit finds no coordinates, or is not installed.
     """
@@ -57,9 +63,13 @@ def from_smiles(smiles: str, seed: int = 0) -> Structure:
         raise UserError(f"RDKit finds no coordinates for '{smiles}'")
     if AllChem.MMFFHasAllMoleculeParams(molecule):
         AllChem.MMFFOptimizeMolecule(molecule)
+    positions = np.array(molecule.GetConformer().GetPositions())
+    for before, part in pairwise(list(atoms) for atoms in Chem.GetMolFrags(molecule)):
+        positions[part] += positions[before].mean(axis=0) - positions[part].mean(axis=0)
+        positions[part, 0] += positions[before, 0].max() + APART - positions[part, 0].min()
     return Structure(
         np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()]),
-        np.array(molecule.GetConformer().GetPositions()),
+        positions,
         charge=Chem.GetFormalCharge(molecule),
         multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
     )

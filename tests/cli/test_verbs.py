@@ -42,7 +42,7 @@ def test_help_is_instant(orbdens: CommandLine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "verb",
     ["train", "predict", "evaluate", "compare", "demo", "doctor", "floor"]
-    + [f"data {verb}" for verb in ("import", "generate", "geometries", "molecules", "select")]
+    + [f"data {verb}" for verb in ("import", "generate", "geometries", "molecules", "distort", "select")]
     + [f"data {verb}" for verb in ("inspect", "split", "subset", "merge", "convert", "verify")],
 )
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
