@@ -113,6 +113,7 @@ def far_pairs() -> Iterator[tuple[str, ase.Atoms, ase.Atoms]]:
     """Two molecules each that have nothing to do with one another; no density of DFT is needed to say so."""
     yield "CH4 + H2O", molecule("CH4"), molecule("H2O")
     yield "C6H6 + NH3", molecule("C6H6"), molecule("NH3")
+    yield "ethanol twice", molecule("CH3CH2OH"), molecule("CH3CH2OH")
 
 
 GROUPS: dict[str, Callable[[], Iterator[Named]]] = {
