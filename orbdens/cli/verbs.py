@@ -160,9 +160,10 @@ def predict(
 
     Writes NAME.cube (lengths in Bohr, density in e/Bohr³) for each structure of NAME.xyz, or NAME-1.cube, NAME-2.cube,
     ... if it holds several; --to takes another format. Total charge and multiplicity come from --charge and
-    --multiplicity, or from `charge=` and `multiplicity=` in the frame's comment (extended xyz). Along the vectors of a
-    cell that repeat the grid is the cell. Beside each file stands the NMAE in % to expect, as the model itself judges;
-    atoms unlike any it learned from, bonds between elements and charges or spins that it never saw get a warning.
+    --multiplicity, or from `charge=` and `multiplicity=` in the frame's comment (extended xyz), or from formal charges
+    (SDF, MOL, PDB). Along the vectors of a cell that repeat the grid is the cell. Beside each file stands the NMAE in %
+    to expect, as the model itself judges; atoms unlike any it learned from, bonds between elements and charges or spins
+    that it never saw get a warning.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     """
@@ -238,7 +239,8 @@ def evaluate(
     """Measure a model against the reference densities of a store.
 
     NMAE in % (100·Σ|Δρ|/Σ|ρ| per structure) with its shares near nuclei, in bonds and in the tail, error of the
-    electron count in e and of the dipole in Debye, structures/s and peak memory in MB.
+    electron count in e and of the dipole in Debye, structures/s and peak memory in MB; the charges and multiplicities
+    that were used, which are those of the records.
 
     Example: orbdens evaluate runs/ethanol ethanol.store --split test --json ethanol.json
     """

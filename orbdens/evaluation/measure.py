@@ -47,15 +47,18 @@ SLICE_MARGIN = 2.0
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """Errors of the density of one structure; units as in ``Errors``.
 
     Attributes:
+        structure: whose density it is.
         on_own_grid: it was compared on the grid of its record.
         seconds: that the prediction took, grid included.
+        flagged: the model called its prediction an extrapolation, by ``unfamiliar`` or ``warnings`` of the density.
     """
 
     key: str
+    structure: Structure
     on_own_grid: bool
     seconds: float
     density: DensityError
@@ -63,6 +66,7 @@ class _Measured:
     dipole: float | None
     negative: float
     expected: float | None
+    flagged: bool
 
 
 def evaluate(
@@ -103,8 +107,8 @@ def evaluate(
     first.on(Grid.around(structures[0], spacing=1.0, margin=0.0))  # what is compiled now is no part of the speed
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    measured: list[_Measured] = []
-    for one in _measure_each(network.predict_many(structures), records, keys, spacing, margin):
+    measured: list[Measured] = []
+    for one in measure_each(network.predict_many(structures), records, keys, spacing, margin):
         measured.append(one)
         progress("evaluating", len(measured), len(keys))
     on_own_grids = all(one.on_own_grid for one in measured)
@@ -141,10 +145,22 @@ def training_minutes(notes: dict[str, Any]) -> float | None:
     return None if minutes is None or before is None else minutes + before
 
 
-def _measure_each(
-    densities: Iterator[Density], store: Store, keys: Sequence[str], spacing: float, margin: float
-) -> Iterator[_Measured]:
-    """Compare densities, which are predicted as they are asked for, with the records of ``keys``."""
+def measure_each(
+    densities: Iterator[Density],
+    store: Store,
+    keys: Sequence[str],
+    spacing: float = SPACING,
+    margin: float = MARGIN,
+) -> Iterator[Measured]:
+    """Compare densities, which are predicted as they are asked for, with the records of ``keys``.
+
+    Args:
+        densities: in the order of the keys.
+        store: the records.
+        keys: of the records.
+        spacing: Å; of the grid on which orbital records are compared.
+        margin: Å; of that grid around the atoms.
+    """
     for key in keys:
         begun = time.perf_counter()
         density = next(densities)
@@ -158,8 +174,9 @@ def _measure_each(
         reference = label.on(grid)
         excess = density.n_electrons - store.manifest.n_electrons(label.structure)
         charges = core_charges(label.structure, store.manifest.valence_electrons)
-        yield _Measured(
+        yield Measured(
             key=key,
+            structure=label.structure,
             on_own_grid=label.native_grid is not None,
             seconds=seconds,
             density=density_error(predicted, reference, distances_to_atoms(label.structure, grid)),
@@ -167,6 +184,7 @@ def _measure_each(
             dipole=_dipole_error(density, predicted, record.dipole, reference, grid, charges, excess),
             negative=negative_part(predicted),
             expected=density.expected_error,
+            flagged=bool(density.unfamiliar or density.warnings),
         )
 
 
@@ -195,7 +213,7 @@ def _dipole_error(
     return dipole_error(found + excess * centre, exact)
 
 
-def _errors(measured: Sequence[_Measured]) -> Errors:
+def _errors(measured: Sequence[Measured]) -> Errors:
     expected = [one.expected for one in measured if one.expected is not None]
     return Errors(
         keys=[one.key for one in measured],
@@ -205,6 +223,9 @@ def _errors(measured: Sequence[_Measured]) -> Errors:
         regions={region: [one.density.regions[region] for one in measured] for region in REGIONS},
         negative=[one.negative for one in measured],
         expected=expected if len(expected) == len(measured) else None,
+        charges=[one.structure.charge for one in measured],
+        multiplicities=[one.structure.multiplicity for one in measured],
+        flagged=[one.flagged for one in measured],
     )
 
 

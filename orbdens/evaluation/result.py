@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +51,11 @@ class Errors(_Part):
     negative: list[float] = Field(description="negative part of the predicted density, % of its electrons")
     expected: list[float] | None = Field(
         None, description="NMAE that the model itself expected, %; null if it does not"
+    )
+    charges: list[int] | None = Field(None, description="total charge that the model was told, e; null in old files")
+    multiplicities: list[int] | None = Field(None, description="2S + 1, likewise")
+    flagged: list[bool] | None = Field(
+        None, description="the model called its prediction an extrapolation; null in old files"
     )
 
 
@@ -104,6 +110,13 @@ class Evaluation(_Part):
         errors = {"nmae": self.errors.nmae, **self.errors.regions, "electrons": self.errors.electrons}
         errors |= ({"dipole": dipoles} if dipoles else {}) | {"negative": self.errors.negative}
         return {name: Summary.of(values) for name, values in errors.items()}
+
+    def states(self) -> list[tuple[int, int, int]]:
+        """Charge, multiplicity and how many structures had them, the commonest first; none where a file is old."""
+        if self.errors.charges is None or self.errors.multiplicities is None:
+            return []
+        counts = Counter(zip(self.errors.charges, self.errors.multiplicities, strict=True))
+        return [(charge, multiplicity, n) for (charge, multiplicity), n in counts.most_common()]
 
     def rank_correlation(self) -> float | None:
         """Spearman's, of expected and true NMAE; None where nothing is expected or structures are few."""

@@ -51,8 +51,21 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         title=f"{evaluation.model.name} on {on.store}, split {on.split}: {len(evaluation.errors.keys)} structures",
         columns=["error", "mean", "median", "95th", "max"],
         rows=_rows(evaluation.summary(), digits=3),
-        notes=f"On {grid_phrase(on.spacing, on.margin)}. {cost.structures_per_s:.1f} structures/s{memory}." + trust,
+        notes=f"On {grid_phrase(on.spacing, on.margin)}. {cost.structures_per_s:.1f} structures/s{memory}."
+        + trust
+        + _states(evaluation),
     )
+
+
+def _states(evaluation: Evaluation) -> str:
+    """The charges and multiplicities that were used, and how many structures the model called extrapolations."""
+    states = [
+        f"charge {charge:+d}, multiplicity {multiplicity}: {n} structure{'s' if n > 1 else ''}"
+        for charge, multiplicity, n in evaluation.states()
+    ]
+    flagged = evaluation.errors.flagged or []
+    doubts = f"\nWith a warning of the model: {sum(flagged)} of {len(flagged)} structures." if any(flagged) else ""
+    return (f"\nUsed {'; '.join(states)}." if states else "") + doubts
 
 
 def comparison_table(evaluations: Sequence[Evaluation]) -> Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from orbdens.errors import UserError
 from orbdens.files import check_input
 from orbdens.formats.cube import CUBE_SUFFIXES, read_cube
+from orbdens.formats.molfile import read_molfile
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
@@ -19,9 +21,10 @@ TRUTH_VALUES = ("T", "F", "true", "false", "True", "False", "TRUE", "FALSE")
 
 
 def read_structures(path: Path) -> list[Structure]:
-    """All structures of any file ASE reads (xyz, POSCAR, cif, traj, cube, ...).
+    """All structures of any file ASE reads (xyz, POSCAR, cif, traj, cube, ...), and of SD files.
 
-    Total charge and multiplicity come from ``charge`` and ``multiplicity`` in the frame's info (extended xyz).
+    Total charge and multiplicity come from ``charge`` and ``multiplicity`` in the frame's info (extended xyz), or from
+    the formal charges (and radicals) of the atoms in SDF, MOL and PDB files.
 
     Raises:
         UserError: no such file, a format nobody knows, a frame that cannot be read or computed, or no frame at all.
@@ -29,13 +32,7 @@ def read_structures(path: Path) -> list[Structure]:
     check_input(path)
     if path.suffix.lower() in CUBE_SUFFIXES:
         return [read_cube(path)[0].check(str(path))]
-    import ase.io
-
-    try:
-        frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
-    except Exception as error:  # every format has its own parser, and these raise whatever comes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"ASE cannot read structures from {path}: {reason}") from error
+    frames = _frames(path)
     if not frames:
         raise UserError(f"{path} holds no structure")
     structures = []
@@ -47,6 +44,49 @@ def read_structures(path: Path) -> list[Structure]:
             raise UserError(f"{where}: {error}") from None
         structures.append(structure.check(where))
     return structures
+
+
+def _frames(path: Path) -> list[ase.Atoms]:
+    """What ``path`` holds, with the formal charges of formats that have any as ``charge`` in ``info``."""
+    import ase.io
+    from ase.io.formats import filetype
+
+    try:
+        kind = filetype(str(path))
+        if kind in ("sdf", "mol"):
+            return read_molfile(path)
+        frames = list(ase.io.read(path, index=":", do_not_split_by_at_sign=True))
+        if kind == "proteindatabank":
+            frames = [frame for frame in frames if len(frame)]  # ASE sees an empty one between ENDMDL and END
+            for frame, charge in zip(frames, _charges_of_pdb(path), strict=True):
+                frame.info["charge"] = charge
+    except UserError:
+        raise
+    except Exception as error:  # every format has its own parser, and these raise whatever comes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"ASE cannot read structures from {path}: {reason}") from error
+    return frames
+
+
+def _charges_of_pdb(path: Path) -> list[int]:
+    """The sum of the formal charges in columns 79 and 80 of every model of a PDB file; blank ones are zero.
+
+    Models end where ASE takes them to end.
+    """
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rb") as file:
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    charges: list[int] = []
+    total: int | None = None
+    for line in [*lines, "END"]:
+        if line.startswith(("ATOM", "HETATM")):
+            match = re.fullmatch(r"(\d)([+-])|([+-])(\d)", line[78:80])
+            total = (total or 0) + (int((match[2] or match[3]) + (match[1] or match[4])) if match else 0)
+        elif line.startswith("END") and total is not None:
+            charges.append(total)
+            total = None
+    return charges
 
 
 def write_frame(file: TextIO, atoms: ase.Atoms) -> None:

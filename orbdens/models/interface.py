@@ -117,9 +117,10 @@ class DensityModel(nn.Module, ABC):
         """What about a structure's charge and multiplicity makes its prediction an extrapolation, or impossible."""
         charge, multiplicity, found = structure.charge, structure.multiplicity, []
         electrons = electrons_of(structure, self.facts["valence_electrons"])
-        if (electrons - multiplicity) % 2 == 0:
+        if (electrons - multiplicity) % 2 == 0 or multiplicity > electrons + 1:
             found.append(
-                f"{electrons} electrons do not go with multiplicity {multiplicity}: is the charge {charge:+d} right?"
+                f"{electrons} electrons do not go with multiplicity {multiplicity}: is the charge {charge:+d} right? "
+                "--charge and --multiplicity set them, in Python `charge` and `multiplicity` in the info of the Atoms"
             )
         states = self.facts.get("states")
         if states is not None and [charge, multiplicity] not in states:

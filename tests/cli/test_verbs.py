@@ -119,6 +119,7 @@ def test_evaluate_and_compare(trained: Path, tmp_path: Path, orbdens: CommandLin
     done = orbdens("evaluate", trained, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "NMAE [%]" in done.stdout
+    assert "Used charge +0, multiplicity 1: 125 structures." in done.stdout
     evaluation = Evaluation.read(tmp_path / "first.json")
     assert len(evaluation.errors.nmae) == 125
     assert max(map(abs, evaluation.errors.electrons)) < 1e-4
@@ -369,7 +370,34 @@ def test_charge_and_multiplicity_are_said_and_doubted(trained: Path, molecule: P
     done = orbdens("predict", trained, molecule, "--grid", 0.5, "--charge", 1, cwd=molecule.parent)
     assert "11.0000 electrons" in done.stdout and "charge +1, multiplicity 1" in done.stdout
     assert "11 electrons do not go with multiplicity 1" in done.stderr
+    assert "--charge and --multiplicity set them" in done.stderr
     assert "nothing the model learned from had charge +1" in done.stderr
     options = ("--charge", 1, "--multiplicity", 2, "--force")
     done = orbdens("predict", trained, molecule, "--grid", 0.5, *options, cwd=molecule.parent)
     assert "charge +1, multiplicity 2" in done.stdout and "do not go with" not in done.stderr
+
+
+def test_formal_charges_yield_to_the_option(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    atoms = "   -0.8000    0.0000    0.0000 Li  0  0\n    0.8000    0.0000    0.0000 O   0  0\n"
+    Path("lio.mol").write_text(f"\n\n\n  2  0  0     0  0            999 V2000\n{atoms}M  CHG  1   2  -1\nM  END\n")
+    options = ["predict", str(trained), "lio.mol", "--grid", "0.8", "--force"]
+    for given, electrons in ([], 10), (["--charge", "0"], 9), (["--charge", "1"], 8):
+        assert run([*options, *given], debug=False) == 0
+        assert f"{electrons}.0000 electrons" in capsys.readouterr().out
+
+
+def test_an_odd_xyz_without_charge_is_doubted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("odd.xyz").write_text("2\n\nLi 0 0 0\nO 0 0 1.7\n")
+    assert run(["predict", str(trained), "odd.xyz", "--grid", "0.8"], debug=False) == 0
+    warning = capsys.readouterr().err
+    assert "9 electrons do not go with multiplicity 1" in warning and "--charge and --multiplicity set them" in warning
+    for multiplicity, doubted in (("10", False), ("12", True)):  # nine spins make 10 at most
+        options = ["--grid", "0.8", "--force", "--multiplicity", multiplicity]
+        assert run(["predict", str(trained), "odd.xyz", *options], debug=False) == 0
+        assert ("do not go with" in capsys.readouterr().err) == doubted

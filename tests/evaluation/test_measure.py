@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from orbdens import shipped
 from orbdens.evaluation.measure import evaluate
 from orbdens.evaluation.result import Evaluation
 from orbdens.evaluation.tables import comparison_table, evaluation_table
 from orbdens.grid import Grid
-from orbdens.store import GridRecord, Manifest, StoreWriter
+from orbdens.store import GridRecord, Manifest, Store, StoreWriter
 from orbdens.structure import Structure
 
 
@@ -52,3 +55,30 @@ def test_structures_are_measured_in_their_order(trained: Path) -> None:
     assert one.errors.nmae[0] in [pytest.approx(error, rel=1e-4) for error in evaluation.errors.nmae]
     assert {"cpu", "threads"} <= set(evaluation.machine)
     assert evaluation.cost.structures_per_s > 0
+
+
+def test_the_states_that_were_used_are_said(trained: Path, tmp_path: Path) -> None:
+    """Li-O-Li, its cation as a singlet that cannot be, and as a doublet: the model knows the first alone."""
+    source = Store(shipped.store_path())
+    records = {key: source[key] for key in source.keys("test")[:4]}
+    with StoreWriter(tmp_path / "ions.store", source.manifest) as writer:
+        for (key, record), (charge, multiplicity) in zip(
+            records.items(), [(0, 1), (1, 1), (0, 1), (1, 2)], strict=True
+        ):
+            structure = replace(record.structure, charge=charge, multiplicity=multiplicity)
+            writer.put(key, replace(record, structure=structure))
+        writer.finish({"test": list(records)})
+    evaluation = evaluate(trained, tmp_path / "ions.store", spacing=0.5)
+    assert evaluation.errors.charges == [0, 1, 0, 1]
+    assert evaluation.errors.multiplicities == [1, 1, 1, 2]
+    assert evaluation.errors.flagged == [False, True, False, True]
+    assert evaluation.states() == [(0, 1, 2), (1, 1, 1), (1, 2, 1)]
+    notes = evaluation_table(evaluation).notes
+    assert "Used charge +0, multiplicity 1: 2 structures; charge +1, multiplicity 1: 1 structure;" in notes
+    assert "With a warning of the model: 2 of 4 structures." in notes
+
+
+def test_files_without_states_say_nothing_of_them(make_evaluation: Callable[..., Evaluation]) -> None:
+    old = make_evaluation("old", 1.0)
+    assert old.states() == []
+    assert "Used" not in evaluation_table(old).notes and "warning" not in evaluation_table(old).notes
