@@ -18,6 +18,16 @@ from benchmarks.general.structures import GROUPS
 EXAM = Path(__file__).parent.parent / "data" / "exam"
 
 
+MARKS = "<!-- figures -->", "<!-- end of figures -->"
+"""Between these the figures of a card stand."""
+
+
+def put_between_marks(text: str, figures: str) -> str:
+    """A card with other figures."""
+    begin, end = (text.index(mark) for mark in MARKS)
+    return f"{text[: begin + len(MARKS[0])]}\n\n{figures.strip()}\n\n{text[end:]}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.general", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,13 +46,17 @@ def main() -> None:
     printing.add_argument("--training", type=Path, nargs="+", default=(), help="stores the model was trained on")
     printing.add_argument("--threads", type=int, default=1)
     printing.add_argument("--json", type=Path, help="file for every row and figure")
+    printing.add_argument("--into", type=Path, help="Markdown file whose part between its two marks is replaced, too")
     arguments = parser.parse_args()
     if arguments.verb == "make":
         make(arguments.folder, arguments.only, arguments.processes)
         return
     torch.set_num_threads(arguments.threads)
     stores = (arguments.general, arguments.organics, arguments.large)
-    print(card(arguments.model, *stores, arguments.exam, arguments.training, arguments.json))
+    figures = card(arguments.model, *stores, arguments.exam, arguments.training, arguments.json)
+    print(figures)
+    if arguments.into is not None:
+        arguments.into.write_text(put_between_marks(arguments.into.read_text(encoding="utf-8"), figures), "utf-8")
 
 
 if __name__ == "__main__":

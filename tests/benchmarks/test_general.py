@@ -16,6 +16,7 @@ import pytest
 from ase.build import molecule
 
 from benchmarks.general import card, make, measure, structures
+from benchmarks.general.__main__ import put_between_marks
 from benchmarks.general.measure import Row, kind_of
 from benchmarks.general.tables import Calibration, class_tables, count_training
 from orbdens.store import Store
@@ -173,6 +174,13 @@ class Neighbourly:
             )
             for atoms in molecules
         ]
+
+
+def test_figures_go_between_their_marks() -> None:
+    before = "# Card\n\n<!-- figures -->\nold\n<!-- end of figures -->\n\nLimits\n"
+    once = put_between_marks(before, "| a |\n")
+    assert once == "# Card\n\n<!-- figures -->\n\n| a |\n\n<!-- end of figures -->\n\nLimits\n"
+    assert put_between_marks(once, "| a |\n") == once
 
 
 def test_pairs_of_far_molecules() -> None:
