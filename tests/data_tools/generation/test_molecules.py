@@ -9,6 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.calculator import CalculationFailed, Calculator
+from scipy.sparse.csgraph import connected_components
 
 from data_tools.choices import ForceProgram
 from data_tools.generation import forces, minima
@@ -116,6 +117,16 @@ def test_ions_and_pairs(tmp_path: Path) -> None:
     wide = ["--force", "--variants", "9", "--largest", "1", "--elements", "N,O,S", "--charges", "-1,1"]
     assert run(["data", "molecules", str(known), str(out), *wide, "--exclude", str(hidden)], debug=False) == 0
     assert {(s.formula, s.charge) for s in read_structures(out)} == {("HO", -1), ("HS", -1), ("H3S", 1)}
+
+
+def test_molecules_of_one_smiles_lie_side_by_side() -> None:
+    pytest.importorskip("rdkit")
+    from data_tools.generation.rdkit_bridge import from_smiles
+
+    for smiles in ("O.O", "CCO.c1ccccc1", "O.O.[OH3+]"):
+        positions = from_smiles(smiles).positions
+        near = np.linalg.norm(positions[:, None] - positions, axis=-1) < 1.8
+        assert connected_components(near)[0] == len(smiles.split("."))
 
 
 def test_hydrogen_fluoride_keeps_its_smiles(tmp_path: Path) -> None:
