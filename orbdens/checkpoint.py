@@ -114,13 +114,13 @@ def _version(path: Path, header: dict[str, str]) -> int:
 
 
 def find_model(path: Path | str | None) -> Path:
-    """The model file itself, that of a run folder, or for None or the word ``organics`` the one that ships.
+    """The model file itself, that of a run folder, or one that ships: for its name, or for None the default.
 
     Raises:
         UserError: there is none.
     """
-    if path is None or (str(path) == shipped.MODEL and not Path(path).exists()):
-        return shipped.model_path() / MODEL_FILE
+    if path is None or (str(path) in shipped.MODELS and not Path(path).exists()):
+        return shipped.model_path(shipped.MODEL if path is None else str(path)) / MODEL_FILE
     file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UserError(f"there is no model at {file}; `orbdens train` writes one when it is done")

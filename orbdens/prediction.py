@@ -150,7 +150,7 @@ def split_inputs(inputs: Sequence[Path]) -> tuple[Path | None, list[Path]]:
     if not names_model:
         return None, list(inputs)
     if not others:
-        if first.exists() or str(first) == shipped.MODEL:
+        if first.exists() or str(first) in shipped.MODELS:
             raise UserError(f"expected structure files (FILE...) after the model {first}")
         raise UserError(f"there is no file {first}, nor a model of that name")
     return first, others

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from orbdens import shipped
 from orbdens.checkpoint import FORMAT, find_model, load_model, read_header
 from orbdens.config import TrainingConfig, load_config
 from orbdens.errors import UserError
@@ -25,7 +26,7 @@ MODELS = places.GOLDEN / "models"
 
 @pytest.mark.parametrize("name", ["v1-orbital", "v1-unet3d", "organics"])
 def test_models_of_older_versions_predict_what_they_did(name: str) -> None:
-    model = load_model(None if name == "organics" else MODELS / name)
+    model = load_model(name if name == "organics" else MODELS / name)
     expected = np.load(MODELS / ("organics_expected.npz" if name == "organics" else f"{name}/expected.npz"))
     density = model.predict(Structure(expected["numbers"], expected["positions"]))
     values = density.at(expected["points"])
@@ -89,16 +90,17 @@ def test_headers_that_will_not_do_are_told(changes: dict[str, str | None], sente
 
 def test_the_default_is_what_ships_whatever_lies_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "organics").mkdir()
+    (tmp_path / "general").mkdir()
     assert find_model(None).parent == model_path()
     assert load_model().config.kind == "orbital"
 
 
-def test_headers_name_no_folders() -> None:
+@pytest.mark.parametrize("name", shipped.MODELS)
+def test_headers_name_no_folders(name: str) -> None:
     """What ships says which stores it is from, and nothing of the machine it was trained on."""
     from safetensors import safe_open
 
-    with safe_open(model_path() / "model.safetensors", framework="numpy") as file:
+    with safe_open(model_path(name) / "model.safetensors", framework="numpy") as file:
         text = json.dumps(file.metadata())
     assert "/tmp" not in text
     assert '"format": "2"' in text

@@ -310,7 +310,7 @@ def select(
     n: Annotated[int, typer.Option("--n", min=1, help="Number of structures to choose.")],
     model: Annotated[
         Path | None,
-        typer.Option(help="A model.safetensors, or the run folder that holds it [default: organics, which ships]."),
+        typer.Option(help="A model.safetensors, or the run folder that holds it [default: general, which ships]."),
     ] = None,
     force: ForceFile = False,
 ) -> None:

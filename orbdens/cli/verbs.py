@@ -14,7 +14,9 @@ from orbdens.metrics import MARGIN, SPACING
 Force = Annotated[bool, typer.Option("--force", help="Replace output that exists.")]
 Model = Annotated[
     Path,
-    typer.Argument(metavar="MODEL", help="model.safetensors, the run folder that holds it, or the word organics."),
+    typer.Argument(
+        metavar="MODEL", help="model.safetensors, the run folder that holds it, or the words general or organics."
+    ),
 ]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder of a store, or the word lithium-oxide.")]
 SiteRule = Literal["atoms", "bonds", "bond-pairs"]
@@ -112,8 +114,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="[MODEL] FILE...",
-            help="The model: model.safetensors or the run folder that holds it [default: organics, which ships: "
-            "molecules of H, C, N, O and F]. The structures: files of any format that ASE reads.",
+            help="The model: model.safetensors or the run folder that holds it [default: general, which ships: "
+            "molecules and ions of H, C, N, O, F, P, S and Cl]. The structures: files of any format that ASE reads.",
         ),
     ],
     charge: Annotated[

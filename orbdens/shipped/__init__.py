@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODEL = "organics"
-"""Weights for molecules of H, C, N, O and F."""
+MODELS = ("general", "organics")
+"""Weights: for molecules and ions of H, C, N, O, F, P, S and Cl; smaller ones, neutral molecules of five elements."""
+
+MODEL = MODELS[0]
+"""Those that are used where none are named."""
 
 STORE = "lithium-oxide"
 """A store of 625 configurations of Li-O-Li, RKS/PBE, splits ``train`` and ``test``."""
@@ -13,9 +16,9 @@ STORE = "lithium-oxide"
 HOME = Path(__file__).parent
 
 
-def model_path() -> Path:
-    """Folder of the weights called ``MODEL``."""
-    return HOME / "organics"
+def model_path(name: str = MODEL) -> Path:
+    """Folder of the weights of that name, one of ``MODELS``."""
+    return HOME / name
 
 
 def store_path() -> Path:

@@ -26,14 +26,18 @@ CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 GOLDEN = places.GOLDEN / "ethanol"
 
 
-def test_the_file_is_small_and_says_where_it_is_from() -> None:
-    file = find_model(Path("organics"))
-    assert file.stat().st_size < 10e6
+@pytest.mark.parametrize(
+    ("name", "store", "elements"),
+    [("general", "general-training.store", "H C N O F P S Cl"), ("organics", "organics.store", "H C N O F")],
+)
+def test_the_file_is_small_and_says_where_it_is_from(name: str, store: str, elements: str) -> None:
+    file = find_model(Path(name))
+    assert file.stat().st_size < 20e6
     assert (file.parent / "MODEL_CARD.md").is_file()
     _, facts, training = read_header(file)
-    assert set(facts["valence_electrons"]) == {"H", "C", "N", "O", "F"}
-    assert training["start"]["store"] == "organics.store"
-    assert training_minutes(training) == training["minutes"] + training["start"]["minutes"]
+    assert set(facts["valence_electrons"]) == set(elements.split())
+    assert store in (training["store"], training["start"]["store"])
+    assert training_minutes(training) >= training["minutes"] + training["start"]["minutes"]
 
 
 def test_predict_needs_no_model(orbdens: CommandLine, tmp_path: Path) -> None:
@@ -47,13 +51,13 @@ def test_predict_needs_no_model(orbdens: CommandLine, tmp_path: Path) -> None:
 
 
 def test_it_reaches_its_figures_on_ethanol_at_300_kelvin() -> None:
-    """All of its training structures are minima, and these are not. Noise of 2 % on its weights goes beyond 1 %."""
+    """Noise of 2 % on its weights goes beyond the bound."""
     model, store = package.load(), Store(GOLDEN)
-    for key in store.keys()[:2]:  # 0.951 and 0.975 %
+    for key in store.keys()[:2]:  # TODO
         label = stored_density(store, key)
         grid = Grid.around(label.structure, 0.25, 4.0)
         density = model.predict(label.structure)
-        assert nmae(density.on(grid), label.on(grid)) < 1.0
+        assert nmae(density.on(grid), label.on(grid)) < 0.4
         assert abs(density.n_electrons - 20) < 1e-4
 
 
@@ -67,7 +71,7 @@ def test_it_warns_of_strange_surroundings_and_refuses_strange_elements(orbdens: 
     build("SiH4").write(tmp_path / "silane.xyz")
     done = orbdens("predict", "silane.xyz", cwd=tmp_path)
     assert done.returncode == 2
-    assert "never saw Si; it knows C, F, H, N, O" in done.stderr
+    assert "never saw Si; it knows C, Cl, F, H, N, O, P, S" in done.stderr
 
 
 def test_benzene_is_predicted_within_a_moment() -> None:
@@ -97,9 +101,9 @@ def test_a_slab_or_wire_around_the_origin_keeps_its_electrons(pbc: tuple[bool, b
     assert values.sum() * grid.volume_element == pytest.approx(14, abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["organics", "organics/"])
+@pytest.mark.parametrize("name", ["general", "organics", "organics/"])
 def test_a_folder_of_that_name_comes_first(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "organics").mkdir()
-    with pytest.raises(package.UserError, match="no model at organics"):
+    (tmp_path / name).mkdir()
+    with pytest.raises(package.UserError, match=f"no model at {name}"):
         find_model(Path(name))
