@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from orbdens.models.interface import DensityModel
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file that is written."""
 
 MODEL_FILE = "model.safetensors"
+
+EXPECTED_ERRORS = ("familiarity.", "uncertainty.")
+"""How names of weights begin from which errors were expected, in versions 1 and 2."""
 
 
 class Header(NamedTuple):
@@ -65,12 +68,15 @@ def upgrade(version: int, config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def upgrade_weights(version: int, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of an older version under today's names."""
-    if version < 2:
-        names = {"familiarity.leftover": "uncertainty.residual_variance"}
-        names |= {f"familiarity.{name}": f"uncertainty.{name}" for name in ("precision", "farthest", "scale")}
-        weights = {names.get(name, name): tensor for name, tensor in weights.items()}
+def upgrade_weights(version: int, weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of an older version as this version has them; ``fresh`` are those of a new model.
+
+    The expected errors of orbital models before version 3 cannot be told from what they kept, and were far too small
+    for unusual structures. Such a model predicts what it did and expects no error, until it is trained further.
+    """
+    if version < 3 and any(name.startswith("uncertainty.") for name in fresh):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(EXPECTED_ERRORS)}
+        weights |= {name: tensor for name, tensor in fresh.items() if name.startswith("uncertainty.")}
     return weights
 
 
@@ -151,6 +157,6 @@ def load_weights(model: DensityModel, file: Path) -> None:
 
     try:
         version = _version(file, _raw_header(file))
-        model.load_state_dict(upgrade_weights(version, load_file(file)))
+        model.load_state_dict(upgrade_weights(version, load_file(file), model.state_dict()))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"the weights in {file} do not fit its config: {' '.join(str(error).split())[:200]}") from None

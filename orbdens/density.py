@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
+from orbdens.expectation import Expectation
 from orbdens.formats.cube import write_cube
 from orbdens.grid import Grid
 from orbdens.kernels import (
@@ -68,12 +69,25 @@ class Density(ABC):
     """The electron density of one structure."""
 
     structure: Structure
-    expected_error: float | None = None
-    """NMAE in % that the model expects of this density, where it can tell."""
-    unfamiliar: tuple[str, ...] = ()
-    """Atoms whose surroundings are unlike anything in the training data, e.g. ``N3`` for the third atom."""
+    expectation: Expectation | None = None
+    """What the model expects of the errors of this density, where it can tell."""
     warnings: tuple[str, ...] = ()
-    """What else makes a prediction an extrapolation, of which the expected error knows nothing: phrases."""
+    """What makes a prediction an extrapolation, beside unfamiliar atoms and bonds: phrases."""
+
+    @property
+    def expected_error(self) -> float | None:
+        """NMAE in % to expect, where the model can tell."""
+        return None if self.expectation is None else self.expectation.error
+
+    @property
+    def expected_errors(self) -> NDArray[np.float64] | None:
+        """Errors to expect near each atom, in % of its electrons [n_atoms]; see ``Expectation``."""
+        return None if self.expectation is None else self.expectation.atom_errors
+
+    @property
+    def unfamiliar(self) -> tuple[str, ...]:
+        """Atoms and bonds unlike the training data: ``N3`` is the third atom, ``C1-N3`` its bond to the first."""
+        return () if self.expectation is None else self.expectation.unfamiliar(self.structure)
 
     @abstractmethod
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
@@ -162,7 +176,7 @@ class OrbitalDensity(Density):
         shells: orbitals of each type, float64.
         coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
         cutoff: Å; an orbital is zero farther from its site.
-        expected_error, unfamiliar, warnings: as ``Density`` says.
+        expectation, warnings: as ``Density`` says.
     """
 
     structure: Structure
@@ -171,8 +185,7 @@ class OrbitalDensity(Density):
     shells: Shells
     coefficients: NDArray[np.float64]
     cutoff: float | None
-    expected_error: float | None = None
-    unfamiliar: tuple[str, ...] = ()
+    expectation: Expectation | None = None
     warnings: tuple[str, ...] = ()
 
     @cached_property

@@ -189,7 +189,8 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         check_output(path, request.force)
     for done, (path, density) in enumerate(zip(paths, densities, strict=True), start=1):
         if request.coefficients:
-            write_npz(path, **_atoms(density), **_orbitals(density))
+            expected = {} if density.expectation is None else density.expectation.arrays()
+            write_npz(path, **_atoms(density), **_orbitals(density), **expected)
         elif points is not None:
             write_npz(path, **_atoms(density), points=points, density=density.at(points))
         else:

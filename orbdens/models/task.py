@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.models.interface import DensityModel
@@ -114,9 +115,10 @@ class GradientTask(ABC, Generic[Model]):
         """Index of the stage for a step when the run has come this far (0 to 1)."""
         return max(i for i, stage in enumerate(self.stages) if stage.begins <= fraction)
 
-    def finish(self, validation: Sequence[tuple[Structure, float]]) -> None:
+    def finish(self, validation: Sequence[tuple[Structure, NDArray[np.float64]]]) -> None:
         """Once after the last step, e.g. to learn what errors to expect.
 
         Args:
-            validation: structures not trained on, each with the NMAE in % of its prediction.
+            validation: structures not trained on, each with the errors of its prediction: ∫|ρ̂ − ρ| dr over the space
+                nearest to each atom, e [n_atoms].
         """

@@ -22,7 +22,7 @@ from orbdens.store import open_store
 from orbdens.training.batches import splits_of
 from orbdens.training.fine_tuning import freeze, load_start
 from orbdens.training.folder import START_FILE, begin_run, cache_folder, check_resumable, check_run_folder
-from orbdens.training.validation import errors, references
+from orbdens.training.validation import errors, errors_of_atoms, references
 
 VALIDATION_SPACING = 0.3
 """Å; grid on which a model without gradient steps is validated."""
@@ -115,7 +115,8 @@ def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, 
             start.save(out)
         notes = run_gradient_steps(task, options, keys, labels, out, display, resume)
         structures = [label.structure for label in labels]
-        task.finish(list(zip(structures, errors(model, labels), strict=True)))
+        of_atoms = errors_of_atoms(model, labels, display.count)
+        task.finish(list(zip(structures, of_atoms, strict=True)))
     notes["preparation_minutes"] = preparation
     before = None if start is None else start.notes
     _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), before)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orbdens.grid import Grid
 from orbdens.labels import stored_density
-from orbdens.metrics import MARGIN, nmae
+from orbdens.metrics import MARGIN, nearest_atoms, nmae
 from orbdens.models.interface import DensityModel
 from orbdens.progress import Progress
 from orbdens.store import Store
@@ -41,3 +41,16 @@ def errors(model: DensityModel, labels: Sequence[Reference]) -> list[float]:
     """NMAE in % of a model's density of each structure."""
     densities = model.predict_many([label.structure for label in labels])
     return [nmae(density.on(label.grid), label.values) for density, label in zip(densities, labels, strict=True)]
+
+
+def errors_of_atoms(model: DensityModel, labels: Sequence[Reference], progress: Progress) -> list[NDArray[np.float64]]:
+    """∫|ρ̂ − ρ| dr over the space nearest to each atom of each structure, e [n_atoms]."""
+    densities = model.predict_many([label.structure for label in labels])
+    found = []
+    for done, (density, label) in enumerate(zip(densities, labels, strict=True), start=1):
+        difference = np.abs(density.on(label.grid).astype(np.float64) - label.values)
+        atoms = nearest_atoms(label.structure, label.grid)[1]
+        sums = np.bincount(atoms.ravel(), difference.ravel(), minlength=label.structure.n_atoms)
+        found.append(np.asarray(sums * label.grid.volume_element, dtype=np.float64))
+        progress("errors to expect", done, len(labels))
+    return found

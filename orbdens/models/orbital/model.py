@@ -58,7 +58,7 @@ class OrbitalModel(DensityModel):
         neutral = [0.0 if kind >= BOND else valence[type_name(kind)] for kind in self.basis.types]
         self.head = Head(self.basis, config.channels, neutral, config.cutoff if config.electrons == "local" else None)
         self.shapes = OrbitalShapes(self.basis, virtual, config)
-        self.uncertainty = Uncertainty(self.basis, config.l_max, config.channels)
+        self.uncertainty = Uncertainty(neutral, config.l_max, config.channels)
 
     @property
     def orbital_cutoff(self) -> float:
@@ -111,7 +111,9 @@ class OrbitalModel(DensityModel):
         graph = merge([graph for _, graph, _ in placed]).to(self.device)
         features = self.features(graph)
         orbitals = self.orbitals(features, graph)
-        expected, outliers = self.uncertainty.expect(features, graph)
+        states = [self.warnings(structure) for structure in structures]
+        usual = float(self.uncertainty.usual)
+        expected = self.uncertainty.expect(features, graph, [bool(phrases) for phrases in states])
         doubles = [c.double() for c in orbitals.coefficients]
         scalings = None if orbitals.scalings is None else orbitals.scalings.double()
         coefficients = self.basis.primitives(doubles, graph.site_type, scalings).cpu().numpy()
@@ -127,6 +129,8 @@ class OrbitalModel(DensityModel):
             if scalings is not None:
                 its_shells = shells.per_site(its_types, scalings[rows].cpu())
                 its_types = torch.arange(len(its_types))
+            expectation = None if expected is None else expected.of(i, graph, sites, usual)
+            doubts = () if expectation is None else expectation.warnings(structure)
             densities.append(
                 OrbitalDensity(
                     structure=structure,
@@ -135,13 +139,8 @@ class OrbitalModel(DensityModel):
                     shells=its_shells,
                     coefficients=coefficients[ends[i] : ends[i + 1]],
                     cutoff=self.orbital_cutoff,
-                    expected_error=None if expected is None else expected[i],
-                    unfamiliar=tuple(
-                        f"{symbol}{atom + 1}"
-                        for atom, symbol in enumerate(structure.symbols)
-                        if outliers[ptr[i] + atom]
-                    ),
-                    warnings=self.warnings(structure) + self._unknown_bonds(bonds),
+                    expectation=expectation,
+                    warnings=states[i] + self._unknown_bonds(bonds) + doubts,
                 )
             )
         return densities

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from orbdens.config import OrbitalRun
 from orbdens.errors import UserError
@@ -16,6 +18,7 @@ from orbdens.models.orbital.conditioning import regularised_fits, sample_for_sca
 from orbdens.models.orbital.density_fitting import fit_records
 from orbdens.models.orbital.graph import Graph, merge
 from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.novelty import describe
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
 from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
@@ -24,8 +27,8 @@ from orbdens.structure import Structure
 
 LOG = logging.getLogger(__name__)
 
-MEASURED = 1000
-"""Training structures on whose features expected errors rest."""
+MEASURED = 100_000
+"""Training sites, about as many as that, from which novelty is measured: 100 MB of what describes them."""
 
 
 class OrbitalTask(GradientTask[OrbitalModel]):
@@ -56,7 +59,6 @@ class OrbitalTask(GradientTask[OrbitalModel]):
             self._check_start(analytic)
         sample = sample_for_scales(data, basis, rule) if fresh else []
         fits = fit_records(data, data.keys if analytic else sample, basis, rule)
-        self.sample_fits = {key: fits.get(key)["coefficients"] for key in sample}
         if fresh:
             model.head.fit_statistics(
                 (self.graph(key).site_type.numpy(), flat)
@@ -100,25 +102,27 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         return self.model.place(structure, self.model.count_electrons(structure))[1]
 
     @torch.no_grad()
-    def finish(self, validation: Sequence[tuple[Structure, float]]) -> None:
-        """Measure how features are spread, and scale expected errors to those of validation."""
-        model = self.model
+    def finish(self, validation: Sequence[tuple[Structure, NDArray[np.float64]]]) -> None:
+        """Measure what the training sites are like, and learn from validation which errors go with what is not."""
+        model, uncertainty = self.model, self.model.uncertainty
         training = model.training
         model.eval()
-        known = [self.graph(key) for key in evenly_spaced(self.data.keys, MEASURED)]
-        features = [(model.features(graph), graph.site_type) for graph in self._batches(known)]
-        residuals = []
-        for key, fit in self.sample_fits.items():
-            graph = self.graph(key).to(model.device)
-            fitted = model.basis.per_type(fit.to(model.device), graph.site_type)
-            predicted = model(graph).coefficients
-            residuals.append((graph.site_type, [p - f for p, f in zip(predicted, fitted, strict=True)]))
-        model.uncertainty.measure(features, residuals)
-        raw = [
-            model.uncertainty.raw_errors(model.features(graph), graph)[0]
-            for graph in self._batches([self._graph(structure) for structure, _ in validation])
+        n = max(1, int(MEASURED / np.mean([len(self.graph(key).site_type) for key in self.data.keys])))
+        graphs = [self.graph(key) for key in evenly_spaced(self.data.keys, n)]
+        sites = [
+            (describe(model.features(graph)), graph.site_type, graph.site_weight) for graph in self._batches(graphs)
         ]
-        model.uncertainty.calibrate(torch.cat(raw), torch.tensor([error for _, error in validation]))
+        described, site_type, weight = (torch.cat(tensors) for tensors in zip(*sites, strict=True))
+        uncertainty.novelty.measure(described, site_type, weight)
+        # Errors are to grow with novelty alone: in states that were not trained on they are larger anyway.
+        familiar = [(structure, errors) for structure, errors in validation if not model.warnings(structure)]
+        if familiar:
+            graphs = [self._graph(structure) for structure, _ in familiar]
+            novelty = [
+                uncertainty.novelty(describe(model.features(graph)), graph.site_type) for graph in self._batches(graphs)
+            ]
+            errors = torch.as_tensor(np.concatenate([errors for _, errors in familiar]), device=model.device)
+            uncertainty.calibrate(torch.cat(novelty), merge(graphs).to(model.device), errors)
         model.train(training)
 
     def _batches(self, graphs: Sequence[Graph]) -> list[Graph]:

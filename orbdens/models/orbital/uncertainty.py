@@ -1,118 +1,153 @@
-"""Expected errors: how far the features of a site are from those of the training data.
+"""Expected errors: what it costs that the surroundings of an atom are unlike those of the training data.
 
-Coefficients are nearly linear in the last features x of a site. Of a linear map fitted to training sites with second
-moments G = ⟨x xᵀ⟩, the variance of a prediction is proportional to xᵀ G⁻¹ x (last-layer prediction rigidity: Bigi,
-Chong, Ceriotti & Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024). G is kept per site type and l, and the
-proportion is what the fits of the training data leave over for that type and l. Nothing is trained for it.
+The error of an atom grows with a power of its novelty (see ``novelty``),
+
+    error = scale of its element · noveltyᵖ,  in % of the electrons of the neutral atom,
+
+where p and the scales are fitted to the atoms of structures that were not trained on. The error of a structure is the
+mean over its atoms, weighted by their electrons: two molecules far apart have that of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from orbdens.models.orbital.basis import Basis
+from orbdens.expectation import Expectation
 from orbdens.models.orbital.graph import Graph
+from orbdens.models.orbital.novelty import Novelty, describe
+from orbdens.sites import Sites
 
-RIDGE = 1e-4
-"""Added to second moments, as a share of their mean: directions without any variance must not blow up."""
+POWER, POWER_STRUCTURES = 1.5, 1.0
+"""The power of the novelty, and how many structures it takes to believe as much in another one."""
 
-OUTLIER = 2.0
-"""A site is an outlier if it is this many times farther out than any training site was."""
+SCALE_STRUCTURES = 2.0
+"""How many structures it takes for an element to be half-way to a scale of its own."""
+
+LEAST, MOST = 1e-4, 100.0
+"""%; of the electrons of an atom: errors below are as good as none, and none is above."""
+
+UNSEEN_STATE = 0.3
+"""Electrons expected to be misplaced beside all else for a charge or multiplicity the training data do not have.
+
+Radicals, triplets and radical cations of 1 to 6 heavy atoms: 0.05 to 1.0, whatever the size.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What is expected of the sites of a graph.
+
+    Attributes:
+        novelty: how unlike the training sites each site is [n_sites].
+        atom_errors: ∫|ρ̂ − ρ| dr over the space nearest to each atom, % of the neutral atom's electrons; 0 for virtual
+            sites [n_sites].
+        errors: NMAE of each structure, % [n_structures].
+    """
+
+    novelty: Tensor
+    atom_errors: Tensor
+    errors: Tensor
+
+    def of(self, i: int, graph: Graph, sites: Sites, usual: float) -> Expectation:
+        """What is expected of structure ``i`` of the graph, whose sites are given; ``usual`` as ``Expectation``."""
+        first, n_atoms = int(graph.site_ptr[i]), len(sites.types) - len(sites.bonds)
+        novelty = self.novelty[first : first + len(sites.types)].cpu().double().numpy()
+        present = sites.weights[n_atoms:] > 0.5  # a midpoint that has nearly faded out is no bond
+        return Expectation(
+            error=float(self.errors[i]),
+            usual=usual,
+            atom_errors=self.atom_errors[first : first + n_atoms].cpu().numpy(),
+            atom_novelty=novelty[:n_atoms],
+            bonds=sites.bonds[present],
+            bond_novelty=novelty[n_atoms:][present],
+        )
 
 
 class Uncertainty(nn.Module):
-    """Second moments of the training features, and the errors they let expect. Knows nothing before ``measure``.
+    """Errors to expect. Knows nothing before it has measured the training data and errors of other structures.
 
     Args:
-        basis: gives the site types and the shape of their coefficients.
+        neutral: electrons of the neutral atom of each site type, zero for virtual sites.
         l_max: highest l of the features.
         channels: features per component.
     """
 
-    precision: Tensor
-    residual_variance: Tensor
-    farthest: Tensor
+    neutral: Tensor
     scale: Tensor
+    power: Tensor
+    usual: Tensor
 
-    def __init__(self, basis: Basis, l_max: int, channels: int) -> None:
+    def __init__(self, neutral: Sequence[float], l_max: int, channels: int) -> None:
         super().__init__()
-        self.basis = basis
-        shape = (len(basis.types), l_max + 1)
-        self.register_buffer("precision", torch.zeros(*shape, channels, channels))
-        self.register_buffer("residual_variance", torch.zeros(shape))
-        self.register_buffer("farthest", torch.zeros(()))
-        self.register_buffer("scale", torch.zeros(()))
+        self.novelty = Novelty(len(neutral), l_max, channels)
+        self.register_buffer("neutral", torch.tensor(neutral, dtype=torch.float64), persistent=False)
+        self.register_buffer("scale", torch.zeros(len(neutral)))
+        self.register_buffer("power", torch.zeros(()))
+        self.register_buffer("usual", torch.zeros(()))
 
-    def measure(
-        self,
-        features: Sequence[tuple[Tensor, Tensor]],
-        residuals: Iterable[tuple[Tensor, list[Tensor]]],
-    ) -> None:
-        """Take the second moments of training features, and the residual variances.
+    def calibrate(self, novelty: Tensor, graph: Graph, errors: Tensor) -> None:
+        """Fit power and scales to structures that were not trained on: a regression of logarithms over their atoms.
 
         Args:
-            features: features of training batches, [n_sites, (l_max + 1)², channels] and site types [n_sites].
-            residuals: site types [n_sites] and, for each type, predicted minus fitted coefficients of the orthonormal
-                functions [n_sites_of_type, n], of training batches; without any, the residual variances stay.
+            novelty: of the sites of these structures [n_sites].
+            graph: of these structures.
+            errors: ∫|ρ̂ − ρ| dr over the space nearest to each atom, e, float64 [n_atoms].
         """
-        n_types, degrees, channels = self.precision.shape[:3]
-        moments = torch.zeros_like(self.precision, dtype=torch.float64)
-        count = torch.zeros(n_types, dtype=torch.float64)
-        for x, site_type in features:
-            count += torch.bincount(site_type.cpu(), minlength=n_types)
-            for l in range(degrees):
-                rows = x[:, l * l : (l + 1) ** 2].double()
-                moments[:, l].index_add_(0, site_type, torch.einsum("nmc,nmd->ncd", rows, rows) / (2 * l + 1))
-        # A type that was seen less often than there are channels borrows the moments of all types.
-        pooled = moments.sum(dim=0) / count.sum()
-        moments = (moments + channels * pooled) / (count[:, None, None, None] + channels)
-        # Without any neighbours all features of l > 0 vanish, and nothing is left to invert.
-        ridge = (RIDGE * moments.diagonal(dim1=2, dim2=3).mean(dim=2)).clamp(min=1e-12)
-        self.precision.copy_(torch.linalg.inv(moments + ridge[..., None, None] * torch.eye(channels)))
-        squares, seen = torch.zeros(n_types, degrees), torch.zeros(n_types)
-        for site_type, errors in residuals:
-            seen += torch.bincount(site_type.cpu(), minlength=n_types)
-            for kind, c in enumerate(errors):
-                for l, block in enumerate(self.basis.blocks(kind, c)):
-                    squares[kind, l] += block.square().sum().cpu()
-        if seen.any():
-            self.residual_variance.copy_(squares / seen.clamp(min=1)[:, None])
-        self.farthest.fill_(max(float(self.distances(x, site_type).mean(dim=1).max()) for x, site_type in features))
-
-    def calibrate(self, raw_errors: Tensor, errors: Tensor) -> None:
-        """Set the scale so that ``raw_errors`` [n] become, on average, the true NMAE in % of as many structures."""
-        self.scale.fill_(float(errors.sum() / raw_errors.sum()))
-
-    def distances(self, features: Tensor, site_type: Tensor) -> Tensor:
-        """xᵀ G⁻¹ x / channels, averaged over m: about 1 for training sites [n_sites, l_max + 1]."""
-        precision = self.precision[site_type]
-        return torch.stack(
-            [
-                torch.einsum("nmc,ncd,nmd->n", rows, precision[:, l], rows) / (rows.shape[1] * rows.shape[2])
-                for l, rows in ((l, features[:, l * l : (l + 1) ** 2]) for l in range(precision.shape[1]))
-            ],
+        n_types = len(self.scale)
+        atoms = (self.neutral[graph.site_type] > 0).nonzero()[:, 0]
+        kind, structure = graph.site_type[atoms], graph.structure_of_site[atoms]
+        electrons = self.neutral[kind]
+        weight = 1 / torch.bincount(structure)[structure].double()  # every structure counts the same
+        logarithm = novelty[atoms].double().clamp(min=LEAST).log()
+        design = torch.cat(
+            [logarithm[:, None], torch.ones_like(logarithm)[:, None], nn.functional.one_hot(kind, n_types).double()],
             dim=1,
         )
+        target = (100 * errors / electrons + LEAST).log()
+        belief = torch.tensor([POWER_STRUCTURES, 0.0, *[SCALE_STRUCTURES] * n_types]).to(target)
+        wanted = design.T @ (weight * target)
+        wanted[0] += POWER_STRUCTURES * POWER
+        solution = torch.linalg.solve((design.T * weight) @ design + torch.diag(belief), wanted)
+        self.power.fill_(float(solution[0].clamp(min=0)))
+        self.scale.copy_((solution[1] + solution[2:]).exp())
+        # Logarithms of sums are not sums of logarithms: one factor makes the structures right.
+        sums = torch.zeros_like(graph.n_electrons).index_add(0, structure, errors)
+        true = 100 * sums / graph.n_electrons
+        expected = self.errors(novelty, graph).errors
+        factor = ((true + LEAST) / expected).log().mean().exp()
+        self.scale.mul_(factor)
+        self.usual.fill_(float((factor * expected).median()))
 
-    def raw_errors(self, features: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
-        """Errors of the structures up to a scale, and which sites are outliers.
+    def expect(self, features: Tensor, graph: Graph, unseen: Sequence[bool]) -> Expected | None:
+        """The errors to expect; None before ``calibrate``.
 
-        Returns:
-            √(Σ over sites and l of distance · residual variance) / n_electrons [n_structures], and bool [n_sites].
+        Args:
+            features: [n_sites, (l_max + 1)², channels].
+            graph: of the sites.
+            unseen: whether charge and multiplicity of each structure are none of the training data's [n_structures].
         """
-        site_type, n_electrons = graph.site_type, graph.n_electrons
-        distances = self.distances(features, site_type)
-        squares = (distances * self.residual_variance[site_type]).sum(dim=1)
-        total = torch.zeros_like(n_electrons).index_add(0, graph.structure_of_site, squares.to(n_electrons))
-        return total.sqrt() / n_electrons, distances.mean(dim=1) > OUTLIER * self.farthest
+        if not self.scale.any():
+            return None
+        misplaced = UNSEEN_STATE * torch.tensor(unseen).to(graph.n_electrons)
+        return self.errors(self.novelty(describe(features), graph.site_type), graph, misplaced)
 
-    def expect(self, features: Tensor, graph: Graph) -> tuple[list[float] | None, list[bool]]:
-        """NMAE in % to expect of each structure, None before ``calibrate``; and which sites are outliers."""
-        if not self.scale > 0:
-            return None, [False] * len(graph.site_type)
-        raw, outliers = self.raw_errors(features, graph)
-        expected: list[float] = (raw * self.scale).tolist()
-        return expected, outliers.tolist()
+    def errors(self, novelty: Tensor, graph: Graph, misplaced: Tensor | None = None) -> Expected:
+        """The errors that go with novelties of sites [n_sites].
+
+        Args:
+            novelty: of the sites [n_sites].
+            graph: of the sites.
+            misplaced: electrons misplaced beside that, shared by all atoms of a structure [n_structures], float64.
+        """
+        kind, structure = graph.site_type, graph.structure_of_site
+        electrons = self.neutral[kind]
+        misplaced = torch.zeros_like(graph.n_electrons) if misplaced is None else misplaced
+        total = torch.zeros_like(misplaced).index_add(0, structure, electrons)
+        by_novelty = (self.scale[kind] * novelty**self.power).double().clamp(max=MOST)
+        atom_errors = torch.where(electrons > 0, by_novelty + (100 * misplaced / total)[structure], 0.0)
+        summed = torch.zeros_like(misplaced).index_add(0, structure, atom_errors * electrons)
+        return Expected(novelty, atom_errors, summed / graph.n_electrons)

@@ -1,0 +1,68 @@
+"""What a model expects of the errors of a density that it predicts, and how new to it every atom and bond is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbdens.structure import Structure
+
+UNFAMILIAR = 3.0
+"""Standard deviations from the mean of the training data; of their own atoms and bonds about 1 in 200 is so far out."""
+
+EXTRAPOLATION = 3.0
+"""Times the error that is usual for structures of the training data: from there on a prediction is an extrapolation."""
+
+NAMED = 3
+"""So many atoms at most are named as those to which most of an error is due."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """Expected errors of one density.
+
+    Attributes:
+        error: NMAE, %.
+        usual: the same for structures like those of the training data, %.
+        atom_errors: ∫|ρ̂ − ρ| dr over the space nearest to each atom, % of the electrons of the neutral atom [n_atoms].
+            Their mean, weighted by these electrons, is the NMAE of a neutral structure.
+        atom_novelty: how unlike those of the training data the surroundings of each atom are, in standard deviations;
+            about 1 for the training data [n_atoms].
+        bonds: the two atoms that each bond connects, as far as the model has midpoints [n_bonds, 2].
+        bond_novelty: the same of each bond [n_bonds].
+    """
+
+    error: float
+    usual: float
+    atom_errors: NDArray[np.float64]
+    atom_novelty: NDArray[np.float64]
+    bonds: NDArray[np.int64]
+    bond_novelty: NDArray[np.float64]
+
+    def unfamiliar(self, structure: Structure) -> tuple[str, ...]:
+        """Names of atoms (``N3``, the third atom) and bonds (``C1-N3``) unlike any in the training data."""
+        names = [f"{symbol}{number}" for number, symbol in enumerate(structure.symbols, start=1)]
+        atoms = [names[atom] for atom in np.flatnonzero(self.atom_novelty > UNFAMILIAR)]
+        bonds = ["-".join(names[atom] for atom in bond) for bond in self.bonds[self.bond_novelty > UNFAMILIAR]]
+        return (*atoms, *bonds)
+
+    def warnings(self, structure: Structure) -> tuple[str, ...]:
+        """A phrase if the prediction is an extrapolation, and where most of all."""
+        if self.error <= EXTRAPOLATION * self.usual:
+            return ()
+        worst = np.argsort(-self.atom_errors, kind="stable")[:NAMED]
+        atoms = ", ".join(f"{structure.symbols[atom]}{atom + 1}" for atom in worst)
+        times = f"{self.error / self.usual:.1f} times that of structures the model learned from"
+        return (f"an extrapolation: the error to expect is {times}, most of all at {atoms}",)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """By the names under which files keep them."""
+        return {
+            "expected_error": np.array(self.error),
+            "expected_errors": self.atom_errors,
+            "novelty": self.atom_novelty,
+            "bonds": self.bonds,
+            "bond_novelty": self.bond_novelty,
+        }
