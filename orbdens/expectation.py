@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from orbdens.structure import Structure
 
-UNFAMILIAR = 3.0
-"""Standard deviations from the mean of the training data; of their own atoms and bonds about 1 in 200 is so far out."""
+UNFAMILIAR = 2.0
+"""Novelty from which on an atom or a bond is unlike any in the training data: molecules like those reach 1 to 1.8."""
 
-EXTRAPOLATION = 3.0
-"""Times the error that is usual for structures of the training data: from there on a prediction is an extrapolation."""
+EXTRAPOLATION = 2.0
+"""Times the usual error: from there on a prediction is called an extrapolation."""
 
 NAMED = 3
 """So many atoms at most are named as those to which most of an error is due."""
@@ -25,11 +25,11 @@ class Expectation:
 
     Attributes:
         error: NMAE, %.
-        usual: the same for structures like those of the training data, %.
+        usual: the median of what was expected of the structures that the model validated on, %.
         atom_errors: ∫|ρ̂ − ρ| dr over the space nearest to each atom, % of the electrons of the neutral atom [n_atoms].
             Their mean, weighted by these electrons, is the NMAE of a neutral structure.
-        atom_novelty: how unlike those of the training data the surroundings of each atom are, in standard deviations;
-            about 1 for the training data [n_atoms].
+        atom_novelty: how unlike those of the training data the surroundings of each atom are; mostly below 1 for
+            molecules like those [n_atoms].
         bonds: the two atoms that each bond connects, as far as the model has midpoints [n_bonds, 2].
         bond_novelty: the same of each bond [n_bonds].
     """
@@ -54,8 +54,7 @@ class Expectation:
             return ()
         worst = np.argsort(-self.atom_errors, kind="stable")[:NAMED]
         atoms = ", ".join(f"{structure.symbols[atom]}{atom + 1}" for atom in worst)
-        times = f"{self.error / self.usual:.1f} times that of structures the model learned from"
-        return (f"an extrapolation: the error to expect is {times}, most of all at {atoms}",)
+        return (f"an extrapolation: {self.error / self.usual:.1f} times the usual error, most of all at {atoms}",)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """By the names under which files keep them."""
