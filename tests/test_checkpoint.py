@@ -33,8 +33,7 @@ def test_models_of_older_versions_predict_what_they_did(name: str) -> None:
     np.testing.assert_allclose(values, expected["density"], rtol=0, atol=1e-6 * np.abs(expected["density"]).max())
     assert density.n_electrons == pytest.approx(float(expected["n_electrons"]), rel=1e-6)
     np.testing.assert_allclose(density.dipole, expected["dipole"], atol=1e-5)
-    if np.isfinite(expected["expected_error"]):
-        assert density.expected_error == pytest.approx(float(expected["expected_error"]), rel=1e-4)
+    assert density.expected_error is None  # orbital models before version 3 were far too sure of themselves
 
 
 @pytest.mark.parametrize(("name", "store"), [("v1-orbital", places.GOLDEN / "ethanol"), ("v1-unet3d", "lithium-oxide")])
@@ -47,7 +46,7 @@ def test_runs_of_older_versions_are_fine_tuned_with_their_own_config(name: str, 
     config = load_config(run / "config.yaml", [f"data.store={store}", *changes, *points])
     out = train(config, tmp_path / "new")
     before, after = load_file(run / "model.safetensors"), load_file(out / "model.safetensors")
-    assert len(before) == len(after)
+    assert {name for name in before if "familiarity" not in name} <= set(after)
     assert any(name in before and not torch.equal(tensor, before[name]) for name, tensor in after.items())
     header = read_header(out / "model.safetensors")
     assert header.training["start"]["steps"] > 1
@@ -103,4 +102,4 @@ def test_headers_name_no_folders(name: str) -> None:
     with safe_open(model_path(name) / "model.safetensors", framework="numpy") as file:
         text = json.dumps(file.metadata())
     assert "/tmp" not in text
-    assert '"format": "2"' in text
+    assert f'"format": "{3 if name == "general" else 2}"' in text

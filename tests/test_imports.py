@@ -20,7 +20,7 @@ LEVELS = [
     ["errors", "units", "shipped"],
     ["files", "progress", "machine", "structure", "models.registry"],
     ["config", "processes", "electrons", "grid", "neighbours"],
-    ["sites", "sampling", "kernels"],
+    ["sites", "sampling", "kernels", "expectation"],
     ["store", "formats", "metrics", "fragments"],
     ["density", "pyscf"],
     ["labels"],
