@@ -58,6 +58,8 @@ def test_scaled_molecules_are_what_their_names_say() -> None:
 
 
 def test_ions_keep_charges_and_drugs_their_size() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
     named = dict(structures.tried_first())
     states = {name: (atoms.info["charge"], atoms.info["multiplicity"]) for name, atoms in named.items()}
     assert states["acetate, GFN2-xTB"] == states["acetate, MMFF94"] == (-1, 1)
