@@ -66,14 +66,16 @@ class TensorCache:
         if self.path.is_dir():
             names = {file.name for file in self.path.iterdir()}
             if "header.json" in names and names <= {"header.json", "data.mdb", "lock.mdb"}:
-                shutil.rmtree(self.path)
-        elif self.path.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
+                return
+        elif not self.path.exists():
+            return  # looked at once: another process may begin it at any moment
+        else:
             with self.path.open("rb") as file:
                 start = file.read(72)
             if not start or (start[:16] == MAGIC and int.from_bytes(start[68:], "big") == APPLICATION_ID):
                 return  # empty: another process has just begun it
-        if self.path.exists():
-            raise UserError(f"{self.path} is in the way of a cache; move it or choose another folder")
+        raise UserError(f"{self.path} is in the way of a cache; move it or choose another folder")
 
     def _identity(self) -> tuple[int, int] | None:
         """Tells a file from another one of its name."""
