@@ -21,7 +21,7 @@ from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.novelty import Novelty, describe
 from orbdens.sites import Sites
 
-POWER, SPREAD = 1.7, 10.0
+POWER, SPREAD = 1.6, 10.0
 """The power of the novelty, and what it takes to be half-way to another one: the sum over structures of the squared
 deviation of the logarithm of novelty. Structures that are all alike say little about what happens farther out."""
 
