@@ -164,8 +164,8 @@ def predict(
     ... if it holds several; --to takes another format. Total charge and multiplicity come from --charge and
     --multiplicity, or from `charge=` and `multiplicity=` in the frame's comment (extended xyz), or from formal charges
     (SDF, MOL, PDB). Along the vectors of a cell that repeat the grid is the cell. Beside each file stands the NMAE in %
-    to expect, as the model itself judges; atoms unlike any it learned from, bonds between elements and charges or spins
-    that it never saw get a warning.
+    to expect, as the model itself judges; atoms and bonds unlike any it learned from, bonds between elements and
+    charges or spins that it never saw, and errors far above the usual get a warning.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     """
@@ -205,8 +205,10 @@ def predict(
             line = f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}{state}"
             stdout.print(line, soft_wrap=True)
             if file.unfamiliar:
-                atoms = ", ".join(file.unfamiliar)
-                stderr.print(f"warning: {file.path}: the model never saw surroundings like those of {atoms}")
+                names = ", ".join(file.unfamiliar)
+                stderr.print(
+                    f"warning: {file.path}: the model never saw surroundings like those of {names}", soft_wrap=True
+                )
             for warning in file.warnings:
                 stderr.print(f"warning: {file.path}: {warning}", soft_wrap=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import ase.io
 import numpy as np
 import pytest
 from ase.calculators.vasp import VaspChargeDensity
@@ -90,6 +91,11 @@ def test_predict_in_other_forms(trained: Path, molecule: Path, capsys: pytest.Ca
     with np.load(folder / "molecule.orbitals.npz") as orbitals:
         assert orbitals["site_positions"].shape == (3, 3)
         assert len(orbitals["exponents"]) == len(orbitals["weights"]) == orbitals["primitive_ptr"][-1]
+        assert orbitals["expected_errors"].shape == orbitals["novelty"].shape == (3,)
+        assert orbitals["bonds"].shape == (len(orbitals["bond_novelty"]), 2)
+        density = package.predict(ase.io.read(molecule), trained)
+        assert orbitals["expected_error"] == pytest.approx(density.expected_error)
+        np.testing.assert_allclose(orbitals["expected_errors"], density.expected_errors)
 
 
 def test_predict_writes_chgcar(trained: Path, molecule: Path, capsys: pytest.CaptureFixture[str]) -> None:

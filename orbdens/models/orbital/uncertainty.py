@@ -21,8 +21,9 @@ from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.novelty import Novelty, describe
 from orbdens.sites import Sites
 
-POWER, POWER_STRUCTURES = 1.5, 1.0
-"""The power of the novelty, and how many structures it takes to believe as much in another one."""
+POWER, SPREAD = 1.6, 10.0
+"""The power of the novelty, and what it takes to be half-way to another one: the sum over structures of the squared
+deviation of the logarithm of novelty. Structures that are all alike say little about what happens farther out."""
 
 SCALE_STRUCTURES = 2.0
 """How many structures it takes for an element to be half-way to a scale of its own."""
@@ -108,9 +109,9 @@ class Uncertainty(nn.Module):
             dim=1,
         )
         target = (100 * errors / electrons + LEAST).log()
-        belief = torch.tensor([POWER_STRUCTURES, 0.0, *[SCALE_STRUCTURES] * n_types]).to(target)
+        belief = torch.tensor([SPREAD, 0.0, *[SCALE_STRUCTURES] * n_types]).to(target)
         wanted = design.T @ (weight * target)
-        wanted[0] += POWER_STRUCTURES * POWER
+        wanted[0] += SPREAD * POWER
         solution = torch.linalg.solve((design.T * weight) @ design + torch.diag(belief), wanted)
         self.power.fill_(float(solution[0].clamp(min=0)))
         self.scale.copy_((solution[1] + solution[2:]).exp())
