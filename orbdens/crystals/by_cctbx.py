@@ -21,7 +21,7 @@ neighbour's."""
 
 
 def main() -> None:
-    """Answer one question: pickled arguments of ``refine`` come in, a ``Refinement`` or the text of a mistake goes out."""
+    """Answer one question: arguments of ``refine`` come in, a ``Refinement`` or a mistake's text goes out."""
     answer_to = sys.stdout.buffer
     sys.stdout = sys.stderr
     try:

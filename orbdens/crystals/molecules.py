@@ -20,7 +20,7 @@ SAME = 0.2
 """Å within which an image of an atom is the atom itself, on a special position."""
 
 OVERLAP = 0.6
-"""Of the sum of covalent radii; atoms of a molecule that come closer are alternatives that the file does not tell apart."""
+"""Of the sum of covalent radii; atoms that come closer are alternatives that the file does not tell apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,8 @@ def _check_overlap(crystal: Crystal, atoms: NDArray[np.int64], positions: NDArra
     for i, j in sorted(KDTree(positions).query_pairs(2 * OVERLAP * radii.max())):
         distance = np.linalg.norm(positions[i] - positions[j])
         if distance < OVERLAP * (radii[i] + radii[j]):
+            a, b = crystal.labels[atoms[i]], crystal.labels[atoms[j]]
             raise UserError(
-                f"{crystal.name}: {crystal.labels[atoms[i]]} and {crystal.labels[atoms[j]]} are {distance:.2f} Å apart, "
-                "and no disorder groups tell them apart (_atom_site_disorder_group)"
+                f"{crystal.name}: {a} and {b} are {distance:.2f} Å apart, and no disorder groups tell "
+                "them apart (_atom_site_disorder_group)"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from orbdens.crystal import Crystal
@@ -41,11 +42,13 @@ def crystal_form_factors(
     densities = list(predict([molecule.structure for molecule in whole]))
     total = np.zeros((crystal.n_atoms, len(indices)), dtype=np.complex128)
     weight = np.zeros(crystal.n_atoms)
-    vectors = crystal.wave_vectors(indices)
+    half, row, mate = _halved(indices)
+    vectors = crystal.wave_vectors(half)
     for molecule, density in zip(whole, densities, strict=True):
         members = np.flatnonzero(molecule.originals)
         rows = molecule.atoms[members]
-        total[rows] += molecule.weight * form_factors(density, members.tolist(), vectors)
+        of_half = form_factors(density, members.tolist(), vectors)[:, row]
+        total[rows] += molecule.weight * np.where(mate, of_half.conj(), of_half)
         weight[rows] += molecule.weight
     return total / weight[:, None], whole, densities
 
@@ -57,8 +60,13 @@ def spherical_form_factors(crystal: Crystal, indices: NDArray[np.int64]) -> NDAr
         UserError: there is no free atom of an element.
     """
     wave_numbers = np.linalg.norm(crystal.wave_vectors(indices), axis=1)
-    from ase.data import chemical_symbols
+    atoms = [free_atom(chemical_symbols[z]) for z in crystal.numbers]
+    return np.stack([atom.form_factor(wave_numbers) for atom in atoms]).astype(np.complex128)
 
-    return np.stack([free_atom(chemical_symbols[z]).form_factor(wave_numbers) for z in crystal.numbers]).astype(
-        np.complex128
-    )
+
+def _halved(indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """One of each pair of Friedel's mates: these, the row of each reflection among them, and whether it is the mate."""
+    first = np.take_along_axis(indices, (indices != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+    mate = first < 0
+    half, row = np.unique(np.where(mate[:, None], -indices, indices), axis=0, return_inverse=True)
+    return half, row.reshape(-1), mate

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orbdens.crystal import Crystal
 from orbdens.errors import UserError
-from orbdens.files import check_input
+from orbdens.files import check_input, written_whole
 from orbdens.formats.hkl import Reflections, parse_hkl, reflections_of_block
 
 OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
@@ -57,6 +57,47 @@ def read_reflections(path: Path) -> Reflections:
     return found
 
 
+def write_cif(path: Path, crystal: Crystal, facts: Mapping[str, float | int]) -> None:
+    """Write a crystal, and figures about it by their names in CIF.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from ase.data import chemical_symbols
+
+    lines = [f"data_{crystal.name.replace(' ', '_')}", *(f"{name} {value:.6g}" for name, value in facts.items())]
+    lines += [f"{name} {value:.6g}" for name, value in zip(CELL, crystal.parameters, strict=True)]
+    lines += ["loop_", OPERATIONS[0]]
+    lines += [f"'{_operation(r, t)}'" for r, t in zip(crystal.rotations, crystal.translations, strict=True)]
+    columns = ("label", "type_symbol", "fract_x", "fract_y", "fract_z", "U_iso_or_equiv", "adp_type", "occupancy")
+    lines += ["loop_", *(f"_atom_site_{name}" for name in (*columns, "disorder_assembly", "disorder_group"))]
+    for i, label in enumerate(crystal.labels):
+        place = " ".join(f"{x:.6f}" for x in crystal.fractions[i])
+        kind = "Uiso" if crystal.isotropic[i] else "Uani"
+        group = crystal.groups[i] or "."
+        lines.append(
+            f"{label} {chemical_symbols[crystal.numbers[i]]} {place} {crystal.displacements[i, :3].mean():.5f} {kind} "
+            f"{crystal.occupancies[i]:.4g} {crystal.assemblies[i] or '.'} {group}"
+        )
+    lines += ["loop_", *(f"_atom_site_aniso_{name}" for name in ("label", *(f"U_{axes}" for axes in AXES)))]
+    for i in np.flatnonzero(~crystal.isotropic):
+        lines.append(f"{crystal.labels[i]} {' '.join(f'{u:.6f}' for u in crystal.displacements[i])}")
+    with written_whole(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _operation(rotation: NDArray[np.int64], translation: NDArray[np.float64]) -> str:
+    """As in ``-x,y+1/2,-z``."""
+    from fractions import Fraction
+
+    words = []
+    for row, shift in zip(rotation, translation, strict=True):
+        terms = "".join(f"{'+' if n > 0 else '-'}{axis}" for n, axis in zip(row, "xyz", strict=True) if n)
+        fraction = Fraction(float(shift)).limit_denominator(12)
+        words.append(terms + (f"{'+' if fraction > 0 else ''}{fraction}" if fraction else ""))
+    return ",".join(words)
+
+
 def _blocks(text: str, path: Path) -> list[Any]:
     from ase.io.cif import parse_cif
 
@@ -83,7 +124,8 @@ def _crystal(block: Any, path: Path) -> Crystal:
 
     symbols = column("type_symbol", None)
     labels = [labels[i] for i in kept]
-    numbers = [_number(symbol if symbol is not None else label, label, path) for symbol, label in zip(symbols, labels)]
+    named = [label if symbol is None else symbol for symbol, label in zip(symbols, labels, strict=True)]
+    numbers = [_number(symbol, label, path) for symbol, label in zip(named, labels, strict=True)]
     fractions = [_numbers(column(f"fract_{axis}", None), "the coordinates", path) for axis in "xyz"]
     crystal = Crystal(
         name=path.stem,

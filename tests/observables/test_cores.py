@@ -19,16 +19,18 @@ from orbdens.structure import Structure
 METHANOL = Structure(  # C, O, H: with a core, and without
     np.array([6, 8, 1, 1, 1, 1]),
     np.array(
-        [[-0.047, 0.665, 0], [-0.047, -0.759, 0], [-1.092, 0.97, 0], [0.438, 1.071, 0.889], [0.438, 1.071, -0.889]]
-        + [[0.861, -1.06, 0]]
+        [
+            [-0.047, 0.665, 0.0],
+            [-0.047, -0.759, 0.0],
+            [-1.092, 0.97, 0.0],
+            [0.438, 1.071, 0.889],
+            [0.438, 1.071, -0.889],
+            [0.861, -1.06, 0.0],
+        ]
     ),
 )
-SALT = Structure(
-    np.array([11, 17]),
-    np.array([[0.1, 0, 0.2], [2.9, 0.1, 0]]),
-    np.array([[4.0, 0, 0], [2, 3.5, 0], [1, 1, 4]]),
-    (True,) * 3,
-)
+CELL = np.array([[4.0, 0, 0], [2, 3.5, 0], [1, 1, 4]])
+SALT = Structure(np.array([11, 17]), np.array([[0.1, 0, 0.2], [2.9, 0.1, 0]]), CELL, (True, True, True))
 
 
 @pytest.mark.parametrize("spacing", [0.12, 0.3])
