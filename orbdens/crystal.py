@@ -57,12 +57,14 @@ class Crystal:
     @property
     def isotropic(self) -> NDArray[np.bool_]:
         """Atoms whose displacement is the same in all directions [n_atoms]."""
-        return np.isnan(self.displacements[:, 3:]).any(axis=1)
+        found: NDArray[np.bool_] = np.isnan(self.displacements[:, 3:]).any(axis=1)
+        return found
 
     @property
     def disordered(self) -> NDArray[np.bool_]:
         """Atoms that not every cell has, or not there [n_atoms]."""
-        return (self.groups != 0) | (self.occupancies < 0.999)
+        found: NDArray[np.bool_] = (self.groups != 0) | (self.occupancies < 0.999)
+        return found
 
     def wave_vectors(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Wave vectors 2π(h a* + k b* + l c*) in Å⁻¹ of Miller indices, both [n_reflections, 3]."""

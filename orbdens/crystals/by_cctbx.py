@@ -38,7 +38,7 @@ def refine(crystal: Crystal, reflections: Reflections, table: Path | None, cycle
     from smtbx.structure_factors import direct
     from smtbx.utils import connectivity_table
 
-    structure = _cctbx_structure(crystal)
+    structure = cctbx_structure(crystal)
     observed = _observations(crystal, reflections, structure)
     strong = int((observed.data() > STRONG * observed.sigmas()).count(True))
     moving = np.flatnonzero(~crystal.disordered) if cycles else np.zeros(0, dtype=np.int64)
@@ -87,7 +87,8 @@ def refine(crystal: Crystal, reflections: Reflections, table: Path | None, cycle
     )
 
 
-def _cctbx_structure(crystal: Crystal) -> Any:
+def cctbx_structure(crystal: Crystal) -> Any:
+    """The crystal as cctbx's ``xray.structure``: hydrogen isotropic, anomalous dispersion by the wavelength."""
     from ase.data import chemical_symbols
     from cctbx import adptbx, sgtbx, uctbx, xray
     from cctbx.crystal import special_position_settings, symmetry

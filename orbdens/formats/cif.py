@@ -80,7 +80,7 @@ def write_cif(path: Path, crystal: Crystal, facts: Mapping[str, float | int]) ->
             f"{crystal.occupancies[i]:.4g} {crystal.assemblies[i] or '.'} {group}"
         )
     lines += ["loop_", *(f"_atom_site_aniso_{name}" for name in ("label", *(f"U_{axes}" for axes in AXES)))]
-    for i in np.flatnonzero(~crystal.isotropic):
+    for i in np.flatnonzero(~crystal.isotropic).tolist():
         lines.append(f"{crystal.labels[i]} {' '.join(f'{u:.6f}' for u in crystal.displacements[i])}")
     with written_whole(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
