@@ -57,8 +57,7 @@ class Crystal:
     @property
     def isotropic(self) -> NDArray[np.bool_]:
         """Atoms whose displacement is the same in all directions [n_atoms]."""
-        found: NDArray[np.bool_] = np.isnan(self.displacements[:, 3:]).any(axis=1)
-        return found
+        return np.asarray(np.isnan(self.displacements[:, 3:]).any(axis=1))
 
     @property
     def disordered(self) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ LEVELS = [
     ["errors", "units", "shipped"],
     ["files", "progress", "machine", "structure", "models.registry"],
     ["config", "processes", "electrons", "grid", "neighbours"],
+    ["config", "processes", "electrons", "grid", "neighbours"],
     ["sites", "sampling", "kernels", "expectation", "crystal"],
     ["store", "formats", "metrics", "fragments"],
     ["density", "pyscf"],
@@ -29,8 +30,8 @@ LEVELS = [
     ["models.task"],
     ["models"],
     ["checkpoint"],
-    ["training", "evaluation", "prediction", "doctor", "testing", "crystals"],
-    ["demo", "examples"],
+    ["training", "evaluation", "prediction", "doctor", "testing"],
+    ["demo", "examples", "crystals"],
     ["cli"],
     ["data_tools"],
 ]

@@ -1,83 +1,103 @@
-"""The refinement itself, in a process that loads cctbx and no torch: ``refinement.refine`` starts it and asks it."""
+"""The refinement itself, in a process of its own: ``refinement.refine`` starts it and asks it.
+
+cctbx crashes where torch or SciPy were loaded before it, so it comes first.
+"""
 
 from __future__ import annotations
 
-import pickle
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import smtbx.refinement  # noqa: F401
 
 from orbdens.crystal import Crystal
-from orbdens.crystals.refinement import STRONG, Refinement, neighbours
+from orbdens.crystals.refinement import STRONG, Refinement, crystal_of, neighbours, plain
 from orbdens.errors import UserError
 from orbdens.formats.hkl import Reflections
 
 ENOUGH = 8.0
-"""Strong reflections for each parameter from which displacements of hydrogen are refined, not set to 1.2 times their
-neighbour's."""
+"""Strong reflections for each parameter from which hydrogen is refined freely; else it rides on its neighbour."""
+
+FEWEST = 3.0
+"""Strong reflections for each parameter; with fewer a refinement leads nowhere."""
+
+LENGTHS = {6: 1.09, 7: 1.015, 8: 0.985}
+"""Å; mean bond lengths of hydrogen by neutrons (F. H. Allen and I. J. Bruno, Acta Cryst. B66, 380, 2010), which riding
+atoms get under form factors that are not of spherical atoms."""
+
+ROUNDS = 2
+"""Of refinement where hydrogen rides, which follows its neighbours after each."""
 
 
 def main() -> None:
-    """Answer one question: arguments of ``refine`` come in, a ``Refinement`` or a mistake's text goes out."""
-    answer_to = sys.stdout.buffer
-    sys.stdout = sys.stderr
+    """Answer one question: arguments of ``refine`` come in as JSON, a ``Refinement`` or a mistake's text goes out."""
+    answer_to, sys.stdout = sys.stdout, sys.stderr
+    asked = json.load(sys.stdin)
+    crystal = crystal_of(asked["crystal"])
+    reflections = Reflections(**{name: np.array(values) for name, values in asked["reflections"].items()})
     try:
-        answer: Refinement | str = refine(*pickle.load(sys.stdin.buffer))
+        found = refine(crystal, reflections, Path(asked["table"]) if asked["table"] else None, asked["cycles"])
     except UserError as error:
-        answer = str(error)
-    pickle.dump(answer, answer_to)
+        json.dump({"mistake": str(error)}, answer_to)
+    else:
+        json.dump(plain(found), answer_to)
 
 
 def refine(crystal: Crystal, reflections: Reflections, table: Path | None, cycles: int) -> Refinement:
     """As ``refinement.refine``, here."""
     from scitbx.lstbx import normal_eqns_solving
     from smtbx.refinement import constraints, least_squares
+    from smtbx.refinement.constraints import adp
     from smtbx.structure_factors import direct
     from smtbx.utils import connectivity_table
 
-    structure = cctbx_structure(crystal)
-    observed = _observations(crystal, reflections, structure)
+    observed = _observations(crystal, reflections, cctbx_structure(crystal))
     strong = int((observed.data() > STRONG * observed.sigmas()).count(True))
-    moving = np.flatnonzero(~crystal.disordered) if cycles else np.zeros(0, dtype=np.int64)
-    hydrogen = crystal.numbers == 1
-    heavy = int((~hydrogen[moving]).sum())
-    n_parameters = 9 * heavy + 4 * (len(moving) - heavy)
-    if cycles and strong <= n_parameters:
+    moving = set(np.flatnonzero(~crystal.disordered).tolist()) if cycles else set()
+    hydrogen = set(np.flatnonzero(crystal.numbers == 1).tolist())
+    n_parameters = 9 * len(moving - hydrogen) + 4 * len(moving & hydrogen)
+    riding = {}
+    if cycles and strong < ENOUGH * n_parameters:
+        riding = {h: pivot for h, pivot in neighbours(crystal).items() if h in moving and pivot in moving}
+        n_parameters -= 4 * len(riding)
+        if table is not None:
+            crystal = _with_lengths(crystal, riding)
+    if cycles and strong < FEWEST * n_parameters:
         raise UserError(f"{crystal.name}: {strong} strong reflections are too few to refine {n_parameters} parameters")
-    riding = neighbours(crystal) if strong < ENOUGH * n_parameters else {}
-    for number, scatterer in enumerate(structure.scatterers()):
-        free = number in set(moving.tolist())
-        scatterer.flags.set_grad_site(free)
-        scatterer.flags.set_grad_u_aniso(free and scatterer.flags.use_u_aniso())
-        scatterer.flags.set_grad_u_iso(free and scatterer.flags.use_u_iso())
-    tied = [
-        constraints.adp.u_iso_proportional_to_pivot_u_eq(int(h), riding[int(h)], 1.2)
-        for h in moving[hydrogen[moving]]
-        if int(h) in riding
-    ]
-    reparametrisation = constraints.reparametrisation(structure, tied, connectivity_table(structure))
-    squares = least_squares.crystallographic_ls(
-        observed.as_xray_observations(),
-        reparametrisation,
-        weighting_scheme=least_squares.sigma_weighting(),
-        one_h_linearisation=direct.f_calc_modulus_squared(
-            structure, table_file_name=None if table is None else str(table)
-        ),
-        may_parallelise=False,
-    )
-    try:
-        if cycles:
-            normal_eqns_solving.levenberg_marquardt_iterations(
-                squares, n_max_iterations=cycles, gradient_threshold=1e-8, step_threshold=1e-6
-            )
-        squares.build_up(objective_only=True)
-    except RuntimeError as error:
-        raise UserError(f"{crystal.name}: the refinement fails: {error}") from None
+    for _ in range(ROUNDS if riding else 1):
+        structure = cctbx_structure(crystal)
+        for number, scatterer in enumerate(structure.scatterers()):
+            scatterer.flags.set_grad_site(number in moving and number not in riding)
+            scatterer.flags.set_grad_u_aniso(number in moving and scatterer.flags.use_u_aniso())
+            scatterer.flags.set_grad_u_iso(number in moving and scatterer.flags.use_u_iso())
+        tied = [adp.u_iso_proportional_to_pivot_u_eq(h, pivot, 1.2) for h, pivot in riding.items()]
+        reparametrisation = constraints.reparametrisation(structure, tied, connectivity_table(structure))
+        factors = direct.f_calc_modulus_squared(structure, table_file_name=None if table is None else str(table))
+        squares = least_squares.crystallographic_ls(
+            observed.as_xray_observations(),
+            reparametrisation,
+            weighting_scheme=least_squares.sigma_weighting(),
+            one_h_linearisation=factors,
+            may_parallelise=False,
+        )
+        try:
+            if cycles:
+                normal_eqns_solving.levenberg_marquardt_iterations(
+                    squares, n_max_iterations=cycles, gradient_threshold=1e-8, step_threshold=1e-6
+                )
+            squares.build_up(objective_only=True)
+        except RuntimeError as error:
+            raise UserError(f"{crystal.name}: the refinement fails: {error}") from None
+        refined = _refined(crystal, structure)
+        for h, pivot in riding.items():
+            refined.fractions[h] += refined.fractions[pivot] - crystal.fractions[pivot]
+        crystal = refined
     return Refinement(
-        crystal=_refined(crystal, structure),
+        crystal=crystal,
         r1=100 * squares.r1_factor(cutoff_factor=STRONG)[0],
         wr2=100 * squares.wR2(),
         goodness_of_fit=squares.goof(),
@@ -85,6 +105,16 @@ def refine(crystal: Crystal, reflections: Reflections, table: Path | None, cycle
         n_strong=strong,
         n_parameters=reparametrisation.n_independents,
     )
+
+
+def _with_lengths(crystal: Crystal, riding: dict[int, int]) -> Crystal:
+    """Riding hydrogen atoms at ``LENGTHS`` from their neighbours, in the same direction."""
+    fractions = crystal.fractions.copy()
+    for h, pivot in riding.items():
+        bond = crystal.fractions[h] - crystal.fractions[pivot]
+        length = float(np.linalg.norm(bond @ crystal.cell))
+        fractions[h] = crystal.fractions[pivot] + bond * LENGTHS.get(int(crystal.numbers[pivot]), length) / length
+    return replace(crystal, fractions=fractions)
 
 
 def cctbx_structure(crystal: Crystal) -> Any:

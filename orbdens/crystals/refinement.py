@@ -1,17 +1,19 @@
 """Least-squares refinement of a crystal's atoms by cctbx (the extra ``xray``), with spherical atoms or with a table.
 
 Positions and displacements of all ordered atoms are refined against F², with weights 1/σ²: anisotropic for heavier
-atoms, isotropic for hydrogen. Atoms of disordered parts stay where the file has them, and so do all occupancies.
+atoms, isotropic for hydrogen, which rides on its neighbour where reflections are few. Atoms of disordered parts stay
+where the file has them, and so do all occupancies.
 """
 
 from __future__ import annotations
 
-import pickle
+import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,16 +71,33 @@ def refine(crystal: Crystal, reflections: Reflections, table: Path | None = None
         UserError: cctbx is not there, too few reflections, or the refinement fails.
     """
     check_cctbx()
-    # A process of its own, because cctbx crashes where torch is loaded already.
+    # A process of its own, because cctbx crashes where torch was loaded before it.
     command = [sys.executable, "-m", "orbdens.crystals.by_cctbx"]
-    asked = pickle.dumps((crystal, reflections, table, cycles))
-    done = subprocess.run(command, input=asked, capture_output=True, check=False)
+    asked = {"crystal": plain(crystal), "reflections": plain(reflections), "cycles": cycles}
+    text = json.dumps(asked | {"table": None if table is None else str(table)})
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"cctbx ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
-    found: Refinement | str = pickle.loads(done.stdout)
-    if isinstance(found, str):
-        raise UserError(found)
-    return found
+        raise RuntimeError(f"cctbx ended with {done.returncode}: {done.stderr[-2000:]}")
+    answer = json.loads(done.stdout)
+    if "mistake" in answer:
+        raise UserError(answer["mistake"])
+    return Refinement(crystal=crystal_of(answer.pop("crystal")), **answer)
+
+
+def plain(record: Crystal | Reflections | Refinement) -> dict[str, Any]:
+    """The fields of a record as JSON knows them."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {
+        name: plain(value) if isinstance(value, Crystal) else value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
+
+
+def crystal_of(values: dict[str, Any]) -> Crystal:
+    """The crystal of ``plain``."""
+    names = {"labels", "assemblies"}
+    arrays = {name: np.array(value) for name, value in values.items() if isinstance(value, list) and name not in names}
+    return Crystal(**values | arrays | {name: tuple(values[name]) for name in names})
 
 
 def neighbours(crystal: Crystal) -> dict[int, int]:

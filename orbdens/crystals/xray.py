@@ -164,7 +164,7 @@ def _refined(
     stages.append(Stage("spherical atoms", refine(crystal, reflections)))
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, request.passes + 1):
-            now = stages[-1].refinement.crystal
+            now = crystal if number == 1 else stages[-1].refinement.crystal
             used = crystal_form_factors(now, indices, predict, request.charges)
             table = Path(folder) / f"{number}.tsc"
             write_tsc(table, crystal.labels, indices, used[0])

@@ -1,4 +1,8 @@
-"""The verb ``xray``: tables with all equivalents, nothing left after a mistake, and refinement where cctbx is there."""
+"""The verb ``xray``: tables with all equivalents, nothing left after a mistake, and refinement where cctbx is there.
+
+``epoxide.cif`` and ``epoxide.hkl``: ethylene oxide, measured, from the tests of NoSpherA2 (AK-Kleemiss/NoSpherA2, BSD-2
+licence); reflections with an uncertainty of -1 were not measured.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ import numpy as np
 import places
 import pytest
 
-from orbdens.crystals.refinement import refine
+from orbdens.crystals.refinement import hydrogen_bond_lengths, refine
 from orbdens.crystals.xray import Request, xray
 from orbdens.errors import UserError
 from orbdens.formats.cif import read_cif, read_reflections
+from orbdens.formats.hkl import Reflections
 from orbdens.formats.tsc import write_tsc
 
 CIF = places.TESTS / "crystals" / "epoxide.cif"
@@ -54,7 +59,7 @@ def test_mistakes_leave_no_file(tmp_path: Path) -> None:
     for request, sentence in (
         (Request(CIF, out=out), "holds no reflections"),
         (Request(CIF, CIF, out=out), "no measured intensities"),
-        (Request(CIF, CIF.with_name("README.md"), out=out), "expected h, k, l"),
+        (Request(CIF, SCRIPT, out=out), "expected h, k, l"),
         (Request(CIF, HKL, out=out, charges={"Zz": 1}), "no atom called Zz"),
         (Request(CIF, d_min=1.0, passes=1, out=out), "no reflections to refine against"),
     ):
@@ -83,6 +88,23 @@ def test_a_table_of_spherical_atoms_is_cctbxs_own_refinement(tmp_path: Path) -> 
         found = refine(crystal, reflections, tmp_path / "spherical.tsc", cycles)
         assert found.r1 == pytest.approx(expected.r1, abs=1e-2 * 1e-2)  # in %
         np.testing.assert_allclose(found.crystal.fractions, expected.crystal.fractions, atol=2e-5)
+
+
+@with_cctbx
+def test_hydrogen_rides_where_reflections_are_few() -> None:
+    crystal, _ = read_cif(CIF)
+    measured = read_reflections(HKL)
+    for spacing, rides in ((0.95, True), (0.6, False)):
+        kept = crystal.spacings(measured.indices) > spacing
+        few = Reflections(measured.indices[kept], measured.intensities[kept], measured.sigmas[kept])
+        found = refine(crystal, few)
+        assert found.n_parameters == (27 if rides else 43)
+        before, after = ({h: x for _, h, x in hydrogen_bond_lengths(c)} for c in (crystal, found.crystal))
+        assert (after == pytest.approx(before, abs=1e-6)) == rides
+    kept = crystal.spacings(measured.indices) > 1.4
+    few = Reflections(measured.indices[kept], measured.intensities[kept], measured.sigmas[kept])
+    with pytest.raises(UserError, match="too few to refine 27 parameters"):
+        refine(crystal, few)
 
 
 @with_cctbx
