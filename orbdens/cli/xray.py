@@ -20,7 +20,7 @@ def xray(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(help="model.safetensors or the run folder that holds it [default: organics, which ships]."),
+        typer.Option(help="model.safetensors or the run folder that holds it [default: general, which ships]."),
     ] = None,
     charge: Annotated[
         list[str] | None,
