@@ -186,12 +186,13 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
 
     from orbdens.checkpoint import load_model
 
-    densities = load_model(request.model).predict_many(structures)  # which checks all of them before the first
+    model = load_model(request.model)
+    densities = model.predict_many(structures)  # which checks all of them before the first
     if request.core:
-        from orbdens.observables.cores import WholeDensity, core_density
+        from orbdens.observables.cores import WholeDensity, check_valence
 
         for structure in structures:
-            core_density(structure)  # is there a core of every element?
+            check_valence(structure, model.count_electrons(structure))
         densities = map(WholeDensity.of, densities)
     for path in paths:
         check_output(path, request.force)

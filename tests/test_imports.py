@@ -20,7 +20,6 @@ LEVELS = [
     ["errors", "units", "shipped"],
     ["files", "progress", "machine", "structure", "models.registry"],
     ["config", "processes", "electrons", "grid", "neighbours"],
-    ["config", "processes", "electrons", "grid", "neighbours"],
     ["sites", "sampling", "kernels", "expectation", "crystal"],
     ["store", "formats", "metrics", "fragments"],
     ["density", "pyscf"],

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from orbdens.density import Density, OrbitalDensity
 from orbdens.errors import UserError
+from orbdens.expectation import Expectation
 from orbdens.grid import Grid
 from orbdens.metrics import MARGIN, SPACING
 from orbdens.observables.free_atoms import FreeAtom, core, free_atom, superposition
@@ -75,6 +76,21 @@ def cores_on(structure: Structure, grid: Grid) -> NDArray[np.float64]:
     return values
 
 
+def check_valence(structure: Structure, n_electrons: float) -> None:
+    """Make sure that cores go with a density of so many electrons.
+
+    Raises:
+        UserError: there is no free atom of an element, or these are not the electrons that GTH-PBE pseudopotentials
+            leave: the density has cores already, or other ones.
+    """
+    expected = sum(free_atom(symbol, "valence").n_electrons for symbol in structure.symbols) - structure.charge
+    if abs(n_electrons - expected) > 0.5:
+        raise UserError(
+            f"cores of GTH-PBE go with {expected:.0f} valence electrons of {structure.formula}, but the density "
+            f"holds {n_electrons:.1f}"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class WholeDensity(Density):
     """A valence density and the frozen cores of its atoms.
@@ -82,13 +98,12 @@ class WholeDensity(Density):
     Attributes:
         structure: what it is the density of.
         valence: the density without cores.
-        expected_error, unfamiliar, warnings: the valence density's.
+        expectation, warnings: the valence density's.
     """
 
     structure: Structure
     valence: Density
-    expected_error: float | None = None
-    unfamiliar: tuple[str, ...] = ()
+    expectation: Expectation | None = None
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -96,17 +111,11 @@ class WholeDensity(Density):
         """A valence density made whole.
 
         Raises:
-            UserError: there is no free atom of an element, or the density does not hold the electrons that GTH-PBE
-                pseudopotentials leave: it has cores already, or other ones.
+            UserError: as ``check_valence``.
         """
         structure = valence.structure
-        expected = sum(free_atom(s, "valence").n_electrons for s in structure.symbols) - structure.charge
-        if abs(valence.n_electrons - expected) > 0.5:
-            raise UserError(
-                f"cores of GTH-PBE go with {expected:.0f} valence electrons of {structure.formula}, but the density "
-                f"holds {valence.n_electrons:.1f}"
-            )
-        return cls(structure, valence, valence.expected_error, valence.unfamiliar, valence.warnings)
+        check_valence(structure, valence.n_electrons)
+        return cls(structure, valence, valence.expectation, valence.warnings)
 
     @cached_property
     def _cores(self) -> OrbitalDensity:
