@@ -101,7 +101,7 @@ def test_hydrogen_rides_where_reflections_are_few() -> None:
         assert found.n_parameters == (27 if rides else 43)
         before, after = ({h: x for _, h, x in hydrogen_bond_lengths(c)} for c in (crystal, found.crystal))
         assert (after == pytest.approx(before, abs=1e-6)) == rides
-    kept = crystal.spacings(measured.indices) > 1.4
+    kept = crystal.spacings(measured.indices) > 1.6
     few = Reflections(measured.indices[kept], measured.intensities[kept], measured.sigmas[kept])
     with pytest.raises(UserError, match="too few to refine 27 parameters"):
         refine(crystal, few)
