@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from orbdens.kernels import (
     orbital_field_transforms,
     orbital_fields,
     orbital_fields_on_grid,
+    orbital_potentials,
 )
 from orbdens.metrics import MARGIN, SPACING, electronic_dipole
 from orbdens.sampling import draw_points, draw_voxels
@@ -58,10 +60,10 @@ def checked_points(points: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def check_dipole(structure: Structure) -> None:
-    """Raise UserError for a periodic structure, whose dipole depends on where one cuts it."""
+def check_molecule(structure: Structure, what: str) -> None:
+    """Raise UserError for a periodic structure, whose dipole, say, depends on where one cuts it."""
     if structure.periodic:
-        raise UserError(f"{structure.formula} is periodic, and the dipole of a periodic structure is not defined")
+        raise UserError(f"{structure.formula} is periodic, and the {what} of a periodic structure is not defined")
 
 
 class Density(ABC):
@@ -74,6 +76,8 @@ class Density(ABC):
     """Atoms whose surroundings are unlike anything in the training data, e.g. ``N3`` for the third atom."""
     warnings: tuple[str, ...] = ()
     """What else makes a prediction an extrapolation, of which the expected error knows nothing: phrases."""
+    valence_electrons: Mapping[str, int] | None = None
+    """Electrons that a neutral atom brings into the density, by symbol: the charges of the cores; None if not known."""
 
     @abstractmethod
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
@@ -103,6 +107,17 @@ class Density(ABC):
         for where, slab in grid.slabs(SLAB):
             values[where] = self.at(slab.points()).reshape(slab.shape)
         return values
+
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """∫ρ(r')/|r − r'| dr' in e/Å [n_points] and its gradient in e/Å² [n_points, 3], both in closed form.
+
+        Args:
+            points: Å [n_points, 3].
+
+        Raises:
+            UserError: as ``at``, the structure is periodic, or the density is known on a grid alone.
+        """
+        raise UserError(f"the potential of {self.structure.formula} needs a density of orbitals, not values on a grid")
 
     @property
     def native_grid(self) -> Grid | None:
@@ -162,7 +177,7 @@ class OrbitalDensity(Density):
         shells: orbitals of each type, float64.
         coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
         cutoff: Å; an orbital is zero farther from its site.
-        expected_error, unfamiliar, warnings: as ``Density`` says.
+        expected_error, unfamiliar, warnings, valence_electrons: as ``Density`` says.
     """
 
     structure: Structure
@@ -174,6 +189,7 @@ class OrbitalDensity(Density):
     expected_error: float | None = None
     unfamiliar: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    valence_electrons: Mapping[str, int] | None = None
 
     @cached_property
     def _centre(self) -> NDArray[np.float64]:
@@ -212,6 +228,11 @@ class OrbitalDensity(Density):
         values, gradient, laplacian = orbital_field_derivatives(self._orbitals, places)
         return values[:, 0].numpy(), gradient[:, :, 0].numpy(), laplacian[:, 0].numpy()
 
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        check_molecule(self.structure, "potential")
+        values, gradients = orbital_potentials(self._orbitals, torch.as_tensor(checked_points(points) - self._centre))
+        return values.numpy(), gradients.numpy()
+
     def on(self, grid: Grid) -> NDArray[np.float32]:
         values = orbital_fields_on_grid(
             self._orbitals.to(dtype=torch.float32),
@@ -228,7 +249,7 @@ class OrbitalDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
-        check_dipole(self.structure)
+        check_molecule(self.structure, "dipole")
         first: NDArray[np.float64] = orbital_field_moments(self._orbitals)[0, :, 0].numpy()
         return -(first + self.n_electrons * self._centre)
 
@@ -259,13 +280,14 @@ class GridDensity(Density):
         structure: what it is the density of.
         grid: where the values are.
         values: e/Å³, of the grid's shape.
-        warnings: as ``Density`` says.
+        warnings, valence_electrons: as ``Density`` says.
     """
 
     structure: Structure
     grid: Grid
     values: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
+    valence_electrons: Mapping[str, int] | None = None
 
     @property
     def native_grid(self) -> Grid:
@@ -297,5 +319,5 @@ class GridDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
-        check_dipole(self.structure)
+        check_molecule(self.structure, "dipole")
         return electronic_dipole(self.grid, self.values)

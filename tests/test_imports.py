@@ -24,6 +24,7 @@ LEVELS = [
     ["store", "formats", "metrics", "fragments"],
     ["density", "pyscf"],
     ["labels"],
+    ["observables"],
     ["models.interface"],
     ["models.task"],
     ["models"],

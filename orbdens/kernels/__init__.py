@@ -23,6 +23,7 @@ from orbdens.kernels.pairs.metric import metric_product
 from orbdens.kernels.pairs.pair_metric import split_by_degree
 from orbdens.kernels.pairs.tabulated import TabulatedMetric
 from orbdens.kernels.pairs.wigner import edge_rotations
+from orbdens.kernels.potentials import orbital_potentials, potential_definition
 from orbdens.kernels.shells import Shells, normalisation
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "orbital_field_transforms",
     "orbital_fields",
     "orbital_fields_on_grid",
+    "orbital_potentials",
+    "potential_definition",
     "shell_integrals",
     "shell_moments",
     "solid_harmonics",

@@ -142,6 +142,7 @@ class OrbitalModel(DensityModel):
                         if outliers[ptr[i] + atom]
                     ),
                     warnings=self.warnings(structure) + self._unknown_bonds(bonds),
+                    valence_electrons=self.facts["valence_electrons"],
                 )
             )
         return densities

@@ -1,0 +1,1 @@
+"""What people want of a density: potential, field, surfaces, charges, multipoles; see README.md."""
