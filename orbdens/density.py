@@ -20,6 +20,8 @@ from orbdens.grid import Grid
 from orbdens.kernels import (
     Orbitals,
     Shells,
+    metric_product,
+    moved_multipoles,
     orbital_field_derivatives,
     orbital_field_integrals,
     orbital_field_moments,
@@ -27,6 +29,8 @@ from orbdens.kernels import (
     orbital_fields,
     orbital_fields_on_grid,
     orbital_potentials,
+    site_multipoles,
+    solid_harmonics,
 )
 from orbdens.metrics import MARGIN, SPACING, electronic_dipole
 from orbdens.sampling import draw_points, draw_voxels
@@ -108,6 +112,25 @@ class Density(ABC):
             values[where] = self.at(slab.points()).reshape(slab.shape)
         return values
 
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        """∫ρ S_lm(r − origin) dr in e·Å^l [(l_max + 1)²], index l² + l + m, of the harmonics of ``kernels/README.md``.
+
+        Args:
+            origin: Å [3].
+            l_max: highest l.
+
+        Raises:
+            UserError: the structure is periodic.
+        """
+        grid = self.native_grid
+        assert grid is not None  # those that know no grid know better
+        check_molecule(self.structure, "multipole")
+        total = np.zeros((l_max + 1) ** 2)
+        for where, slab in grid.slabs(SLAB):
+            harmonics = solid_harmonics(l_max, torch.as_tensor(slab.points() - origin)).numpy()
+            total += self.on(grid)[where].reshape(-1).astype(np.float64) @ harmonics * grid.volume_element
+        return total
+
     def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """∫ρ(r')/|r − r'| dr' in e/Å [n_points] and its gradient in e/Å² [n_points, 3], both in closed form.
 
@@ -118,6 +141,14 @@ class Density(ABC):
             UserError: as ``at``, the structure is periodic, or the density is known on a grid alone.
         """
         raise UserError(f"the potential of {self.structure.formula} needs a density of orbitals, not values on a grid")
+
+    def self_interaction(self) -> float:
+        """∫∫ρ(r)ρ(r')/|r − r'| dr dr' in e²/Å, in closed form.
+
+        Raises:
+            UserError: the density is known on a grid alone.
+        """
+        raise UserError(f"the energy of {self.structure.formula} needs a density of orbitals, not values on a grid")
 
     @property
     def native_grid(self) -> Grid | None:
@@ -232,6 +263,22 @@ class OrbitalDensity(Density):
         check_molecule(self.structure, "potential")
         values, gradients = orbital_potentials(self._orbitals, torch.as_tensor(checked_points(points) - self._centre))
         return values.numpy(), gradients.numpy()
+
+    def self_interaction(self) -> float:
+        of_orbitals = metric_product(self._orbitals, "coulomb")
+        return float((self._orbitals.coefficients * of_orbitals).sum())
+
+    def site_multipoles(self, l_max: int) -> NDArray[np.float64]:
+        """``multipoles`` of the orbitals of each site about it, e·Å^l [n_sites, (l_max + 1)²]."""
+        check_molecule(self.structure, "multipole")
+        result: NDArray[np.float64] = site_multipoles(self._orbitals, l_max).numpy()
+        return result
+
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        of_sites = torch.from_numpy(self.site_multipoles(l_max))
+        moved = moved_multipoles(of_sites, torch.as_tensor(self.site_positions - origin))
+        result: NDArray[np.float64] = moved.sum(0).numpy()
+        return result
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         values = orbital_fields_on_grid(

@@ -55,6 +55,17 @@ class LabelDensity(Density):
 
         return coulomb(self.record, self.manifest.orbital_basis, checked_points(points))
 
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        check_molecule(self.structure, "multipole")
+        from orbdens.pyscf.potentials import multipoles
+
+        return multipoles(self.record, self.manifest.orbital_basis, origin, l_max)
+
+    def self_interaction(self) -> float:
+        from orbdens.pyscf.potentials import self_interaction
+
+        return self_interaction(self.record, self.manifest.orbital_basis)
+
     def projections(self, functions: Functions) -> NDArray[np.float64]:
         from orbdens.pyscf.integrals import projections
 

@@ -10,7 +10,7 @@ from orbdens.kernels.fields import (
     orbital_fields,
     orbital_fields_on_grid,
 )
-from orbdens.kernels.harmonics import solid_harmonics
+from orbdens.kernels.harmonics import monomials, solid_harmonics
 from orbdens.kernels.integrals import (
     orbital_field_integrals,
     orbital_field_moments,
@@ -18,6 +18,7 @@ from orbdens.kernels.integrals import (
     shell_integrals,
     shell_moments,
 )
+from orbdens.kernels.multipoles import moved_multipoles, site_multipoles, sphere_quadrature
 from orbdens.kernels.orbitals import Orbitals
 from orbdens.kernels.pairs.metric import metric_product
 from orbdens.kernels.pairs.pair_metric import split_by_degree
@@ -35,6 +36,8 @@ __all__ = [
     "density_from_orbitals",
     "edge_rotations",
     "metric_product",
+    "monomials",
+    "moved_multipoles",
     "normalisation",
     "orbital_field_derivatives",
     "orbital_field_integrals",
@@ -46,7 +49,9 @@ __all__ = [
     "potential_definition",
     "shell_integrals",
     "shell_moments",
+    "site_multipoles",
     "solid_harmonics",
+    "sphere_quadrature",
     "split_by_degree",
     "validate",
 ]
