@@ -30,7 +30,8 @@ LEVELS = [
     ["models"],
     ["checkpoint"],
     ["training", "evaluation", "prediction", "doctor", "testing"],
-    ["demo", "examples"],
+    ["demo", "examples", "properties"],
+    ["property_tables"],
     ["cli"],
     ["data_tools"],
 ]

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from orbdens.density import Density, check_molecule
+from orbdens.kernels import solid_harmonics
 from orbdens.structure import Structure
 
 CHUNK = 1 << 22
@@ -23,14 +25,23 @@ class AtomsInMolecule:
     """What integrals over the atoms of a molecule give.
 
     Attributes:
-        charges: of the atoms, nuclei (or cores) included, e [n_atoms].
-        dipoles: −∫ρ_a (r − R_a) dr, e·Å [n_atoms, 3].
+        multipoles: of the atoms about them, nuclei (or cores) included, e·Å^l [n_atoms, 9], index l² + l + m, in
+            Racah's normalisation, R_lm = √(4π / (2l + 1)) S_lm: charge, dipole as y, z, x, the quadrupole's five.
         volumes: ∫ρ_a |r − R_a|³ dr, e·Å³ [n_atoms].
     """
 
-    charges: NDArray[np.float64]
-    dipoles: NDArray[np.float64]
+    multipoles: NDArray[np.float64]
     volumes: NDArray[np.float64]
+
+    @property
+    def charges(self) -> NDArray[np.float64]:
+        """Of the atoms, nuclei (or cores) included, e [n_atoms]."""
+        return self.multipoles[:, 0]
+
+    @property
+    def dipoles(self) -> NDArray[np.float64]:
+        """−∫ρ_a (r − R_a) dr as x, y, z, e·Å [n_atoms, 3]."""
+        return self.multipoles[:, [3, 1, 2]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Quadrature:
         check_molecule(density.structure, "partition into atoms")
         from orbdens.pyscf.quadrature import quadrature
 
-        points, volumes, _ = quadrature(density.structure, level)
+        points, volumes = quadrature(density.structure, level)
         return cls(density.structure, points, volumes, density.at(points).astype(np.float64))
 
     @property
@@ -82,14 +93,14 @@ def atoms_in_molecule(quadrature: Quadrature, weights: Weights, cores: NDArray[n
         cores: charges of nuclei or cores, e [n_atoms].
     """
     structure = quadrature.structure
-    electrons, volumes = np.zeros(structure.n_atoms), np.zeros(structure.n_atoms)
-    dipoles = np.zeros((structure.n_atoms, 3))
+    volumes, multipoles = np.zeros(structure.n_atoms), np.zeros((structure.n_atoms, 9))
+    multipoles[:, 0] = cores
+    racah = np.sqrt(4 * np.pi / np.repeat([1, 3, 5], [1, 3, 5]))
     for part in quadrature.chunks():
         shares = weights(quadrature.points[part])
         shares *= (quadrature.volumes[part] * quadrature.density[part])[:, None]
         for atom, position in enumerate(structure.positions):
             vectors = quadrature.points[part] - position
-            electrons[atom] += shares[:, atom].sum()
-            dipoles[atom] -= shares[:, atom] @ vectors
+            multipoles[atom] -= racah * (shares[:, atom] @ solid_harmonics(2, torch.from_numpy(vectors)).numpy())
             volumes[atom] += shares[:, atom] @ np.linalg.norm(vectors, axis=1) ** 3
-    return AtomsInMolecule(cores - electrons, dipoles, volumes)
+    return AtomsInMolecule(multipoles, volumes)

@@ -1,4 +1,4 @@
-"""Atom-centred quadrature: Becke's cells, Lebedev's angles, Treutler's radii, as PySCF makes them for its functionals."""
+"""Atom-centred quadrature: Becke's cells, Lebedev's angles, as PySCF makes them for its functionals."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from orbdens.structure import Structure
 from orbdens.units import BOHR
 
 
-def quadrature(
-    structure: Structure, level: int = 3
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Points and volumes for which Σ volume · f(point) is ∫ f dr over all space around a molecule.
+def quadrature(structure: Structure, level: int = 3) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points in Å [n_points, 3] and volumes in Å³ [n_points]: Σ volume · f(point) is ∫ f dr over all space.
 
     Args:
-        structure: a molecule, or the atoms of one cell without their images.
+        structure: a molecule.
         level: fineness from 0 to 9, PySCF's.
-
-    Returns:
-        Points in Å [n_points, 3], volumes in Å³ [n_points], and the atom in whose cell each point lies [n_points].
     """
     mol = gto.Mole()
     mol.atom = [(int(z), tuple(place)) for z, place in zip(structure.numbers, structure.positions, strict=True)]
@@ -29,7 +24,5 @@ def quadrature(
     mol.build(dump_input=False, parse_arg=False)
     grids = dft.Grids(mol)
     grids.level = level
-    tables = grids.gen_atomic_grids(mol)
-    points, volumes = grids.get_partition(mol, tables)
-    sizes = [len(tables[mol.atom_symbol(atom)][1]) for atom in range(mol.natm)]
-    return points * BOHR, volumes * BOHR**3, np.repeat(np.arange(mol.natm), sizes)
+    points, volumes = grids.get_partition(mol, grids.gen_atomic_grids(mol))
+    return points * BOHR, volumes * BOHR**3
