@@ -61,7 +61,7 @@ class Quadrature:
     density: NDArray[np.float64]
 
     @classmethod
-    def of(cls, density: Density, level: int = 3) -> Quadrature:
+    def of(cls, density: Density, level: int = 4) -> Quadrature:
         """That of a density on Becke's and Lebedev's points; ``level`` is PySCF's, from 0 to 9.
 
         Raises:

@@ -43,7 +43,7 @@ HYDROXIDE = ("O; H 1 1.0", -1, [-1.191777, 0.191777], [30.84869, 3.33860], 0.419
 @pytest.mark.parametrize(("atoms", "charge", "charges", "volumes", "width"), [WATER, HYDROXIDE], ids=["H2O", "OH-"])
 def test_published_values(atoms: str, charge: int, charges: list[float], volumes: list[float], width: float) -> None:
     density = hartree_fock(atoms, charge)
-    found, functions = mbis(Quadrature.of(density, level=3), cores(density))
+    found, functions = mbis(Quadrature.of(density), cores(density))
     np.testing.assert_allclose(found.charges, charges, atol=5e-4)
     np.testing.assert_allclose(found.volumes / BOHR**3, volumes, rtol=1e-3)
     assert functions.widths[1] / BOHR == pytest.approx(width, abs=1e-4)
@@ -54,7 +54,7 @@ def slater(structure: Structure, electrons: list[float], widths: list[float]) ->
     """Atoms of one Slater function each, at the points of a quadrature."""
     from orbdens.pyscf.quadrature import quadrature
 
-    points, volumes = quadrature(structure, 3)
+    points, volumes = quadrature(structure, 5)
     r = np.linalg.norm(points[:, None] - structure.positions, axis=2)
     density = sum(
         n / (8 * np.pi * s**3) * np.exp(-r[:, i] / s) for i, (n, s) in enumerate(zip(electrons, widths, strict=True))
