@@ -1,0 +1,1 @@
+"""What follows from a density: its free atoms and cores, X-ray form factors of its atoms."""
