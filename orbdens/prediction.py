@@ -78,6 +78,7 @@ class Request:
         like: a cube file whose grid to take for every structure.
         points: an npy file of points in Å [n_points, 3] to take for every structure; written as npz.
         coefficients: write the orbitals themselves, as npz.
+        core: add the cores of the atoms to a valence density.
         to: format of grids, of ``orbdens.formats.WRITERS``; None goes by the name of ``out``, or takes cube.
         out: file for a single structure, folder for many; None is the current folder.
         force: replace files that exist.
@@ -92,6 +93,7 @@ class Request:
     like: Path | None = None
     points: Path | None = None
     coefficients: bool = False
+    core: bool = False
     to: str | None = None
     out: Path | None = None
     force: bool = False
@@ -201,6 +203,12 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
     from orbdens.checkpoint import load_model
 
     densities = load_model(request.model).predict_many(structures)  # which checks all of them before the first
+    if request.core:
+        from orbdens.observables.cores import WholeDensity, core_density
+
+        for structure in structures:
+            core_density(structure)  # is there a core of every element?
+        densities = map(WholeDensity.of, densities)
     for path in paths:
         check_output(path, request.force)
     for done, (path, density) in enumerate(zip(paths, densities, strict=True), start=1):

@@ -143,6 +143,10 @@ def predict(
             "--coefficients", help="Write the orbitals themselves instead: sites, exponents, coefficients, as .npz."
         ),
     ] = False,
+    core: Annotated[
+        bool,
+        typer.Option("--core", help="Add the frozen cores of the atoms: all electrons, H to Kr and I."),
+    ] = False,
     to: Annotated[
         str | None,
         typer.Option(
@@ -164,6 +168,7 @@ def predict(
     (SDF, MOL, PDB). Along the vectors of a cell that repeat the grid is the cell. Beside each file stands the NMAE in %
     to expect, as the model itself judges; atoms unlike any it learned from, bonds between elements and charges or spins
     that it never saw get a warning.
+    With --core a valence density gets cores: exact at --points, on grids means over voxels that hold every electron.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     """
@@ -173,6 +178,7 @@ def predict(
     on_grid = {"--grid and --margin": grid is not None or margin is not None, "--like": like is not None}
     elsewhere = {"--points": points is not None, "--coefficients": coefficients}
     _refuse_two(on_grid | elsewhere, "each says where the density is wanted")
+    _refuse_two({"--coefficients": coefficients, "--core": core}, "cores are no orbitals of the model")
     _refuse_two({"--to": to is not None, "--npz": npz} | elsewhere, "formats are of grids")
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
@@ -187,6 +193,7 @@ def predict(
         like=like,
         points=points,
         coefficients=coefficients,
+        core=core,
         to="npz" if npz else to,
         out=out,
         force=force,

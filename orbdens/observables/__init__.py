@@ -1,1 +1,1 @@
-"""What people want of a density: potential, field, surfaces, charges, multipoles; see README.md."""
+"""What follows from a density: potentials, charges, moments; free atoms, cores, X-ray form factors; see README.md."""

@@ -1,4 +1,4 @@
-"""What ships inside the package, and the names by which users ask for it: weights, a store, configs."""
+"""What ships inside the package, and the names by which users ask for it: weights, a store, free atoms, configs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def model_path() -> Path:
 def store_path() -> Path:
     """Folder of the store called ``STORE``."""
     return HOME / "lithium_oxide"
+
+
+def free_atoms_path() -> Path:
+    """Densities of free atoms, as ``data_tools/recipes/free_atoms.py`` writes them."""
+    return HOME / "free_atoms.json"
 
 
 def config_path(name: str) -> Path:

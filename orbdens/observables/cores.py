@@ -1,0 +1,185 @@
+"""Frozen cores: a valence density made whole, exact at points and right in its number of electrons on grids.
+
+What is added around every nucleus is ``free_atoms.core``: the free all-electron atom less its valence pseudo-atom. So
+the valence within the core's radius is the free atom's, deformed as the prediction deforms the pseudised one, and
+the same difference stands in X-ray form factors. A grid cannot hold a core: its values there are means over voxels,
+from points within them, scaled atom by atom to the core's electrons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orbdens.density import Density, OrbitalDensity
+from orbdens.errors import UserError
+from orbdens.grid import Grid
+from orbdens.metrics import MARGIN, SPACING
+from orbdens.observables.free_atoms import FreeAtom, core, free_atom, superposition
+from orbdens.structure import Structure
+
+REACH = 2.5
+"""Å; what differs between an atom and its pseudo-atom farther from the nucleus is below 0.004 electrons."""
+
+STEEP = 0.4
+"""Å; within it a voxel's value is a mean, beyond it the value at its point."""
+
+FINE = 0.04
+"""Å between the points of a voxel over which the mean is taken."""
+
+AT_ONCE = 200_000
+"""Points evaluated together, which bounds the memory."""
+
+MOST = 40
+"""Points along each side of a voxel, at most: coarser grids than 1.6 Å are no densities anyway."""
+
+
+def core_density(structure: Structure) -> OrbitalDensity:
+    """The cores of all atoms of a structure.
+
+    Raises:
+        UserError: there is no free atom of one of its elements.
+    """
+    return superposition(structure, _cores(structure))
+
+
+def cores_on(structure: Structure, grid: Grid) -> NDArray[np.float64]:
+    """Means of the cores over the voxels of a grid, e/Å³ of its shape; the electrons of each core add up exactly.
+
+    Of a core outside the grid only what reaches into it is there.
+
+    Raises:
+        UserError: as ``core_density``.
+    """
+    cores = _cores(structure)
+    values = np.zeros(grid.shape)
+    inverse = np.linalg.inv(grid.steps)
+    offsets = _sphere(grid)
+    centres, atoms = _centres(structure, grid)
+    for centre, atom in zip(centres, atoms, strict=True):
+        nearest = np.rint((centre - grid.origin) @ inverse).astype(int)
+        places = grid.origin + (nearest + offsets) @ grid.steps - centre
+        distances = np.linalg.norm(places, axis=1)
+        inner = distances < STEEP + _half_diagonal(grid)
+        free = cores[structure.symbols[atom]]
+        parts = free.at(distances)
+        parts[inner] = _means(free, places[inner], grid)
+        missing = free.n_electrons / grid.volume_element - parts.sum()
+        parts[inner] += missing * np.abs(parts[inner]) / np.abs(parts[inner]).sum()
+        index = nearest + offsets
+        there = ((index >= 0) & (index < grid.shape)).all(axis=1)
+        np.add.at(values, tuple(index[there].T), parts[there])
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class WholeDensity(Density):
+    """A valence density and the frozen cores of its atoms.
+
+    Attributes:
+        structure: what it is the density of.
+        valence: the density without cores.
+        expected_error, unfamiliar, warnings: the valence density's.
+    """
+
+    structure: Structure
+    valence: Density
+    expected_error: float | None = None
+    unfamiliar: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, valence: Density) -> WholeDensity:
+        """A valence density made whole.
+
+        Raises:
+            UserError: there is no free atom of an element, or the density does not hold the electrons that GTH-PBE
+                pseudopotentials leave: it has cores already, or other ones.
+        """
+        structure = valence.structure
+        expected = sum(free_atom(s, "valence").n_electrons for s in structure.symbols) - structure.charge
+        if abs(valence.n_electrons - expected) > 0.5:
+            raise UserError(
+                f"cores of GTH-PBE go with {expected:.0f} valence electrons of {structure.formula}, but the density "
+                f"holds {valence.n_electrons:.1f}"
+            )
+        return cls(structure, valence, valence.expected_error, valence.unfamiliar, valence.warnings)
+
+    @cached_property
+    def _cores(self) -> OrbitalDensity:
+        return core_density(self.structure)
+
+    @property
+    def native_grid(self) -> Grid | None:
+        return self.valence.native_grid
+
+    def suited_grid(self, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
+        return self.valence.suited_grid(spacing, margin)
+
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        return self.valence.at(points) + self._cores.at(points)
+
+    def on(self, grid: Grid) -> NDArray[np.float32]:
+        """Cores are means over voxels: see ``cores_on``."""
+        values: NDArray[np.float32] = (self.valence.on(grid) + cores_on(self.structure, grid)).astype(np.float32)
+        return values
+
+    @property
+    def n_electrons(self) -> float:
+        return self.valence.n_electrons + self._cores.n_electrons
+
+    @property
+    def dipole(self) -> NDArray[np.float64]:
+        return self.valence.dipole + self._cores.dipole
+
+
+def _cores(structure: Structure) -> dict[str, FreeAtom]:
+    return {symbol: core(symbol) for symbol in sorted(set(structure.symbols))}
+
+
+def _half_diagonal(grid: Grid) -> float:
+    """Å from the middle of a voxel to its farthest corner, at most."""
+    return float(np.linalg.norm(grid.steps, axis=1).sum() / 2)
+
+
+def _sphere(grid: Grid) -> NDArray[np.int64]:
+    """Voxels around a nucleus, as offsets of their indices from the nearest one's [n_voxels, 3]."""
+    reach = REACH + _half_diagonal(grid)
+    spans = np.ceil(reach * np.linalg.norm(np.linalg.inv(grid.steps), axis=0)).astype(int)
+    offsets = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in spans), indexing="ij"), axis=-1).reshape(-1, 3)
+    return offsets[np.linalg.norm(offsets @ grid.steps, axis=1) <= reach]
+
+
+def _means(free: FreeAtom, places: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Means over voxels at places relative to the nucleus, from evenly spaced points within each."""
+    counts = np.clip(np.ceil(np.linalg.norm(grid.steps, axis=1) / FINE).astype(int), 1, MOST)
+    shares = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
+    within = np.stack(np.meshgrid(*shares, indexing="ij"), axis=-1).reshape(-1, 3) @ grid.steps
+    means = np.empty(len(places))
+    step = max(1, AT_ONCE // len(within))
+    for start in range(0, len(places), step):
+        distances = np.linalg.norm(places[start : start + step, None] + within, axis=2)
+        means[start : start + step] = free.at(distances).mean(axis=1)
+    return means
+
+
+def _centres(structure: Structure, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Nuclei, periodic images too, whose cores reach into a grid: positions [n, 3], and the atom of each [n]."""
+    inverse = np.linalg.inv(grid.steps)
+    margin = 1 + (REACH + 1) * np.linalg.norm(inverse, axis=0)
+    shifts = np.zeros((1, 3))
+    if structure.cell is not None and structure.periodic:
+        corners = np.stack(np.meshgrid(*((-m, n + m) for m, n in zip(margin, grid.shape, strict=True))), axis=-1)
+        box = (grid.origin + corners.reshape(-1, 3) @ grid.steps) @ np.linalg.inv(structure.cell)
+        fractions = structure.positions @ np.linalg.inv(structure.cell)
+        low = np.floor(box.min(axis=0) - fractions.max(axis=0)).astype(int) * structure.pbc
+        high = np.ceil(box.max(axis=0) - fractions.min(axis=0)).astype(int) * structure.pbc
+        ranges = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+        shifts = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3) @ structure.cell
+    centres = (structure.positions + shifts[:, None]).reshape(-1, 3)
+    index = (centres - grid.origin) @ inverse
+    near = ((index > -margin) & (index < grid.shape + margin)).all(axis=1)
+    return centres[near], np.tile(np.arange(structure.n_atoms), len(shifts))[near]
