@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orbdens.observables.multipoles import Moments
 
 SurfaceKind = Literal["vdw", "isodensity"]
-SCHEMES = ("resp", "esp", "mbis")
+SCHEMES = ("resp", "esp", "mbis", "hirshfeld")
 """Charges by name: restrained and free fits of the potential, and shares of the density."""
 
 HIGHEST = 10_000.0
@@ -232,21 +232,21 @@ def atomic_charges(
 
 def _charges(name: str, density: Density, schemes: Sequence[str], density_file: Path | None) -> AtomicCharges:
     from orbdens.formats.denspart import write_quadrature
+    from orbdens.observables.hirshfeld import hirshfeld
     from orbdens.observables.mbis import mbis
     from orbdens.observables.partition import Quadrature
-    from orbdens.observables.potential import cores
     from orbdens.observables.resp import PotentialAtPoints, esp_charges, resp_charges
 
     charges: dict[str, NDArray[np.float64]] = {}
     figures: dict[str, dict[str, Any]] = {}
-    if "mbis" in schemes or density_file is not None:
-        quadrature, of_cores = Quadrature.of(density), cores(density)
+    if {"mbis", "hirshfeld"} & set(schemes) or density_file is not None:
+        quadrature = Quadrature.of_whole(density)
         if density_file is not None:
             arrays = quadrature.points, quadrature.volumes, quadrature.density
-            write_quadrature(density_file, density.structure, of_cores, *arrays)
+            write_quadrature(density_file, density.structure, *arrays)
     for scheme in schemes:
-        if scheme == "mbis":
-            atoms, _ = mbis(quadrature, of_cores)
+        if scheme in ("mbis", "hirshfeld"):
+            atoms = hirshfeld(quadrature) if scheme == "hirshfeld" else mbis(quadrature)[0]
             charges[scheme] = atoms.charges
             figures[scheme] = {"dipoles": atoms.dipoles.tolist(), "volumes": atoms.volumes.tolist()}
         else:
@@ -322,12 +322,11 @@ def molecular_moments(source: Source, atoms: bool, progress: Progress = silent) 
     from orbdens.observables.mbis import mbis
     from orbdens.observables.multipoles import hartree_energy, moments
     from orbdens.observables.partition import Quadrature
-    from orbdens.observables.potential import cores
 
     named = source.densities()
     for done, (name, density) in enumerate(named, start=1):
         energy = None if density.native_grid is not None else hartree_energy(density)
-        of_atoms = mbis(Quadrature.of(density), cores(density))[0].multipoles if atoms else None
+        of_atoms = mbis(Quadrature.of_whole(density))[0].multipoles if atoms else None
         yield MolecularMoments(name, density.structure, moments(density), energy, of_atoms)
         progress("moments", done, len(named))
 

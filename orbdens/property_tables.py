@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 from orbdens.evaluation.tables import Table
 from orbdens.properties import AtomicCharges, MolecularMoments
 
-NAMES = {"resp": "RESP", "esp": "ESP", "mbis": "MBIS"}
+NAMES = {"resp": "RESP", "esp": "ESP", "mbis": "MBIS", "hirshfeld": "Hirshfeld"}
 
 
 def charge_table(found: AtomicCharges) -> Table:

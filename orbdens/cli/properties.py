@@ -132,9 +132,9 @@ def charges(
     scheme: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="resp|esp|mbis",
-            help="resp (restrained fit of the potential, in two stages), esp (free fit), mbis (shares of the density); "
-            "may be given more than once [default: resp and mbis].",
+            metavar="resp|esp|mbis|hirshfeld",
+            help="resp (restrained fit of the potential, in two stages), esp (free fit), mbis and hirshfeld (shares of "
+            "the density); may be given more than once [default: resp, mbis and hirshfeld].",
         ),
     ] = None,
     charge: Charge = None,
@@ -153,16 +153,18 @@ def charges(
     density: Annotated[
         Path | None,
         typer.Option(
-            metavar="density.npz", help="Write the density on a quadrature as denspart takes it (atomic units)."
+            metavar="density.npz",
+            help="Write the density, cores included, on a quadrature as denspart takes it (atomic units).",
         ),
     ] = None,
     json: Json = None,
     force: Force = False,
 ) -> None:
-    """Print charges of atoms in e: RESP, ESP (Merz-Kollman) and MBIS, of predicted or of reference densities.
+    """Print charges of atoms in e: RESP, ESP (Merz-Kollman), MBIS, Hirshfeld, of predicted or of reference densities.
 
     RESP and ESP charges are fitted to the potential at 1.4, 1.6, 1.8 and 2.0 van der Waals radii; below them stands
-    the RMS error of their potential in kcal/mol per e. MBIS gives volumes ∫ρr³ in e·Å³ too, with --json dipoles in e·Å.
+    the RMS error of their potential in kcal/mol per e. MBIS and Hirshfeld give volumes ∫ρr³ in e·Å³ too, with --json
+    dipoles in e·Å; a density of valence electrons gets the frozen cores of its atoms for them.
 
     Example: orbdens charges molecule.xyz     Example: orbdens charges a.xyz b.xyz --esp a.esp --esp b.esp
     """
@@ -185,7 +187,7 @@ def charges(
     else:
         source = _source(inputs, charge, multiplicity, store, split, n)
         with Display() as display:
-            found = list(atomic_charges(source, scheme or ("resp", "mbis"), density, display.count))
+            found = list(atomic_charges(source, scheme or ("resp", "mbis", "hirshfeld"), density, display.count))
     for one in found:
         show(charge_table(one))
     if json is not None:

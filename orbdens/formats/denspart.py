@@ -16,22 +16,18 @@ from orbdens.units import BOHR
 def write_quadrature(
     path: Path,
     structure: Structure,
-    cores: NDArray[np.float64],
     points: NDArray[np.float64],
     volumes: NDArray[np.float64],
     density: NDArray[np.float64],
 ) -> None:
-    """Write ``points``, ``weights``, ``density``, ``atnums``, ``atcorenums`` and ``atcoords``, in Bohr and e/Bohr³.
-
-    denspart takes densities of all electrons; a valence density has core charges below the atomic numbers.
+    """Write ``points``, ``weights``, ``density``, ``atnums`` and ``atcoords``, in Bohr and e/Bohr³.
 
     Args:
         path: replaced if it exists.
         structure: its atoms, in Å.
-        cores: charges of nuclei or cores, e [n_atoms].
         points: Å [n_points, 3].
         volumes: Å³ [n_points].
-        density: e/Å³ [n_points].
+        density: of all electrons, e/Å³ [n_points].
 
     Raises:
         UserError: the file cannot be written.
@@ -42,7 +38,6 @@ def write_quadrature(
         weights=volumes / BOHR**3,
         density=density * BOHR**3,
         atnums=structure.numbers,
-        atcorenums=cores,
         atcoords=structure.positions / BOHR,
     )
 

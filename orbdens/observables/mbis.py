@@ -55,22 +55,23 @@ class SlaterAtoms:
         return values
 
 
-def mbis(quadrature: Quadrature, cores: Array) -> tuple[AtomsInMolecule, SlaterAtoms]:
+def mbis(quadrature: Quadrature, charges: Array | None = None) -> tuple[AtomsInMolecule, SlaterAtoms]:
     """Atoms of a density by MBIS, and the functions of the atoms.
 
-    Of a valence density (cores of less charge than the nuclei) an atom has the functions of its valence shells alone:
-    one that still holds electrons for each closed shell that the core lacks.
+    Of a valence density (charges of cores, less than those of the nuclei) an atom has the functions of its valence
+    shells alone; what that costs says ``Quadrature.of_whole``.
 
     Args:
-        quadrature: the density.
-        cores: charges of nuclei or cores, e [n_atoms].
+        quadrature: the density, best of all electrons (``Quadrature.of_whole``).
+        charges: of nuclei or cores, e [n_atoms]; None takes those of nuclei.
 
     Raises:
         UserError: it does not converge, or the density has no electrons.
     """
     if not quadrature.n_electrons > 0:
         raise UserError("the density has no electrons to be shared out")
-    start = _start(quadrature.structure.numbers, cores)
+    numbers = quadrature.structure.numbers
+    start = _start(numbers, numbers.astype(np.float64) if charges is None else charges)
     distances = np.linalg.norm(quadrature.points[:, None] - quadrature.structure.positions, axis=2)
     found = _iterated(start, distances, quadrature.volumes * quadrature.density)
 
@@ -78,7 +79,7 @@ def mbis(quadrature: Quadrature, cores: Array) -> tuple[AtomsInMolecule, SlaterA
         model = found.at(np.linalg.norm(points[:, None] - quadrature.structure.positions, axis=2))
         return model / np.maximum(model.sum(axis=1, keepdims=True), LEAST)
 
-    return atoms_in_molecule(quadrature, weights, cores), found
+    return atoms_in_molecule(quadrature, weights, charges), found
 
 
 def _start(numbers: NDArray[np.int64], cores: Array) -> SlaterAtoms:

@@ -65,12 +65,14 @@ def test_potential_on_a_grid_and_at_points(folder: Path) -> None:
 
 
 def test_partition_and_moments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command("charges methanol.xyz --scheme mbis --density density.npz --json c.json")
-    figures = json.loads((folder / "c.json").read_text())[0]["mbis"]
+    command("charges methanol.xyz --scheme mbis --scheme hirshfeld --density density.npz --json c.json")
+    content = json.loads((folder / "c.json").read_text())[0]
+    assert -0.35 < content["hirshfeld"]["charges"][0] < -0.15
+    figures = content["mbis"]
     assert sum(figures["charges"]) == pytest.approx(0, abs=1e-3)
     assert np.shape(figures["dipoles"]) == (6, 3)
     with np.load("density.npz") as file:
-        assert file["weights"] @ file["density"] == pytest.approx(14, abs=1e-3)
+        assert file["weights"] @ file["density"] == pytest.approx(18, abs=1e-3)
     command("moments methanol.xyz --atoms --json m.json")
     figures = json.loads((folder / "m.json").read_text())[0]
     assert np.linalg.norm(figures["dipole"]) == pytest.approx(0.355, abs=0.02)  # 1.7 Debye

@@ -14,7 +14,6 @@ from orbdens.formats.denspart import read_quadrature, write_quadrature
 from orbdens.labels import label_density
 from orbdens.observables.mbis import mbis
 from orbdens.observables.partition import Quadrature
-from orbdens.observables.potential import cores
 from orbdens.pyscf.bases import label_basis
 from orbdens.pyscf.records import orbital_record
 from orbdens.store import Manifest
@@ -43,7 +42,7 @@ HYDROXIDE = ("O; H 1 1.0", -1, [-1.191777, 0.191777], [30.84869, 3.33860], 0.419
 @pytest.mark.parametrize(("atoms", "charge", "charges", "volumes", "width"), [WATER, HYDROXIDE], ids=["H2O", "OH-"])
 def test_published_values(atoms: str, charge: int, charges: list[float], volumes: list[float], width: float) -> None:
     density = hartree_fock(atoms, charge)
-    found, functions = mbis(Quadrature.of(density), cores(density))
+    found, functions = mbis(Quadrature.of_whole(density))
     np.testing.assert_allclose(found.charges, charges, atol=5e-4)
     np.testing.assert_allclose(found.volumes / BOHR**3, volumes, rtol=1e-3)
     assert functions.widths[1] / BOHR == pytest.approx(width, abs=1e-4)
@@ -83,7 +82,7 @@ def test_density_npz_is_in_atomic_units(tmp_path: Path) -> None:
     structure = Structure(np.array([6, 1]), np.array([[0.0, 0, 0], [0.0, 0, 1.1]]))
     ours = slater(structure, [4.2, 0.8], [0.25, 0.2])
     path = tmp_path / "density.npz"
-    write_quadrature(path, structure, np.array([4.0, 1.0]), ours.points, ours.volumes, ours.density)
+    write_quadrature(path, structure, ours.points, ours.volumes, ours.density)
     with np.load(path) as file:
         assert {"points", "weights", "density", "atnums", "atcoords"} <= set(file)
         assert file["atcoords"][1, 2] == pytest.approx(1.1 / BOHR)
