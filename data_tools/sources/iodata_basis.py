@@ -117,13 +117,13 @@ def _quotient(k: int) -> tuple[Array, Array]:
     """Nodes s and weights w with Σ w exp(−s x) = x^k exp(−x), the k-th derivative by s at 1, but for its sign."""
     if k == 0:
         return np.ones(1), np.ones(1)
-    steps: NDArray[np.int64] = np.arange(-NODES, NODES + 1)
+    steps = np.arange(-NODES, NODES + 1, dtype=np.float64)
     if k % 2:
         steps = steps[steps != 0]  # its weight is zero
     orders = np.arange(len(steps))
     target = np.where(orders == k, (-1.0) ** k * math.factorial(k) / SPACING**k, 0.0)
-    weights: Array = np.linalg.solve(steps[None, :].astype(np.float64) ** orders[:, None], target)
-    return np.asarray(1 + SPACING * steps, dtype=np.float64), weights
+    weights = np.asarray(np.linalg.solve(steps[None, :] ** orders[:, None], target), dtype=np.float64)
+    return 1 + SPACING * steps, weights
 
 
 @cache
