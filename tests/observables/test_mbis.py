@@ -15,7 +15,7 @@ from orbdens.labels import label_density
 from orbdens.observables.mbis import mbis
 from orbdens.observables.partition import Quadrature
 from orbdens.pyscf.bases import label_basis
-from orbdens.pyscf.records import orbital_record
+from orbdens.pyscf.records import orbital_record, without_checkpoint
 from orbdens.store import Manifest
 from orbdens.structure import Structure
 
@@ -25,8 +25,7 @@ BOHR = 0.529177210903
 def hartree_fock(atoms: str, charge: int = 0) -> Density:
     """The RHF/cc-pVDZ density of a molecule."""
     mol = gto.M(atom=atoms, basis="cc-pvdz", charge=charge, verbose=0)
-    mf = scf.RHF(mol)
-    mf.chkfile = None
+    mf = without_checkpoint(scf.RHF(mol))
     mf.kernel()
     structure = Structure(mol.atom_charges(), mol.atom_coords() * BOHR, charge=charge)
     return label_density(

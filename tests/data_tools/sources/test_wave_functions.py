@@ -18,6 +18,7 @@ from data_tools.sources.orbital_reading import read_orbital_file
 from data_tools.sources.statement import UserStatement
 from orbdens.labels import LabelDensity, stored_density
 from orbdens.pyscf.integrals import electron_count
+from orbdens.pyscf.records import without_checkpoint
 from orbdens.store import Manifest, Store
 from orbdens.units import BOHR
 
@@ -29,8 +30,7 @@ PUBLISHED = places.TESTS / "published"
 
 
 def hartree_fock(basis: str, cartesian: bool) -> Any:
-    mf = scf.RHF(gto.M(atom=WATER, basis=basis, cart=cartesian, verbose=0))
-    mf.chkfile = None
+    mf = without_checkpoint(scf.RHF(gto.M(atom=WATER, basis=basis, cart=cartesian, verbose=0)))
     mf.kernel()
     return mf
 
