@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +21,17 @@ from orbdens.grid import Grid
 from orbdens.kernels import (
     Orbitals,
     Shells,
+    metric_product,
+    moved_multipoles,
     orbital_field_derivatives,
     orbital_field_integrals,
     orbital_field_moments,
     orbital_field_transforms,
     orbital_fields,
     orbital_fields_on_grid,
+    orbital_potentials,
+    site_multipoles,
+    solid_harmonics,
 )
 from orbdens.metrics import MARGIN, SPACING, electronic_dipole
 from orbdens.sampling import draw_points, draw_voxels
@@ -59,10 +65,10 @@ def checked_points(points: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def check_dipole(structure: Structure) -> None:
-    """Raise UserError for a periodic structure, whose dipole depends on where one cuts it."""
+def check_molecule(structure: Structure, what: str) -> None:
+    """Raise UserError for a periodic structure, whose dipole, say, depends on where one cuts it."""
     if structure.periodic:
-        raise UserError(f"{structure.formula} is periodic, and the dipole of a periodic structure is not defined")
+        raise UserError(f"{structure.formula} is periodic, and the {what} of a periodic structure is not defined")
 
 
 class Density(ABC):
@@ -73,6 +79,8 @@ class Density(ABC):
     """What the model expects of the errors of this density, where it can tell."""
     warnings: tuple[str, ...] = ()
     """What makes a prediction an extrapolation, beside unfamiliar atoms and bonds: phrases."""
+    valence_electrons: Mapping[str, int] | None = None
+    """Electrons that a neutral atom brings into the density, by symbol: the charges of the cores; None if not known."""
 
     @property
     def expected_error(self) -> float | None:
@@ -117,6 +125,44 @@ class Density(ABC):
         for where, slab in grid.slabs(SLAB):
             values[where] = self.at(slab.points()).reshape(slab.shape)
         return values
+
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        """∫ρ S_lm(r − origin) dr in e·Å^l [(l_max + 1)²], index l² + l + m, of the harmonics of ``kernels/README.md``.
+
+        Args:
+            origin: Å [3].
+            l_max: highest l.
+
+        Raises:
+            UserError: the structure is periodic.
+        """
+        grid = self.native_grid
+        assert grid is not None  # those that know no grid know better
+        check_molecule(self.structure, "multipole")
+        total = np.zeros((l_max + 1) ** 2)
+        for where, slab in grid.slabs(SLAB):
+            harmonics = solid_harmonics(l_max, torch.as_tensor(slab.points() - origin)).numpy()
+            total += self.on(grid)[where].reshape(-1).astype(np.float64) @ harmonics * grid.volume_element
+        return total
+
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """∫ρ(r')/|r − r'| dr' in e/Å [n_points] and its gradient in e/Å² [n_points, 3], both in closed form.
+
+        Args:
+            points: Å [n_points, 3].
+
+        Raises:
+            UserError: as ``at``, the structure is periodic, or the density is known on a grid alone.
+        """
+        raise UserError(f"the potential of {self.structure.formula} needs a density of orbitals, not values on a grid")
+
+    def self_interaction(self) -> float:
+        """∫∫ρ(r)ρ(r')/|r − r'| dr dr' in e²/Å, in closed form.
+
+        Raises:
+            UserError: the density is known on a grid alone.
+        """
+        raise UserError(f"the energy of {self.structure.formula} needs a density of orbitals, not values on a grid")
 
     @property
     def native_grid(self) -> Grid | None:
@@ -176,7 +222,7 @@ class OrbitalDensity(Density):
         shells: orbitals of each type, float64.
         coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
         cutoff: Å; an orbital is zero farther from its site.
-        expectation, warnings: as ``Density`` says.
+        expectation, warnings, valence_electrons: as ``Density`` says.
     """
 
     structure: Structure
@@ -187,6 +233,7 @@ class OrbitalDensity(Density):
     cutoff: float | None
     expectation: Expectation | None = None
     warnings: tuple[str, ...] = ()
+    valence_electrons: Mapping[str, int] | None = None
 
     @cached_property
     def _centre(self) -> NDArray[np.float64]:
@@ -225,6 +272,27 @@ class OrbitalDensity(Density):
         values, gradient, laplacian = orbital_field_derivatives(self._orbitals, places)
         return values[:, 0].numpy(), gradient[:, :, 0].numpy(), laplacian[:, 0].numpy()
 
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        check_molecule(self.structure, "potential")
+        values, gradients = orbital_potentials(self._orbitals, torch.as_tensor(checked_points(points) - self._centre))
+        return values.numpy(), gradients.numpy()
+
+    def self_interaction(self) -> float:
+        of_orbitals = metric_product(self._orbitals, "coulomb")
+        return float((self._orbitals.coefficients * of_orbitals).sum())
+
+    def site_multipoles(self, l_max: int) -> NDArray[np.float64]:
+        """``multipoles`` of the orbitals of each site about it, e·Å^l [n_sites, (l_max + 1)²]."""
+        check_molecule(self.structure, "multipole")
+        result: NDArray[np.float64] = site_multipoles(self._orbitals, l_max).numpy()
+        return result
+
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        of_sites = torch.from_numpy(self.site_multipoles(l_max))
+        moved = moved_multipoles(of_sites, torch.as_tensor(self.site_positions - origin))
+        result: NDArray[np.float64] = moved.sum(0).numpy()
+        return result
+
     def on(self, grid: Grid) -> NDArray[np.float32]:
         values = orbital_fields_on_grid(
             self._orbitals.to(dtype=torch.float32),
@@ -241,7 +309,7 @@ class OrbitalDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
-        check_dipole(self.structure)
+        check_molecule(self.structure, "dipole")
         first: NDArray[np.float64] = orbital_field_moments(self._orbitals)[0, :, 0].numpy()
         return -(first + self.n_electrons * self._centre)
 
@@ -272,13 +340,14 @@ class GridDensity(Density):
         structure: what it is the density of.
         grid: where the values are.
         values: e/Å³, of the grid's shape.
-        warnings: as ``Density`` says.
+        warnings, valence_electrons: as ``Density`` says.
     """
 
     structure: Structure
     grid: Grid
     values: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
+    valence_electrons: Mapping[str, int] | None = None
 
     @property
     def native_grid(self) -> Grid:
@@ -310,5 +379,5 @@ class GridDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
-        check_dipole(self.structure)
+        check_molecule(self.structure, "dipole")
         return electronic_dipole(self.grid, self.values)

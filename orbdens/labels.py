@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from orbdens.density import Density, GridDensity, check_dipole, checked_points
+from orbdens.density import Density, GridDensity, check_molecule, checked_points
 from orbdens.electrons import core_charges
 from orbdens.grid import Grid
 from orbdens.kernels import Orbitals, Shells, density_from_orbitals
@@ -48,10 +49,31 @@ class LabelDensity(Density):
         result: NDArray[np.float32] = density_from_orbitals(orbitals, occupations, places).numpy()
         return result
 
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        check_molecule(self.structure, "potential")
+        from orbdens.pyscf.potentials import coulomb
+
+        return coulomb(self.record, self.manifest.orbital_basis, checked_points(points))
+
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        check_molecule(self.structure, "multipole")
+        from orbdens.pyscf.potentials import multipoles
+
+        return multipoles(self.record, self.manifest.orbital_basis, origin, l_max)
+
+    def self_interaction(self) -> float:
+        from orbdens.pyscf.potentials import self_interaction
+
+        return self_interaction(self.record, self.manifest.orbital_basis)
+
     def projections(self, functions: Functions) -> NDArray[np.float64]:
         from orbdens.pyscf.integrals import projections
 
         return projections(self.record, self.manifest.orbital_basis, functions)
+
+    @property
+    def valence_electrons(self) -> Mapping[str, int]:  # type: ignore[override]  # the class has a constant
+        return self.manifest.valence_electrons
 
     @property
     def n_electrons(self) -> float:
@@ -61,7 +83,7 @@ class LabelDensity(Density):
 
     @property
     def dipole(self) -> NDArray[np.float64]:
-        check_dipole(self.structure)
+        check_molecule(self.structure, "dipole")
         whole = self.record.dipole
         if whole is None:
             from orbdens.pyscf.integrals import dipole
@@ -81,7 +103,8 @@ def label_density(record: Record, manifest: Manifest) -> Density:
         return LabelDensity(record.structure, record, manifest)
     nx, ny, nz = record.values.shape
     grid = Grid(record.origin, record.steps, (nx, ny, nz))
-    return GridDensity(record.structure, grid, record.values.astype(np.float32, copy=False))
+    values = record.values.astype(np.float32, copy=False)
+    return GridDensity(record.structure, grid, values, valence_electrons=manifest.valence_electrons)
 
 
 def spin_density(record: Record, manifest: Manifest) -> Density | None:

@@ -158,6 +158,22 @@ def split_inputs(inputs: Sequence[Path]) -> tuple[Path | None, list[Path]]:
     return first, others
 
 
+def predicted(request: Request) -> Iterator[tuple[str, Density]]:
+    """The densities of all structures of a request beside their names: NAME of NAME.xyz, or NAME-1, NAME-2, ...
+
+    All structures are checked before the first is computed.
+
+    Raises:
+        UserError: as ``predict_files``, but for what it says of output files.
+    """
+    read = [(file, structure) for file in request.files for structure in read_structures(file)]
+
+    from orbdens.checkpoint import load_model
+
+    densities = load_model(request.model).predict_many([request.with_state(structure) for _, structure in read])
+    yield from zip(_names([file for file, _ in read]), densities, strict=True)
+
+
 def predict_files(request: Request, progress: Progress = silent) -> Iterator[Written]:
     """Predict all structures of a request in batches and write one file for each.
 
@@ -226,16 +242,21 @@ def _output_paths(sources: list[Path], request: Request) -> list[Path]:
             raise UserError(f"files of format {request.format} are asked for, but --out names {request.out}")
         return [request.named_file]
     folder = request.out if request.out is not None else Path()
-    paths: list[Path] = []
+    return [folder / f"{name}{request.suffix}" for name in _names(sources)]
+
+
+def _names(sources: list[Path]) -> list[str]:
+    """One name per structure: NAME, or NAME-1, NAME-2, ... of a file with many structures."""
+    names: list[str] = []
     total, seen = Counter(sources), Counter[Path]()
     for source in sources:
         seen[source] += 1
         number = f"-{seen[source]:0{len(str(total[source]))}d}" if total[source] > 1 else ""
-        paths.append(folder / f"{source.stem}{number}{request.suffix}")
-    path, times = Counter(paths).most_common(1)[0]
+        names.append(f"{source.stem}{number}")
+    name, times = Counter(names).most_common(1)[0]
     if times > 1:
-        raise UserError(f"two input files would both be written to {path}: rename one, or run them separately")
-    return paths
+        raise UserError(f"two input files would both be called {name}: rename one, or run them separately")
+    return names
 
 
 def _write_grid(path: Path, density: Density, request: Request, like: Grid | None) -> None:

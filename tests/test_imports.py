@@ -30,7 +30,8 @@ LEVELS = [
     ["models"],
     ["checkpoint"],
     ["training", "evaluation", "prediction", "doctor", "testing"],
-    ["demo", "examples", "crystals"],
+    ["demo", "examples", "crystals", "properties"],
+    ["property_tables"],
     ["cli"],
     ["data_tools"],
 ]

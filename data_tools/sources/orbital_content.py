@@ -65,7 +65,9 @@ def density_of(valence_electrons: Mapping[str, int]) -> Density:
 
 def multiplicity(occupations: NDArray[np.float64], spins: NDArray[np.int8] | None) -> int:
     """2S + 1 of orbitals with occupations [n_occupied] and, of an open shell, spins [n_occupied]."""
-    return 1 if spins is None else 1 + round(abs(float(spins @ occupations)))
+    if spins is None:  # of natural orbitals, say, whose spin no file tells: the lowest there can be
+        return 1 + round(float(occupations.sum())) % 2
+    return 1 + round(abs(float(spins @ occupations)))
 
 
 def same_shells(a: tuple[LabelShell, ...], b: tuple[LabelShell, ...]) -> bool:

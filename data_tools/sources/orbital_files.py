@@ -1,4 +1,4 @@
-"""Orbitals that programs write: PySCF checkpoints, Molden files and Gaussian's formatted checkpoints (fchk)."""
+"""Orbitals that programs write: PySCF checkpoints, Molden, wfn and wfx files, and Gaussian's fchk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from data_tools.sources.orbital_content import OrbitalContent
 
 
-ENDINGS = (".chk", ".chkfile", ".molden", ".molden.input", ".fchk", ".fch")
+ENDINGS = (".chk", ".chkfile", ".molden", ".molden.input", ".fchk", ".fch", ".wfn", ".wfx")
 
 
 def recognises(beginning: bytes) -> bool:
-    """Whether a file begins as a PySCF checkpoint, Molden or fchk file does."""
+    """Whether a file begins as a PySCF checkpoint, Molden, fchk, wfn or wfx file does."""
     return kind_of_orbitals(beginning) is not None
 
 
@@ -34,7 +34,7 @@ def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource
 
     Args:
         paths: the files, folders and archives.
-        statement: level of theory, splits, and the charge of Molden files; the rest of it is for grids.
+        statement: level of theory, splits, and the charge of Molden, wfn and wfx files; the rest of it is for grids.
 
     Raises:
         UserError: there is no such file, one cannot be read, or two do not go together in one store.
@@ -53,7 +53,7 @@ def open_source(paths: Sequence[Path], statement: UserStatement) -> RecordSource
         _join(file, member.place, level, elements, valence)
         count += 1
     if not count:
-        raise UserError(f"{source_name(paths)} holds no PySCF checkpoint, Molden or fchk files")
+        raise UserError(f"{source_name(paths)} holds no PySCF checkpoint, Molden, fchk, wfn or wfx files")
     manifest = Manifest(
         level={**level, **statement.level},
         density=density_of(valence),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import orbdens
-from orbdens.cli import verbs
+from orbdens.cli import properties, verbs
 from orbdens.cli.xray import xray
 from orbdens.errors import UserError
 
@@ -30,7 +30,19 @@ app = typer.Typer(
 )
 for group in entry_points(group="orbdens.cli"):
     app.add_typer(group.load(), name=group.name)
-for verb in (verbs.floor, verbs.train, verbs.predict, xray, verbs.evaluate, verbs.compare, verbs.demo, verbs.doctor):
+for verb in (
+    verbs.floor,
+    verbs.train,
+    verbs.predict,
+    properties.potential,
+    properties.charges,
+    properties.moments,
+    xray,
+    verbs.evaluate,
+    verbs.compare,
+    verbs.demo,
+    verbs.doctor,
+):
     app.command()(verb)
 
 

@@ -245,13 +245,22 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Largest number of structures, evenly spaced [default: all]."),
     ] = None,
+    potential: Annotated[
+        bool,
+        typer.Option(
+            "--potential",
+            help="Also measure the electrostatic potential on the surface at 1.4 to 2.0 van der Waals radii: RMS error "
+            "in kcal/mol per e; about a second a structure.",
+        ),
+    ] = False,
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
 
     NMAE in % (100·Σ|Δρ|/Σ|ρ| per structure) with its shares near nuclei, in bonds and in the tail, error of the
     electron count in e and of the dipole in Debye, structures/s and peak memory in MB; the charges and multiplicities
-    that were used, which are those of the records.
+    that were used, which are those of the records; with --potential the RMS error of the electrostatic potential in
+    kcal/mol per e.
 
     Example: orbdens evaluate runs/ethanol ethanol.store --split test --json ethanol.json
     """
@@ -265,7 +274,7 @@ def evaluate(
     from orbdens.progress import Display
 
     with Display() as display:
-        evaluation = measure.evaluate(model, store, split, spacing, margin, name, n, display.count)
+        evaluation = measure.evaluate(model, store, split, spacing, margin, name, n, display.count, potential)
     show(evaluation_table(evaluation))
     if json is not None:
         evaluation.write(json)

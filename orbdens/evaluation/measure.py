@@ -34,10 +34,13 @@ from orbdens.metrics import (
     electronic_dipole,
     negative_part,
 )
+from orbdens.observables.potential import potential
+from orbdens.observables.surfaces import merz_kollman_points
 from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store, open_store
 from orbdens.structure import Structure
+from orbdens.units import KCAL_PER_MOL
 
 SLICE_STEP = 0.08
 """Å; between the points of the slice that is kept as a picture."""
@@ -67,6 +70,7 @@ class Measured:
     negative: float
     expected: float | None
     flagged: bool
+    potential: float | None
 
 
 def evaluate(
@@ -78,6 +82,7 @@ def evaluate(
     name: str | None = None,
     n: int | None = None,
     progress: Progress = silent,
+    with_potential: bool = False,
 ) -> Evaluation:
     """Compare a model with every structure of a split.
 
@@ -90,9 +95,11 @@ def evaluate(
         name: what tables call the model; None takes the name of its folder.
         n: at most so many structures, evenly spaced over the split; None takes all.
         progress: told of every structure.
+        with_potential: also compare electrostatic potentials on the surface, which takes about a second a structure.
 
     Raises:
-        UserError: no such model, store or split, or an element the model never saw.
+        UserError: no such model, store or split, an element the model never saw, or potentials of periodic structures
+            or of densities on grids are asked for.
     """
     file = find_model(model)
     network = load_model(file)
@@ -108,7 +115,7 @@ def evaluate(
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     measured: list[Measured] = []
-    for one in measure_each(network.predict_many(structures), records, keys, spacing, margin):
+    for one in measure_each(network.predict_many(structures), records, keys, spacing, margin, with_potential):
         measured.append(one)
         progress("evaluating", len(measured), len(keys))
     on_own_grids = all(one.on_own_grid for one in measured)
@@ -151,6 +158,7 @@ def measure_each(
     keys: Sequence[str],
     spacing: float = SPACING,
     margin: float = MARGIN,
+    with_potential: bool = False,
 ) -> Iterator[Measured]:
     """Compare densities, which are predicted as they are asked for, with the records of ``keys``.
 
@@ -160,6 +168,7 @@ def measure_each(
         keys: of the records.
         spacing: Å; of the grid on which orbital records are compared.
         margin: Å; of that grid around the atoms.
+        with_potential: also compare electrostatic potentials on the surface.
     """
     for key in keys:
         begun = time.perf_counter()
@@ -185,7 +194,15 @@ def measure_each(
             negative=negative_part(predicted),
             expected=density.expected_error,
             flagged=bool(density.unfamiliar or density.warnings),
+            potential=_potential_error(density, label) if with_potential else None,
         )
+
+
+def _potential_error(density: Density, label: Density) -> float:
+    """RMS error of the potential on the points of the Merz-Kollman shells, kcal/mol per e."""
+    points = merz_kollman_points(label.structure)
+    errors = potential(density, points) - potential(label, points)
+    return float(np.sqrt((errors**2).mean()) * KCAL_PER_MOL)
 
 
 def _dipole_error(
@@ -215,6 +232,7 @@ def _dipole_error(
 
 def _errors(measured: Sequence[Measured]) -> Errors:
     expected = [one.expected for one in measured if one.expected is not None]
+    potentials = [one.potential for one in measured if one.potential is not None]
     return Errors(
         keys=[one.key for one in measured],
         nmae=[one.density.nmae for one in measured],
@@ -226,6 +244,7 @@ def _errors(measured: Sequence[Measured]) -> Errors:
         charges=[one.structure.charge for one in measured],
         multiplicities=[one.structure.multiplicity for one in measured],
         flagged=[one.flagged for one in measured],
+        potential=potentials if len(potentials) == len(measured) else None,
     )
 
 

@@ -57,6 +57,11 @@ class Errors(_Part):
     flagged: list[bool] | None = Field(
         None, description="the model called its prediction an extrapolation; null in old files"
     )
+    potential: list[float] | None = Field(
+        None,
+        description="RMS error of the electrostatic potential on the surface at 1.4, 1.6, 1.8 and 2.0 van der Waals "
+        "radii, kcal/mol per e; null if it was not asked for",
+    )
 
 
 class Slice(_Part):
@@ -102,13 +107,16 @@ class Evaluation(_Part):
     versions: dict[str, str]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye] and negative [%], in order.
+        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye], potential [kcal/mol per e] and
+        negative [%], in order.
 
-        There is none of dipoles where no structure has one.
+        There is none of dipoles where no structure has one, and of potentials where they were not measured.
         """
         dipoles = [error for error in self.errors.dipole if error is not None]
         errors = {"nmae": self.errors.nmae, **self.errors.regions, "electrons": self.errors.electrons}
-        errors |= ({"dipole": dipoles} if dipoles else {}) | {"negative": self.errors.negative}
+        errors |= {"dipole": dipoles} if dipoles else {}
+        errors |= {"potential": self.errors.potential} if self.errors.potential else {}
+        errors["negative"] = self.errors.negative
         return {name: Summary.of(values) for name, values in errors.items()}
 
     def states(self) -> list[tuple[int, int, int]]:

@@ -19,6 +19,7 @@ ROWS = {
     "l2": "L2 error [%]",
     "electrons": "|electron count error| [e]",
     "dipole": "|dipole error| [Debye]",
+    "potential": "potential on the surface [kcal/mol/e]",
     "negative": "negative part [% of electrons]",
     "coefficients": "coefficients per structure",
 }

@@ -34,12 +34,36 @@ def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.
     Raises:
         UserError: the file cannot be written.
     """
+    titles = (
+        f"Electron density of {structure.formula} written by orbdens",
+        "Lengths in Bohr, density in e/Bohr^3, z fastest",
+    )
+    _write(path, structure, grid, values, titles, BOHR**3)
+
+
+def write_potential_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.floating]) -> None:
+    """Write an electrostatic potential in Hartree/e, of the grid's shape, as a cube file; else as ``write_cube``."""
+    titles = (
+        f"Electrostatic potential of {structure.formula} written by orbdens",
+        "Lengths in Bohr, potential in Hartree/e, z fastest",
+    )
+    _write(path, structure, grid, values, titles, 1.0)
+
+
+def _write(
+    path: Path,
+    structure: Structure,
+    grid: Grid,
+    values: NDArray[np.floating],
+    titles: tuple[str, str],
+    unit: float,
+) -> None:
+    """A cube file of values times a unit."""
     if values.shape != grid.shape:
         raise ValueError(f"values of shape {values.shape} on a grid of shape {grid.shape}")
     row = "".join("%13.5E" + ("\n" if k % 6 == 5 else "") for k in range(grid.shape[2])).rstrip("\n") + "\n"
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"Electron density of {structure.formula} written by orbdens\n")
-        file.write("Lengths in Bohr, density in e/Bohr^3, z fastest\n")
+        file.write("".join(f"{title}\n" for title in titles))
         _write_row(file, structure.n_atoms, grid.origin / BOHR)
         for n, step in zip(grid.shape, grid.steps / BOHR, strict=True):
             _write_row(file, n, step)
@@ -48,7 +72,7 @@ def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.
         lines = values.reshape(-1, grid.shape[2])
         step = max(1, CHUNK // grid.shape[2])
         for start in range(0, len(lines), step):
-            for line in (lines[start : start + step] * BOHR**3).tolist():
+            for line in (lines[start : start + step] * unit).tolist():
                 file.write(row % tuple(line))
 
 

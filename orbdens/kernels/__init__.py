@@ -10,7 +10,7 @@ from orbdens.kernels.fields import (
     orbital_fields,
     orbital_fields_on_grid,
 )
-from orbdens.kernels.harmonics import solid_harmonics
+from orbdens.kernels.harmonics import monomials, solid_harmonics
 from orbdens.kernels.integrals import (
     orbital_field_integrals,
     orbital_field_moments,
@@ -18,11 +18,13 @@ from orbdens.kernels.integrals import (
     shell_integrals,
     shell_moments,
 )
+from orbdens.kernels.multipoles import moved_multipoles, site_multipoles, sphere_quadrature
 from orbdens.kernels.orbitals import Orbitals
 from orbdens.kernels.pairs.metric import metric_product
 from orbdens.kernels.pairs.pair_metric import split_by_degree
 from orbdens.kernels.pairs.tabulated import TabulatedMetric
 from orbdens.kernels.pairs.wigner import edge_rotations
+from orbdens.kernels.potentials import orbital_potentials, potential_definition
 from orbdens.kernels.shells import Shells, normalisation
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "density_from_orbitals",
     "edge_rotations",
     "metric_product",
+    "monomials",
+    "moved_multipoles",
     "normalisation",
     "orbital_field_derivatives",
     "orbital_field_integrals",
@@ -41,9 +45,13 @@ __all__ = [
     "orbital_field_transforms",
     "orbital_fields",
     "orbital_fields_on_grid",
+    "orbital_potentials",
+    "potential_definition",
     "shell_integrals",
     "shell_moments",
+    "site_multipoles",
     "solid_harmonics",
+    "sphere_quadrature",
     "split_by_degree",
     "validate",
 ]

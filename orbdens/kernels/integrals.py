@@ -42,7 +42,7 @@ def orbital_field_integrals(orbitals: Orbitals) -> Tensor:
 
 def orbital_field_moments(orbitals: Orbitals) -> Tensor:
     """∫ f_k r dr of every structure, about the origin of the coordinates, in Å [n_structures, 3, K]."""
-    table, owner, start = _per_site(orbitals)
+    table, owner, start = per_site(orbitals)
     charges = _site_integrals(orbitals)
     p = table.shell_l == 1
     rows = start[p][:, None] + torch.tensor([2, 0, 1], device=start.device)  # x, y, z
@@ -60,7 +60,7 @@ def orbital_field_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
         orbitals: orbitals of any number of structures.
         vectors: wave vectors k in 1/Å [n_vectors, 3], in the precision of the orbitals.
     """
-    table, owner, start = _per_site(orbitals)
+    table, owner, start = per_site(orbitals)
     l_of_primitive = torch.repeat_interleave(table.shell_l, table.primitive_ptr.diff())
     alpha = table.exponents[:, None]
     decay = torch.exp(-(vectors * vectors).sum(1) / (4 * alpha))
@@ -77,7 +77,7 @@ def orbital_field_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
     return _sum(orbitals, of_sites)
 
 
-def _per_site(orbitals: Orbitals) -> tuple[Shells, Tensor, Tensor]:
+def per_site(orbitals: Orbitals) -> tuple[Shells, Tensor, Tensor]:
     """The shells of every site in a table of their own, the site of each, and its first coefficient."""
     table = orbitals.shells.per_site(orbitals.site_type, orbitals.scalings)
     owner = torch.repeat_interleave(torch.arange(orbitals.n_sites, device=orbitals.device), table.shell_ptr.diff())
@@ -87,7 +87,7 @@ def _per_site(orbitals: Orbitals) -> tuple[Shells, Tensor, Tensor]:
 
 def _site_integrals(orbitals: Orbitals) -> Tensor:
     """Integrals of the part of the fields that belongs to each site [n_sites, K]."""
-    table, owner, start = _per_site(orbitals)
+    table, owner, start = per_site(orbitals)
     s = table.shell_l == 0
     parts = shell_integrals(table)[s][:, None] * orbitals.coefficients[start[s]]
     return parts.new_zeros(orbitals.n_sites, orbitals.n_channels).index_add(0, owner[s], parts)

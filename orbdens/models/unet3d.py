@@ -92,7 +92,11 @@ class UNetModel(DensityModel):
                 values = self.network(inputs, None).detach().cpu().numpy()
                 for i, value in zip(chunk, values, strict=True):
                     fields[i] = GridDensity(
-                        structures[i], grids[i], value * np.float32(self.facts["scale"]), self.warnings(structures[i])
+                        structures[i],
+                        grids[i],
+                        value * np.float32(self.facts["scale"]),
+                        self.warnings(structures[i]),
+                        self.facts["valence_electrons"],
                     )
         return [fields[i] for i in range(len(structures))]
 

@@ -1,1 +1,1 @@
-"""What follows from a density: its free atoms and cores, X-ray form factors of its atoms."""
+"""What follows from a density: potentials, charges, moments; free atoms, cores, X-ray form factors; see README.md."""

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orbdens.kernels.boys import boys
 from orbdens.kernels.shells import normalisation
 
 Metric = Literal["overlap", "coulomb"]
@@ -46,19 +47,6 @@ def _laguerre(n: int, a: float, x: Tensor) -> Tensor:
     for k in range(n):
         before, now = now, ((2 * k + 1 + a - x) * now - (k + a) * before) / (k + 1)
     return now
-
-
-def _boys(order: int, x: Tensor) -> Tensor:
-    """F_order(x), x >= 0: the power series up to x = 1, an incomplete gamma function beyond."""
-    near = torch.where(x < 1, x, torch.zeros_like(x))
-    term, series = torch.ones_like(x), torch.zeros_like(x)
-    for k in range(18):
-        series = series + term / (2 * order + 2 * k + 1)
-        term = -term * near / (k + 1)
-    far = torch.where(x < 1, torch.ones_like(x), x)
-    half = order + 0.5
-    gamma = torch.special.gammainc(torch.full_like(x, half), far)
-    return torch.where(x < 1, series, 0.5 * math.gamma(half) * gamma * far**-half)
 
 
 def pair_integrals(l: int, exponents: Tensor, l2: int, exponents2: Tensor, distance: Tensor, metric: Metric) -> Tensor:
@@ -87,7 +75,7 @@ def pair_integrals(l: int, exponents: Tensor, l2: int, exponents2: Tensor, dista
     for order in range(abs(l - l2), l + l2 + 1, 2):
         n = (l + l2 - order) // 2 - (metric == "coulomb")
         if n < 0:
-            radial = math.sqrt(math.pi) / 2 ** (order + 1) * r**order * gamma ** -(order + 0.5) * _boys(order, x)
+            radial = math.sqrt(math.pi) / 2 ** (order + 1) * r**order * gamma ** -(order + 0.5) * boys(order, x)
         else:
             power = gamma ** -(order + n + 1.5) * gauss * _laguerre(n, order + 0.5, x)
             radial = math.sqrt(math.pi) * math.factorial(n) / 2 ** (order + 2) * r**order * power

@@ -141,6 +141,7 @@ class OrbitalModel(DensityModel):
                     cutoff=self.orbital_cutoff,
                     expectation=expectation,
                     warnings=states[i] + self._unknown_bonds(bonds) + doubts,
+                    valence_electrons=self.facts["valence_electrons"],
                 )
             )
         return densities

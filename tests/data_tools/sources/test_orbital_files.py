@@ -186,8 +186,12 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.chk", b"", "is empty"),
-        ("a.chk", b"\x00\x01garbage", "is no PySCF checkpoint, Molden or fchk file; formchk makes a formatted one"),
-        ("a.molden", b"hello", "is no PySCF checkpoint, Molden or fchk file"),
+        (
+            "a.chk",
+            b"\x00\x01garbage",
+            "is no PySCF checkpoint, Molden, fchk, wfn or wfx file; formchk makes a formatted one",
+        ),
+        ("a.molden", b"hello", "is no PySCF checkpoint, Molden, fchk, wfn or wfx file"),
         ("a.chk", b"\x89HDF\r\n\x1a\n" + bytes(100), "is not a whole PySCF checkpoint"),
         ("a.molden", b"[Molden Format]\n[Atoms] AU\nO 1 8 0 0 x\n", "is no whole molden file at line 3: could not"),
         ("a.fchk", b"a\nSP HF STO-3G\nNumber of electrons I 10\n", "is no whole fchk file"),

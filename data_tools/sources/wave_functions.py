@@ -1,32 +1,30 @@
-"""Molden files and Gaussian's formatted checkpoints, through iodata, which knows the mistakes of who writes them."""
+"""Molden, wfn and wfx files and formatted checkpoints, through iodata, which knows the mistakes of who writes them."""
 
 from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from scipy.special import gamma
 
-from data_tools.sources.orbital_content import OrbitalContent, multiplicity, same_shells
+from data_tools.sources.iodata_basis import our_basis
+from data_tools.sources.orbital_content import OrbitalContent, multiplicity
+from data_tools.sources.orbital_kinds import OfIodata
 from orbdens.errors import UserError
 from orbdens.pyscf.records import both_spins, side_by_side, with_fixed_signs
-from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
+from orbdens.store.records import OrbitalRecord
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 
 MOST_CHARGED = 6
 """A molecule of more charge is taken for one with core potentials of which the file does not tell."""
 
-M_OF_P = {"x": 1, "y": -1, "z": 0}
 
-
-def read_molden_or_fchk(data: bytes, place: str, kind: Literal["molden", "fchk"], stated: int | None) -> OrbitalContent:
+def read_wave_function(data: bytes, place: str, kind: OfIodata, stated: int | None) -> OrbitalContent:
     """The orbitals of a file, given as its bytes.
 
     Args:
@@ -36,16 +34,16 @@ def read_molden_or_fchk(data: bytes, place: str, kind: Literal["molden", "fchk"]
         stated: charge of the molecule, if the user says it.
 
     Raises:
-        UserError: iodata is missing or cannot read the file, orbitals are not spherical, or electrons are missing.
+        UserError: iodata is missing or cannot read the file, or electrons are missing.
     """
     found = _load(data, place, kind)
     symbols = [chemical_symbols[z] for z in found.atnums]
     cores = _core_charges(found, data if kind == "molden" else b"")
-    basis, order, signs = _spherical(found.obasis, symbols, place)
+    basis, rows = our_basis(found.obasis, symbols, place)
     mo = found.mo
     if mo is None or mo.kind == "generalized" or mo.occs is None:
         raise UserError(f"{place} has no orbitals of spin up and down with occupations")
-    coefficients, n = mo.coeffs[order] * signs[:, None], mo.norba
+    coefficients, n = rows @ mo.coeffs, mo.norba
     spins: NDArray[np.int8] | None
     if mo.kind == "unrestricted":
         parts = [coefficients[:, :n], coefficients[:, n:]], [mo.occs[:n], mo.occs[n:]]
@@ -64,7 +62,7 @@ def read_molden_or_fchk(data: bytes, place: str, kind: Literal["molden", "fchk"]
     structure = Structure(
         found.atnums, found.atcoords * BOHR, charge=int(charge), multiplicity=multiplicity(occupations, spins)
     )
-    level = {"method": "unknown", "file_format": "Molden"}
+    level = {"method": "unknown", "file_format": "Molden" if kind == "molden" else kind}
     if kind == "fchk":
         # after MP2, CI and the like the orbitals are still those of the Hartree-Fock before
         level = {"method": found.lot, "orbitals": "SCF", "basis": found.obasis_name, "file_format": "fchk"}
@@ -118,41 +116,3 @@ def _core_charges(found: Any, molden: bytes) -> NDArray[np.float64]:
                     cores[i] -= int(n)
             break
     return cores
-
-
-def _spherical(
-    obasis: Any, symbols: Sequence[str], place: str
-) -> tuple[LabelBasis, NDArray[np.int64], NDArray[np.float64]]:
-    """iodata's basis as ours, and how its rows [n_ao] become ours: ``ours = signs * theirs[order]``.
-
-    Raises:
-        UserError: Cartesian shells, or atoms of one element with different bases.
-    """
-    shells_of: list[list[LabelShell]] = [[] for _ in symbols]
-    rows_of: list[list[int]] = [[] for _ in symbols]
-    signs: list[float] = []
-    for shell in obasis.shells:
-        for l, kind, column in zip(shell.angmoms.tolist(), shell.kinds.tolist(), shell.coeffs.T, strict=True):
-            if l > 1 and kind == "c":
-                raise UserError(
-                    f"{place} has Cartesian {'spdfghik'[l]} shells; only spherical ones are supported (5D 7F)"
-                )
-            first = len(signs)
-            rows = [0] * (2 * l + 1)
-            for row, label in enumerate(obasis.conventions[l, kind]):
-                name = label.lstrip("-")
-                m = 0 if l == 0 else M_OF_P[name] if l == 1 else int(name[1:]) * (1 if name[0] == "c" else -1)
-                rows[m + l] = first + row
-                signs.append(-1.0 if label.startswith("-") else 1.0)
-            rows_of[shell.icenter] += rows
-            # of a normalised primitive: ∫ (N r^l exp(−a r²))² r² dr = 1
-            norms = np.sqrt(2 * (2 * shell.exponents) ** (l + 1.5) / gamma(l + 1.5))
-            weights = column * norms * BOHR ** (-l - 1.5)
-            exponents = shell.exponents / BOHR**2
-            shells_of[shell.icenter].append(LabelShell(l, tuple(exponents.tolist()), tuple(weights.tolist())))
-    elements: dict[str, tuple[LabelShell, ...]] = {}
-    for symbol, shells in zip(symbols, shells_of, strict=True):
-        if not same_shells(elements.setdefault(symbol, tuple(shells)), tuple(shells)):
-            raise UserError(f"the {symbol} atoms of {place} have different bases; a store needs one per element")
-    order = np.array([row for rows in rows_of for row in rows], dtype=np.int64)
-    return LabelBasis(elements), order, np.array(signs)[order]
