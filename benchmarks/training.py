@@ -173,6 +173,10 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     tensor_products = ["model.l_max=4", "model.convolution=tensor-product", stages["analytic"]]
     cases["l_max 4, analytic stage, e3nn tensor products"] = tensor_products
+    cases |= {
+        f"l_max 4, {stage} stage, bf16": ["model.l_max=4", option, "training.precision=bf16-mixed"]
+        for stage, option in stages.items()
+    }
     return {name: _step(arguments, overrides) for name, overrides in cases.items()}
 
 
@@ -200,7 +204,9 @@ def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, floa
 
     def gradients(batch: Any) -> None:
         optimiser.zero_grad()
-        stage.loss(batch).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.training.precision == "bf16-mixed"):
+            loss = stage.loss(batch)
+        loss.backward()
 
     for _ in range(arguments.repeats + 2):
         batch = timed("data", examples)

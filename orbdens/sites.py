@@ -67,7 +67,7 @@ class Sites:
         )
 
 
-def _atoms(structure: Structure, pairs: Pairs | None) -> Sites:
+def _atoms(structure: Structure, bonds: Bonds | None) -> Sites:
     return Sites(
         structure.positions,
         structure.numbers,
@@ -77,14 +77,14 @@ def _atoms(structure: Structure, pairs: Pairs | None) -> Sites:
     )
 
 
-def _bonds(structure: Structure, pairs: Pairs | None) -> Sites:
+def _bonds(structure: Structure, bonds: Bonds | None) -> Sites:
     """Atoms and bond midpoints, all of one type."""
-    return _with_midpoints(structure, pairs, lambda first, second: np.full(len(first), BOND))
+    return _with_midpoints(structure, bonds, lambda first, second: np.full(len(first), BOND))
 
 
-def _bond_pairs(structure: Structure, pairs: Pairs | None) -> Sites:
+def _bond_pairs(structure: Structure, bonds: Bonds | None) -> Sites:
     """Atoms and bond midpoints with a type for each pair of elements."""
-    return _with_midpoints(structure, pairs, _pair_type)
+    return _with_midpoints(structure, bonds, _pair_type)
 
 
 def _pair_type(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,10 +109,10 @@ def pairs_of_bonds(structure: Structure) -> float:
 
 def _with_midpoints(
     structure: Structure,
-    pairs: Pairs | None,
+    bonds: Bonds | None,
     type_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]],
 ) -> Sites:
-    first, second, vector, weights = bonds_of(structure, pairs)
+    first, second, vector, weights = bonds_of(structure) if bonds is None else bonds
     return Sites(
         np.concatenate([structure.positions, structure.positions[first] + vector / 2]),
         np.concatenate([structure.numbers, type_of(structure.numbers[first], structure.numbers[second])]),
@@ -138,7 +138,12 @@ class Bonds(NamedTuple):
 
 
 def bonds_of(structure: Structure, pairs: Pairs | None = None) -> Bonds:
-    """Bonds of a structure by the lengths between its atoms; ``pairs`` as in ``place_sites``."""
+    """Bonds of a structure by the lengths between its atoms.
+
+    Args:
+        structure: any.
+        pairs: pairs of its atoms, at least those up to ``pairs_of_bonds``, where they are known already.
+    """
     radii = covalent_radii[structure.numbers]
     pairs = neighbours(structure, pairs_of_bonds(structure)) if pairs is None else pairs
     first, second, vector = pairs
@@ -183,16 +188,17 @@ def _uncrowded(first: NDArray[np.int64], vector: NDArray[np.float64], pairs: Pai
     return result
 
 
-def bonded_pairs(structure: Structure, sites: Sites) -> dict[str, str]:
-    """Pairs of elements between which there are midpoints (``H-C``), and the atoms of one such bond (``C1 H2``)."""
-    numbers = structure.numbers[sites.bonds]
+def bonded_pairs(structure: Structure, bonds: Bonds | None = None) -> dict[str, str]:
+    """Pairs of elements that are bonded (``H-C``), and the atoms of one such bond (``C1 H2``)."""
+    first, second, _, _ = bonds_of(structure) if bonds is None else bonds
+    kinds = _pair_type(structure.numbers[first], structure.numbers[second])
     return {
-        type_name(int(pair)): " ".join(f"{structure.symbols[atom]}{atom + 1}" for atom in atoms)
-        for pair, atoms in zip(_pair_type(numbers[:, 0], numbers[:, 1]), sites.bonds, strict=True)
+        type_name(int(kind)): " ".join(f"{structure.symbols[atom]}{atom + 1}" for atom in atoms)
+        for kind, atoms in zip(kinds, np.stack([first, second], axis=1), strict=True)
     }
 
 
-SITE_RULES: dict[str, Callable[[Structure, Pairs | None], Sites]] = {
+SITE_RULES: dict[str, Callable[[Structure, Bonds | None], Sites]] = {
     "atoms": _atoms,
     "bonds": _bonds,
     "bond-pairs": _bond_pairs,
@@ -200,15 +206,15 @@ SITE_RULES: dict[str, Callable[[Structure, Pairs | None], Sites]] = {
 """Rules by their name in a config. A rule with virtual sites appends them behind the atoms with types of its own."""
 
 
-def place_sites(structure: Structure, rule: str, pairs: Pairs | None = None) -> Sites:
+def place_sites(structure: Structure, rule: str, bonds: Bonds | None = None) -> Sites:
     """Sites of a structure by the named rule (a key of ``SITE_RULES``).
 
     Args:
         structure: any.
         rule: its name.
-        pairs: pairs of the atoms, at least those up to ``longest_bond``, where they are known already.
+        bonds: of ``bonds_of``, where they are known already.
     """
-    return SITE_RULES[rule](structure, pairs)
+    return SITE_RULES[rule](structure, bonds)
 
 
 def type_name(kind: int) -> str:

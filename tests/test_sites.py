@@ -7,7 +7,17 @@ import pytest
 from ase.build import bulk, molecule
 
 from orbdens.neighbours import neighbours
-from orbdens.sites import BOND, FADE_END, FADE_START, SLACK_END, SLACK_START, place_sites, type_from_name, type_name
+from orbdens.sites import (
+    BOND,
+    FADE_END,
+    FADE_START,
+    SLACK_END,
+    SLACK_START,
+    bonds_of,
+    place_sites,
+    type_from_name,
+    type_name,
+)
 from orbdens.structure import Structure
 
 
@@ -109,6 +119,6 @@ def test_the_order_of_sites_does_not_depend_on_who_asks(periodic: bool) -> None:
     alone = place_sites(structure, "bond-pairs")
     assert len(alone.bonds) > 50
     for cutoff in (2.5, 4.0, 7.06, 9.0):
-        sites = place_sites(structure, "bond-pairs", neighbours(structure, cutoff))
+        sites = place_sites(structure, "bond-pairs", bonds_of(structure, neighbours(structure, cutoff)))
         np.testing.assert_array_equal(sites.types, alone.types)
         np.testing.assert_allclose(sites.positions, alone.positions, atol=1e-12)

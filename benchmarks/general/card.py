@@ -47,6 +47,9 @@ CALIBRATED = {
 }
 """Groups over which the expected error is judged, and their stores; not G2's radicals."""
 
+FRESH = "fresh molecules, pairs and distorted ones"
+"""The group whose densities were made after all choices."""
+
 RADICALS = "radicals and triplets of G2"
 """The group of open shells."""
 
@@ -148,7 +151,8 @@ def tables(
     yield Table("### Demands", ["", "found", "demanded", ""], [demand.line() for demand in found])
     yield group_table(by_name)
     yield calibration_table(
-        {"all of these": list(chain(*calibrated.values())), **calibrated, RADICALS: by_name[RADICALS]}
+        {"all of these": list(chain(*calibrated.values())), **calibrated}
+        | {name: by_name[name] for name in (FRESH, RADICALS)}
     )
     for title, store in (
         ("### Tried first", "first"),
@@ -191,6 +195,11 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
         "· the 28 left out of training": some("g2", "left out"),
         "ethylene oxide and ethanol, scaled": some("scaled"),
         "drugs": some("drugs"),
+        FRESH: some("fresh"),
+        "· neutral minima": some("fresh", "minimum", where=lambda row: row.charge == 0),
+        "· minima of ions": some("fresh", "minimum", where=lambda row: row.charge != 0),
+        "· distorted": some("fresh", "distorted"),
+        "· pairs": some("fresh", "pair"),
         RADICALS: some("radicals"),
     }
 

@@ -17,7 +17,7 @@ from orbdens.density import Density
 from orbdens.evaluation.measure import measure_each
 from orbdens.metrics import dipole_error
 from orbdens.models.interface import DensityModel
-from orbdens.sites import bonded_pairs, place_sites
+from orbdens.sites import bonded_pairs
 from orbdens.store import Store
 from orbdens.structure import Structure
 
@@ -71,7 +71,7 @@ def elements_of(structure: Structure) -> list[str]:
 
 def bonds_of(structure: Structure) -> list[str]:
     """Pairs of elements between which there are bonds, as ``H-C``."""
-    return sorted(bonded_pairs(structure, place_sites(structure, "bond-pairs")))
+    return sorted(bonded_pairs(structure))
 
 
 def heavy_atoms(structure: Structure) -> int:
@@ -134,12 +134,15 @@ def measure_exam(model: DensityModel, folder: Path) -> Iterator[Row]:
         if not (frames.is_file() and path.is_dir()):
             print(f"{group}: not in {folder}")
             continue
-        names = [atoms.info["name"] for atoms in ase.io.read(frames, index=":")]
+        frames_read = ase.io.read(frames, index=":")
         store = Store(path)
         keys = store.keys()  # of an unfinished store, too
-        named = {key: names[int(key.split("-")[0])] for key in keys}
-        kinds = {key: ("left out" if name in LEFT_OUT else "", name) for key, name in named.items()}
-        yield from measure_store(model, store, group, kinds)
+        infos = {key: frames_read[int(key.split("-")[0])].info for key in keys}
+        named = {
+            key: ("left out" if info["name"] in LEFT_OUT else info.get("kind", ""), info["name"])
+            for key, info in infos.items()
+        }
+        yield from measure_store(model, store, group, named)
 
 
 @dataclass(frozen=True)

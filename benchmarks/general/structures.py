@@ -6,6 +6,8 @@ Every group becomes a store of its own. A structure has a name, and in ``info`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
 
 import ase
 import numpy as np
@@ -15,7 +17,8 @@ from ase.collections import g2
 from data_tools.generation.minima import find_minimum
 from data_tools.generation.rdkit_bridge import from_smiles
 from data_tools.generation.sampling import LEVEL_OF_FORCES
-from orbdens.sites import place_sites
+from data_tools.recipes.general import DISTORTIONS, pairs
+from orbdens.sites import bonds_of
 from orbdens.structure import Structure
 
 Named = tuple[str, ase.Atoms]
@@ -60,6 +63,13 @@ DRUGS = {
 """Drug molecules of 17 to 26 heavy atoms that stay out of all training."""
 
 
+FRESH = Path(__file__).parent.parent / "data" / "exam" / "fresh.smi"
+"""A SMILES a line, and a name for some: molecules and ions that no training and no choice ever saw."""
+
+N_PAIRS = 20
+"""Of fresh molecules."""
+
+
 def small_molecules() -> Iterator[Named]:
     """The closed-shell molecules of G2, in the geometries of that collection."""
     yield from (one for one in _g2() if one[1].info["multiplicity"] == 1)
@@ -102,11 +112,36 @@ def drugs() -> Iterator[Named]:
     for name, smiles in DRUGS.items():
         start = from_smiles(smiles, SEED)
         atoms = _relaxed(start)
-        kept = _bonds(Structure.from_ase(atoms)) == _bonds(start)
+        kept = _same_bonds(Structure.from_ase(atoms), start)
         atoms = atoms if kept else start.to_ase()
         atoms.info["geometry"] = "GFN2-xTB" if kept else "MMFF94"
         atoms.info["smiles"] = smiles
         yield name, atoms
+
+
+def fresh() -> Iterator[Named]:
+    """Minima of GFN2-xTB of the molecules of ``FRESH``, distorted copies of every second one, and pairs of them."""
+    minima = []
+    for line in FRESH.read_text(encoding="utf-8").splitlines():
+        smiles, _, name = line.partition(" ")
+        if smiles != "#":
+            start = from_smiles(smiles, SEED)
+            atoms = _relaxed(start)
+            if _same_bonds(Structure.from_ase(atoms), start):  # no proton left, nothing fell apart
+                atoms.info |= {"kind": "minimum", "smiles": smiles}
+                minima.append((name or smiles, atoms))
+    yield from minima
+    rng = np.random.default_rng(SEED)
+    for (name, atoms), distortion in zip(minima[::2], cycle(DISTORTIONS), strict=False):
+        changed = distortion.copy(Structure.from_ase(atoms), rng).to_ase()
+        changed.info["kind"] = "distorted"
+        yield f"{name}, distorted", changed
+    for number, structure in enumerate(
+        pairs([Structure.from_ase(atoms) for _, atoms in minima], N_PAIRS, rng), start=1
+    ):
+        both = structure.to_ase()
+        both.info["kind"] = "pair"
+        yield f"pair {number}, {both.symbols}", both
 
 
 def far_pairs() -> Iterator[tuple[str, ase.Atoms, ase.Atoms]]:
@@ -122,6 +157,7 @@ GROUPS: dict[str, Callable[[], Iterator[Named]]] = {
     "first": tried_first,
     "radicals": open_shells,
     "drugs": drugs,
+    "fresh": fresh,
 }
 """Groups by the names of their stores, the cheap ones first."""
 
@@ -140,6 +176,9 @@ def _relaxed(start: Structure) -> ase.Atoms:
     return atoms
 
 
-def _bonds(structure: Structure) -> set[tuple[int, int]]:
-    sites = place_sites(structure, "bonds")
-    return {(int(i), int(j)) for i, j in sites.bonds}
+def _same_bonds(first: Structure, second: Structure) -> bool:
+    def pairs_of(structure: Structure) -> set[tuple[int, int]]:
+        bonds = bonds_of(structure)
+        return set(zip(bonds.first.tolist(), bonds.second.tolist(), strict=True))
+
+    return pairs_of(first) == pairs_of(second)

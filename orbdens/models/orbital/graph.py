@@ -13,7 +13,7 @@ from torch import Tensor
 from orbdens.fragments import local_charges
 from orbdens.models.orbital.basis import Basis
 from orbdens.neighbours import Pairs, neighbours
-from orbdens.sites import Sites, bonded_pairs, longest_bond, pairs_of_bonds, place_sites
+from orbdens.sites import Sites, bonded_pairs, bonds_of, longest_bond, pairs_of_bonds, place_sites
 from orbdens.structure import Structure
 
 
@@ -71,11 +71,11 @@ def place_graph(
     bond = 0.0 if rule == "atoms" else longest_bond(structure)
     # One list serves bonds and edges: atoms within the cut-off of a midpoint are this near to an end of its bond.
     pairs = neighbours(structure, max(pairs_of_bonds(structure), cutoff + bond / 2))
-    everywhere = place_sites(structure, rule, pairs)
-    sites = everywhere.of_types(basis.types)
+    bonds = bonds_of(structure, pairs)
+    sites = place_sites(structure, rule, bonds).of_types(basis.types)
     source, target, vector = _edges(structure.n_atoms, sites, pairs, cutoff)
     n_sites = len(sites.types)
-    charges, shares = local_charges(structure, pairs)
+    charges, shares = local_charges(structure, bonds)
     charges = np.concatenate([charges, charges[sites.bonds[:, 0]]])
     graph = Graph(
         site_type=torch.as_tensor(basis.index(sites.types)),
@@ -89,7 +89,7 @@ def place_graph(
         structure_of_site=torch.zeros(n_sites, dtype=torch.int64),
         site_ptr=torch.tensor([0, n_sites]),
     )
-    return sites, graph, bonded_pairs(structure, everywhere)
+    return sites, graph, bonded_pairs(structure, bonds)
 
 
 def _edges(n_atoms: int, sites: Sites, pairs: Pairs, cutoff: float) -> Pairs:

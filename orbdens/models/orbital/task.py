@@ -40,7 +40,7 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         elements = sorted({symbol for structure in structures for symbol in structure.symbols})
         valence = data.store.manifest.valence_electrons
         basis = basis_of(structures, config)
-        bonds = {pair for structure in structures for pair in bonded_pairs(structure, place_sites(structure, "bonds"))}
+        bonds = {pair for structure in structures for pair in bonded_pairs(structure)}
         return {
             "valence_electrons": {symbol: valence[symbol] for symbol in elements},
             "states": states_of(structures),
