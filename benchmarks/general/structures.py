@@ -124,7 +124,7 @@ def fresh() -> Iterator[Named]:
     minima = []
     for line in FRESH.read_text(encoding="utf-8").splitlines():
         smiles, _, name = line.partition(" ")
-        if smiles != "#":
+        if not line.startswith("#"):
             start = from_smiles(smiles, SEED)
             atoms = _relaxed(start)
             if _same_bonds(Structure.from_ase(atoms), start):  # no proton left, nothing fell apart

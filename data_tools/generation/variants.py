@@ -45,7 +45,7 @@ MAX_FAILURES = 1000
 
 
 def read_smiles(path: Path) -> list[str]:
-    """The first word of every line of a file that holds any.
+    """The first word of every line of a file that holds any; lines that begin with # are comments.
 
     Raises:
         UserError: the file cannot be read or holds none.
@@ -55,7 +55,7 @@ def read_smiles(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise UserError(f"cannot read SMILES from {path}: {reason.lower()}") from None
-    found = [line.split()[0] for line in lines if line.strip()]
+    found = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
     if not found:
         raise UserError(f"{path} holds no SMILES")
     return found

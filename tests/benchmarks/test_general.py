@@ -19,6 +19,8 @@ from benchmarks.general import card, make, measure, structures
 from benchmarks.general.__main__ import put_between_marks
 from benchmarks.general.measure import Row, kind_of
 from benchmarks.general.tables import Calibration, class_tables, count_training
+from data_tools.generation.variants import read_smiles, skeleton
+from orbdens import shipped
 from orbdens.store import Store
 from orbdens.units import DEBYE
 
@@ -55,6 +57,34 @@ def test_scaled_molecules_are_what_their_names_say() -> None:
     np.testing.assert_allclose(distances[np.ix_(hydrogens, carbons)].min(axis=1), 0.97)
     heavy = np.ix_([0, 1, 2], [0, 1, 2])
     np.testing.assert_allclose(distances[heavy], molecule("CH2OCH2").get_all_distances()[heavy])
+
+
+def test_no_fresh_molecule_was_trained_on() -> None:
+    pytest.importorskip("rdkit")
+    fresh = {skeleton(smiles) for smiles in read_smiles(structures.FRESH)}
+    assert len(fresh) > 80
+    for trained in ("general/molecules.smi", "organics/variants.smi"):
+        assert not fresh & {skeleton(smiles) for smiles in read_smiles(shipped.HOME / trained)}
+
+
+def test_fresh_molecules_come_as_minima_distorted_and_in_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("tblite")
+    monkeypatch.setattr(structures, "FRESH", tmp_path / "fresh.smi")
+    (tmp_path / "fresh.smi").write_text("# a comment\nC methane\nN\n[NH4+] ammonium\nC[O-]\n")
+    found = list(structures.fresh())
+    assert [(name, atoms.info["kind"]) for name, atoms in found[:6]] == [
+        ("methane", "minimum"),
+        ("N", "minimum"),
+        ("ammonium", "minimum"),
+        ("C[O-]", "minimum"),
+        ("methane, distorted", "distorted"),
+        ("ammonium, distorted", "distorted"),
+    ]
+    assert found[5][1].info["charge"] == 1
+    np.testing.assert_array_equal(found[4][1].numbers, found[0][1].numbers)
+    assert np.abs(found[4][1].get_all_distances() - found[0][1].get_all_distances()).max() > 0.01
+    assert [atoms.info["kind"] for _, atoms in found[6:]] == ["pair"] * structures.N_PAIRS
 
 
 def test_ions_keep_charges_and_drugs_their_size() -> None:
