@@ -19,6 +19,9 @@ Model = Annotated[
     ),
 ]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder of a store, or the word lithium-oxide.")]
+SHOWN = 10
+"""Unfamiliar atoms and bonds that a warning names; Python has them all."""
+
 SiteRule = Literal["atoms", "bonds", "bond-pairs"]
 
 
@@ -212,7 +215,8 @@ def predict(
             line = f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}{state}"
             stdout.print(line, soft_wrap=True)
             if file.unfamiliar:
-                names = ", ".join(file.unfamiliar)
+                names = ", ".join(file.unfamiliar[:SHOWN])
+                names += f" and {more} more" if (more := len(file.unfamiliar) - SHOWN) > 0 else ""
                 stderr.print(
                     f"warning: {file.path}: the model never saw surroundings like those of {names}", soft_wrap=True
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -68,6 +69,11 @@ def test_it_warns_of_strange_surroundings_and_refuses_strange_elements(orbdens: 
     done = orbdens("predict", "crushed.xyz", cwd=tmp_path)
     assert done.returncode == 0
     assert "never saw surroundings like those of" in done.stderr and "H4" in done.stderr
+    crushed = build("C6H6")
+    crushed.positions *= 0.75
+    crushed.write(tmp_path / "crushed.xyz")
+    warning = orbdens("predict", "crushed.xyz", "--force", cwd=tmp_path).stderr
+    assert re.search(r"those of (\S+, ){9}\S+ and \d+ more$", warning, re.MULTILINE)
     build("SiH4").write(tmp_path / "silane.xyz")
     done = orbdens("predict", "silane.xyz", cwd=tmp_path)
     assert done.returncode == 2
