@@ -1,9 +1,10 @@
 """What training costs and what each idea in it is worth: ``python -m benchmarks.training TABLE --store STORE``.
 
 Tables: ``throughput`` (structures per second, and where the time of a step goes), ``ablations`` (one idea left out at a
-time), ``networks`` (size, depth and kind of the network), ``curve`` (number of training structures). All but the first
-train one model a line for ``--minutes`` and score it. Whoever decides by a table must not look at the test split: lines
-are scored on structures held out of the training split, those of ``curve``, by which nothing is decided, on ``test``.
+time), ``general`` (likewise, of the general weights), ``networks`` (size, depth and kind of the network), ``curve``
+(number of training structures). All but the first train one model a line for ``--minutes`` and score it. Whoever decides
+by a table must not look at the test split: lines are scored on the validation split of the config or on structures held
+out of the training split, those of ``curve``, by which nothing is decided, on ``test``.
 A line that stands in ``--json`` already is not run again, so that a table may be made in parts.
 """
 
@@ -98,6 +99,16 @@ TABLES: dict[str, dict[str, Line]] = {
         "electrons made exact over the whole structure": Line(("model.electrons=global",)),
         "fixed exponents": Line(("model.learn_exponents=false",)),
         "scaled and displaced orbitals": Line(("model.scaling_limit=1.5", "model.displacement_limit=0.3")),
+    },
+    "general": {
+        "as in the config": Line(),
+        "another seed": Line(("training.seed=1",)),
+        "electrons made exact over the whole structure": Line(("model.electrons=global",)),
+        "a bond site for each pair of elements": Line(("model.sites=bond-pairs",)),
+        "without bond sites": Line(("model.sites=atoms",)),
+        "cut-off 4 Å": Line(("model.cutoff=4",)),
+        "cut-off 7 Å": Line(("model.cutoff=7",)),
+        "without free-atom start": Line(change=without_mean),
     },
     "networks": {
         "as in the config": Line(),
