@@ -2,9 +2,9 @@
 
 Tables: ``throughput`` (structures per second, and where the time of a step goes), ``ablations`` (one idea left out at a
 time), ``general`` (likewise, of the general weights), ``networks`` (size, depth and kind of the network), ``curve``
-(number of training structures). All but the first train one model a line for ``--minutes`` and score it. Whoever decides
-by a table must not look at the test split: lines are scored on the validation split of the config or on structures held
-out of the training split, those of ``curve``, by which nothing is decided, on ``test``.
+(number of training structures). All but the first train one model a line for ``--minutes`` and score it. Whoever
+decides by a table must not look at the test split: lines are scored on the validation split of the config or on
+structures held out of the training split, those of ``curve``, by which nothing is decided, on ``test``.
 A line that stands in ``--json`` already is not run again, so that a table may be made in parts.
 """
 
