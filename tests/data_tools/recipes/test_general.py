@@ -44,10 +44,11 @@ def test_the_list_holds_closed_shell_molecules_of_the_elements_once() -> None:
     pytest.importorskip("rdkit")
     from rdkit import Chem
 
-    lines = [line.split() for line in MOLECULES.read_text(encoding="utf-8").splitlines()]
+    text = MOLECULES.read_text(encoding="utf-8").splitlines()
+    lines = [line.split() for line in text if not line.startswith("#")]
     assert all(len(line) == 2 for line in lines)
     molecules = [Chem.MolFromSmiles(smiles) for smiles, _ in lines]
-    assert len({Chem.MolToSmiles(found) for found in molecules}) == len(lines) > 1000
+    assert len({Chem.MolToSmiles(found) for found in molecules}) == len(lines) > 800
     for found in molecules:
         assert {atom.GetSymbol() for atom in found.GetAtoms()} <= {"H", "C", "N", "O", "F", "P", "S", "Cl"}
         assert not any(atom.GetNumRadicalElectrons() for atom in found.GetAtoms())
