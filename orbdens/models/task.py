@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,10 @@ from orbdens.store import Store
 from orbdens.structure import Structure
 
 Model = TypeVar("Model", bound=DensityModel)
+
+ErrorsOf = Callable[[Sequence[str]], Sequence[tuple[Structure, NDArray[np.float64]]]]
+"""From keys of records to their structures and the errors of their predictions: ∫|ρ̂ − ρ| dr over the space nearest to
+each atom, e [n_atoms]."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +119,10 @@ class GradientTask(ABC, Generic[Model]):
         """Index of the stage for a step when the run has come this far (0 to 1)."""
         return max(i for i, stage in enumerate(self.stages) if stage.begins <= fraction)
 
-    def finish(self, validation: Sequence[tuple[Structure, NDArray[np.float64]]]) -> None:
+    def finish(self, validation: Sequence[str], errors_of: ErrorsOf) -> None:
         """Once after the last step, e.g. to learn what errors to expect.
 
         Args:
-            validation: structures not trained on, each with the errors of its prediction: ∫|ρ̂ − ρ| dr over the space
-                nearest to each atom, e [n_atoms].
+            validation: keys of records that were not trained on.
+            errors_of: predicts records as the model now does.
         """

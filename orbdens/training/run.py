@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from orbdens.checkpoint import MODEL_FILE, build_model, save_model
 from orbdens.config import Config, TrainingConfig
@@ -19,6 +21,7 @@ from orbdens.models.registry import find
 from orbdens.models.task import FitTask, GradientTask, TrainingData
 from orbdens.progress import Display
 from orbdens.store import open_store
+from orbdens.structure import Structure
 from orbdens.training.batches import splits_of
 from orbdens.training.fine_tuning import freeze, load_start
 from orbdens.training.folder import START_FILE, begin_run, cache_folder, check_resumable, check_run_folder
@@ -114,9 +117,11 @@ def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, 
         if start is not None and not resume:
             start.save(out)
         notes = run_gradient_steps(task, options, keys, labels, out, display, resume)
-        structures = [label.structure for label in labels]
-        of_atoms = errors_of_atoms(model, labels, display.count)
-        task.finish(list(zip(structures, of_atoms, strict=True)))
+
+        def errors_of(keys: Sequence[str]) -> list[tuple[Structure, NDArray[np.float64]]]:
+            return errors_of_atoms(model, store, keys, options.validation_spacing, display.count)
+
+        task.finish(validation_keys, errors_of)
     notes["preparation_minutes"] = preparation
     before = None if start is None else start.notes
     _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), before)

@@ -12,9 +12,12 @@ from orbdens.grid import Grid
 from orbdens.labels import stored_density
 from orbdens.metrics import MARGIN, nearest_atoms, nmae
 from orbdens.models.interface import DensityModel
-from orbdens.progress import Progress
+from orbdens.progress import Progress, silent
 from orbdens.store import Store
 from orbdens.structure import Structure
+
+AT_ONCE = 32
+"""Records whose labels are held at the same time where each is needed once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +46,26 @@ def errors(model: DensityModel, labels: Sequence[Reference]) -> list[float]:
     return [nmae(density.on(label.grid), label.values) for density, label in zip(densities, labels, strict=True)]
 
 
-def errors_of_atoms(model: DensityModel, labels: Sequence[Reference], progress: Progress) -> list[NDArray[np.float64]]:
-    """∫|ρ̂ − ρ| dr over the space nearest to each atom of each structure, e [n_atoms]."""
-    densities = model.predict_many([label.structure for label in labels])
+def errors_of_atoms(
+    model: DensityModel, store: Store, keys: Sequence[str], spacing: float, progress: Progress
+) -> list[tuple[Structure, NDArray[np.float64]]]:
+    """Some records' structures, and ∫|ρ̂ − ρ| dr over the space nearest to each of their atoms, e [n_atoms].
+
+    Args:
+        model: predicts them.
+        store: holds the records.
+        keys: of the records.
+        spacing: as in ``references``, Å.
+        progress: told how many are done.
+    """
     found = []
-    for done, (density, label) in enumerate(zip(densities, labels, strict=True), start=1):
-        difference = np.abs(density.on(label.grid).astype(np.float64) - label.values)
-        atoms = nearest_atoms(label.structure, label.grid)[1]
-        sums = np.bincount(atoms.ravel(), difference.ravel(), minlength=label.structure.n_atoms)
-        found.append(np.asarray(sums * label.grid.volume_element, dtype=np.float64))
-        progress("errors to expect", done, len(labels))
+    for start in range(0, len(keys), AT_ONCE):
+        labels = references(store, keys[start : start + AT_ONCE], spacing, silent)
+        densities = model.predict_many([label.structure for label in labels])
+        for density, label in zip(densities, labels, strict=True):
+            difference = np.abs(density.on(label.grid).astype(np.float64) - label.values)
+            atoms = nearest_atoms(label.structure, label.grid)[1]
+            sums = np.bincount(atoms.ravel(), difference.ravel(), minlength=label.structure.n_atoms)
+            found.append((label.structure, np.asarray(sums * label.grid.volume_element, dtype=np.float64)))
+            progress("errors to expect", len(found), len(keys))
     return found

@@ -102,6 +102,18 @@ class Novelty(nn.Module):
             result = result.index_copy(0, rows, (squares / z.shape[1]).sqrt())
         return result
 
+    def coordinates(self, described: Tensor, site_type: Tensor) -> Tensor:
+        """Where sites are along the leading directions of their types, in standard deviations [n_sites, n_directions].
+
+        Arguments as ``measure``; zero for types without training sites.
+        """
+        result = described.new_zeros(len(described), self.directions.shape[2])
+        for kind in range(len(self.mean)):
+            rows = (site_type == kind).nonzero()[:, 0]
+            if self.variances[kind].any():
+                result = result.index_copy(0, rows, self._leading(kind, described[rows] - self.mean[kind]))
+        return result
+
     def _leading(self, kind: int, z: Tensor) -> Tensor:
         """Coordinates along the leading directions, in standard deviations [n_sites, n_directions]."""
         return z @ self.directions[kind] / self.variances[kind, :-1].sqrt()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orbdens.config import OrbitalRun
 from orbdens.errors import UserError
@@ -20,7 +21,7 @@ from orbdens.models.orbital.graph import Graph, merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.novelty import describe
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
-from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
+from orbdens.models.task import ErrorsOf, GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import bonded_pairs, place_sites, type_name
 from orbdens.structure import Structure
@@ -29,6 +30,9 @@ LOG = logging.getLogger(__name__)
 
 MEASURED = 100_000
 """Training sites, about as many as that, from which novelty is measured: 100 MB of what describes them."""
+
+LEARNED_FROM = 300
+"""Training structures whose errors tell what is hard to learn."""
 
 
 class OrbitalTask(GradientTask[OrbitalModel]):
@@ -102,8 +106,8 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         return self.model.place(structure, self.model.count_electrons(structure))[1]
 
     @torch.no_grad()
-    def finish(self, validation: Sequence[tuple[Structure, NDArray[np.float64]]]) -> None:
-        """Measure what the training sites are like, and learn from validation which errors go with what is not."""
+    def finish(self, validation: Sequence[str], errors_of: ErrorsOf) -> None:
+        """Measure what the training sites are like and how well they were learned, and what errors go with others."""
         model, uncertainty = self.model, self.model.uncertainty
         training = model.training
         model.eval()
@@ -114,16 +118,21 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         ]
         described, site_type, weight = (torch.cat(tensors) for tensors in zip(*sites, strict=True))
         uncertainty.novelty.measure(described, site_type, weight)
-        # Errors are to grow with novelty alone: in states that were not trained on they are larger anyway.
-        familiar = [(structure, errors) for structure, errors in validation if not model.warnings(structure)]
+        features, graph, errors = self._measured(errors_of(evenly_spaced(self.data.keys, LEARNED_FROM)))
+        uncertainty.learn(features, graph, errors)
+        # In states that were not trained on errors are larger, whatever the surroundings.
+        familiar = [one for one in errors_of(validation) if not model.warnings(one[0])]
         if familiar:
-            graphs = [self._graph(structure) for structure, _ in familiar]
-            novelty = [
-                uncertainty.novelty(describe(model.features(graph)), graph.site_type) for graph in self._batches(graphs)
-            ]
-            errors = torch.as_tensor(np.concatenate([errors for _, errors in familiar]), device=model.device)
-            uncertainty.calibrate(torch.cat(novelty), merge(graphs).to(model.device), errors)
+            features, graph, errors = self._measured(familiar)
+            uncertainty.calibrate(uncertainty.judge(features, graph), graph, errors)
         model.train(training)
+
+    def _measured(self, found: Sequence[tuple[Structure, NDArray[np.float64]]]) -> tuple[Tensor, Graph, Tensor]:
+        """Features of some structures [n_sites, (l_max + 1)², channels], their graph, and errors of their atoms."""
+        graphs = [self._graph(structure) for structure, _ in found]
+        features = torch.cat([self.model.features(graph) for graph in self._batches(graphs)])
+        errors = torch.as_tensor(np.concatenate([errors for _, errors in found]), device=self.model.device)
+        return features, merge(graphs).to(self.model.device), errors
 
     def _batches(self, graphs: Sequence[Graph]) -> list[Graph]:
         """Graphs merged so that the atoms of each batch are bounded."""

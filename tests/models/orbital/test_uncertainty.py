@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import places
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from orbdens.config import OrbitalRun, parse_config
@@ -15,7 +17,7 @@ from orbdens.metrics import negative_part
 from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.task import OrbitalTask
-from orbdens.models.orbital.uncertainty import UNSEEN_STATE, Uncertainty
+from orbdens.models.orbital.uncertainty import UNSEEN_STATE, Judged, Uncertainty
 from orbdens.models.task import TrainingData
 from orbdens.progress import silent
 from orbdens.store import Store
@@ -24,6 +26,8 @@ from orbdens.structure import Structure
 GOLDEN = places.GOLDEN / "ethanol"
 NEUTRAL = [1.0, 4.0, 0.0]
 """Electrons of H, C and a midpoint."""
+
+Measured = tuple[Structure, NDArray[np.float64]]
 
 
 def graph_of(types: list[list[int]], charges: list[int] | None = None) -> Graph:
@@ -46,17 +50,23 @@ def graph_of(types: list[list[int]], charges: list[int] | None = None) -> Graph:
     )
 
 
-def test_power_and_scales_are_those_of_the_errors() -> None:
+def equally_hard(novelty: torch.Tensor) -> Judged:
+    return Judged(novelty, torch.ones_like(novelty))
+
+
+def test_powers_and_scales_are_those_of_the_errors() -> None:
     uncertainty = Uncertainty(NEUTRAL, l_max=0, channels=4)
     graph = graph_of([[1, 0, 0, 2, 2]] * 300)
-    novelty = torch.rand(1500, generator=torch.Generator().manual_seed(0)) * 4 + 0.5
+    judged = Judged(*torch.rand(2, 1500, generator=torch.Generator().manual_seed(0)) * 4 + 0.5)
     atoms = graph.site_type < 2
     hydrogen = graph.site_type[atoms] == 0
-    percent = torch.where(hydrogen, 0.6, 0.2) * novelty[atoms].double() ** 2.2
-    uncertainty.calibrate(novelty, graph, percent * torch.where(hydrogen, 1.0, 4.0) / 100)
+    percent = torch.where(hydrogen, 0.6, 0.2) * judged.novelty[atoms].double() ** 2.2
+    percent *= judged.difficulty[atoms].double() ** 0.8
+    uncertainty.calibrate(judged, graph, percent * torch.where(hydrogen, 1.0, 4.0) / 100)
     assert float(uncertainty.power) == pytest.approx(2.2, abs=0.1)
+    assert float(uncertainty.difficulty_power) == pytest.approx(0.8, abs=0.05)
     assert uncertainty.scale[:2].tolist() == pytest.approx([0.6, 0.2], rel=0.1)
-    expected = uncertainty.errors(novelty, graph)
+    expected = uncertainty.errors(judged, graph)
     true = (percent * torch.where(hydrogen, 1.0, 4.0)).reshape(300, 3).sum(dim=1) / 6
     assert (expected.errors / true).log().mean() == pytest.approx(0, abs=1e-3)
     assert float(uncertainty.usual) == pytest.approx(float(expected.errors.median()), rel=1e-5)
@@ -69,9 +79,9 @@ def test_alike_structures_leave_the_power_as_it_is_elsewhere() -> None:
     generator = torch.Generator().manual_seed(0)
     graph = graph_of([[0]] * 30)
     novelty = 1 + 0.1 * torch.rand(30, generator=generator)
-    uncertainty.calibrate(novelty, graph, 0.01 * torch.rand(30, generator=generator).double())
+    uncertainty.calibrate(equally_hard(novelty), graph, 0.01 * torch.rand(30, generator=generator).double())
     assert 1.4 < float(uncertainty.power) < 2.0
-    distant = uncertainty.errors(torch.tensor([1.0, 5.0, 1e6]), graph_of([[0], [0], [0]])).errors
+    distant = uncertainty.errors(equally_hard(torch.tensor([1.0, 5.0, 1e6])), graph_of([[0], [0], [0]])).errors
     assert distant[1] > 8 * distant[0] and distant[2] <= 100
 
 
@@ -81,12 +91,13 @@ def test_errors_of_structures_are_means_over_electrons() -> None:
     uncertainty.power.fill_(1)
     graph = graph_of([[0, 0], [1, 2], [0, 0, 1, 2], [1, 1]], charges=[0, 0, 0, -1])
     novelty = torch.tensor([1.0, 3.0, 2.0, 7.0, 1.0, 3.0, 2.0, 7.0, 2.0, 2.0])
-    first, second, both, ion = uncertainty.errors(novelty, graph).errors.tolist()
+    judged = equally_hard(novelty)
+    first, second, both, ion = uncertainty.errors(judged, graph).errors.tolist()
     assert (first, second) == pytest.approx((1.0, 2.0))
     assert both == pytest.approx((2 * first + 4 * second) / 6)
     assert ion == pytest.approx(2.0 * 8 / 9)
     misplaced = torch.tensor([0.0, 0.0, 0.0, 0.3], dtype=torch.float64)
-    with_more = uncertainty.errors(novelty, graph, misplaced)
+    with_more = uncertainty.errors(judged, graph, misplaced)
     assert with_more.errors.tolist() == pytest.approx([first, second, both, ion + 30 / 9])
     assert with_more.atom_errors[-2:].tolist() == pytest.approx([2.0 + 30 / 8] * 2)
 
@@ -109,6 +120,17 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> OrbitalTask:
     return OrbitalTask(OrbitalModel(config.model, OrbitalTask.facts(config, data)), config, data)
 
 
+def errors_of(task: OrbitalTask, others: Sequence[Measured]) -> Callable[[Sequence[str]], Sequence[Measured]]:
+    """Errors of others as given, and 1 % of the electrons of every atom of training structures."""
+
+    def errors(keys: Sequence[str]) -> Sequence[Measured]:
+        if keys == ["other"]:
+            return others
+        return [(structure, np.full(9, 0.01)) for structure in map(task.data.store.structure, keys)]
+
+    return errors
+
+
 @pytest.fixture(scope="module")
 def ethanol(task: OrbitalTask) -> Structure:
     return task.data.store.structure(task.data.keys[0])
@@ -119,7 +141,7 @@ def model(task: OrbitalTask, ethanol: Structure) -> OrbitalModel:
     """One that expects 3 % of ethanol; not before ``finish``."""
     assert task.model.predict(ethanol).expected_error is None
     assert task.model.predict(ethanol).expected_errors is None
-    task.finish([(ethanol, np.full(9, 0.03 * 20 / 9))])
+    task.finish(["other"], errors_of(task, [(ethanol, np.full(9, 0.03 * 20 / 9))]))
     return task.model
 
 
@@ -127,6 +149,9 @@ def test_expected_errors_of_a_model(model: OrbitalModel, ethanol: Structure) -> 
     density = model.predict(ethanol)
     assert density.expected_error == pytest.approx(3.0, rel=1e-3)
     assert density.expected_errors is not None and density.expectation is not None
+    hard = model.uncertainty.difficulty.weights[:, 0].exp().tolist()  # 0.01 e of 1, 4 and 6 electrons
+    hydrogen, carbon, oxygen = (hard[model.basis.types.index(z)] for z in (1, 6, 8))
+    assert hydrogen == pytest.approx(1.0, rel=0.1) and hydrogen > 3 * carbon > 3 * oxygen
     electrons = np.where(ethanol.numbers == 1, 1, np.where(ethanol.numbers == 6, 4, 6))
     assert density.expected_errors @ electrons / 20 == pytest.approx(density.expected_error)
     assert (density.unfamiliar, density.warnings) == ((), ())
@@ -184,9 +209,10 @@ def test_further_training_without_fits_measures_anew(
     assert isinstance(config, OrbitalRun)
     further = OrbitalTask(model, config, task.data, fresh=False)
     errors = np.full(9, 0.06 * 20 / 9)
-    further.finish([(ethanol, errors), (replace(ethanol, multiplicity=3), 100 * errors)])
+    others = [(ethanol, errors), (replace(ethanol, multiplicity=3), 100 * errors)]
+    further.finish(["other"], errors_of(task, others))
     assert model.predict(ethanol).expected_error == pytest.approx(6.0, rel=1e-3)
-    task.finish([(ethanol, errors / 2)])
+    task.finish(["other"], errors_of(task, [(ethanol, errors / 2)]))
 
 
 def test_negative_part() -> None:
