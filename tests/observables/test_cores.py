@@ -60,6 +60,20 @@ def test_values_on_a_grid_are_means_over_voxels() -> None:
     np.testing.assert_allclose(cores_on(oxygen, grid), mean, rtol=2e-2)
 
 
+@pytest.mark.parametrize("spacing", [0.2, 0.3])
+def test_what_the_valence_loses_between_points_is_given_to_the_cores(spacing: float) -> None:
+    """Of F and O, whose valence is steep; but not what a grid has no room for."""
+    molecule = Structure(np.array([9, 8]), np.array([[0.03, 0, 0.07], [0, 1.42, 0]]))
+    whole = WholeDensity.of(promolecule(molecule, "valence"))
+    grid = Grid(np.full(3, -6.0), np.eye(3) * spacing, (round(13 / spacing),) * 3)
+    lost = whole.valence.n_electrons - electrons_on_grid(whole.valence.on(grid), grid.steps)
+    assert 1e-3 < abs(lost) < 0.3
+    assert electrons_on_grid(whole.on(grid), grid.steps) == pytest.approx(17, abs=1e-4)
+    part = Grid(np.full(3, -0.5), grid.steps, (grid.shape[0] // 13,) * 3)
+    separate = whole.valence.on(part) + cores_on(molecule, part)
+    np.testing.assert_allclose(whole.on(part), separate, rtol=1e-5)
+
+
 def test_a_whole_density_of_free_atoms_is_the_free_atoms() -> None:
     whole = WholeDensity.of(promolecule(METHANOL, "valence"))
     points = METHANOL.positions[0] + np.random.default_rng(0).normal(size=(100, 3)) * 0.3
