@@ -98,7 +98,7 @@ def test_files_with_few_digits_hold_their_electrons() -> None:
 
 
 def test_a_high_charge_must_be_stated(tmp_path: Path) -> None:
-    mf = hartree_fock("cc-pvdz", cartesian=True)
+    mf = hartree_fock("cc-pvdz", cartesian=False)
     with (tmp_path / "x.wfn").open("w") as out:
         wfn_format.write_mo(out, mf.mol, mf.mo_coeff[:, :1], mo_energy=mf.mo_energy[:1], mo_occ=mf.mo_occ[:1])
     with pytest.raises(UserError, match="an ion whose --charge must be given"):
