@@ -134,6 +134,8 @@ def _crystal(block: Any, path: Path) -> Crystal:
         raise UserError(f"{path} has no cell (_cell_length_a, ..., _cell_angle_gamma)")
     parameters = _numbers([block[name] for name in CELL], "the cell", path)
     rotations, translations = _operations(block, path)
+    if "_atom_site_label" not in block:
+        raise UserError(f"{path}: the atoms have no labels (_atom_site_label)")
     labels = [str(label) for label in _list(block["_atom_site_label"])]
     kept = [i for i, place in enumerate(_list(block["_atom_site_fract_x"])) if str(place) not in MISSING]
     repeated = sorted({label for label in labels if labels.count(label) > 1})

@@ -60,6 +60,7 @@ def test_deuterium_is_hydrogen(tmp_path: Path) -> None:
         ("0.11697(8)", "x", "the coordinates are not all numbers"),
         (" C2 C ", " C3 C ", "several atoms called C3"),
         ("_atom_site_fract_x", "_atom_site_gone", "holds no atoms"),
+        ("_atom_site_label", "_atom_site_gone", "the atoms have no labels"),
     ],
 )
 def test_bad_cif(tmp_path: Path, old: str, new: str, sentence: str) -> None:
