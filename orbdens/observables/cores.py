@@ -8,6 +8,7 @@ from points within them, scaled atom by atom to the core's electrons and those t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -132,6 +133,11 @@ class WholeDensity(Density):
         return core_density(self.structure)
 
     @property
+    def valence_electrons(self) -> Mapping[str, int]:  # type: ignore[override]  # the class has a constant
+        """All of them, so that potentials and partitions are those of nuclei."""
+        return dict(zip(self.structure.symbols, self.structure.numbers.tolist(), strict=True))
+
+    @property
     def native_grid(self) -> Grid | None:
         return self.valence.native_grid
 
@@ -140,6 +146,11 @@ class WholeDensity(Density):
 
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
         return self.valence.at(points) + self._cores.at(points)
+
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values, gradients = self.valence.coulomb_at(points)
+        of_cores, their_gradients = self._cores.coulomb_at(points)
+        return values + of_cores, gradients + their_gradients
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         """Cores are means over voxels: see ``cores_on``. A grid with room for all of the density has all electrons."""

@@ -13,8 +13,10 @@ from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.observables.cores import WholeDensity, core_density, cores_on
 from orbdens.observables.free_atoms import free_atom, promolecule
+from orbdens.observables.potential import charge_potential, potential
 from orbdens.prediction import Request, predict_files
 from orbdens.structure import Structure
+from orbdens.units import COULOMB
 
 METHANOL = Structure(  # C, O, H: with a core, and without
     np.array([6, 8, 1, 1, 1, 1]),
@@ -82,6 +84,14 @@ def test_a_whole_density_of_free_atoms_is_the_free_atoms() -> None:
     np.testing.assert_allclose(nucleus, free_atom("C").at(0.0), rtol=1e-2)
     assert whole.n_electrons == pytest.approx(18, abs=1e-6)
     np.testing.assert_allclose(whole.dipole, -(METHANOL.numbers @ METHANOL.positions), atol=1e-5)
+
+
+def test_the_potential_of_a_whole_density_is_that_of_nuclei() -> None:
+    whole = WholeDensity.of(promolecule(METHANOL, "valence"))
+    points = METHANOL.positions[[0, 1, 0]] + [[0.3, 0, 0], [0, 0.2, 0.1], [0, 4.0, 2.0]]
+    nuclei, _ = charge_potential(METHANOL, METHANOL.numbers.astype(float), points)
+    expected = COULOMB * (nuclei - promolecule(METHANOL).coulomb_at(points)[0])
+    np.testing.assert_allclose(potential(whole, points), expected, atol=2e-4)
 
 
 def test_densities_with_cores_get_none() -> None:
