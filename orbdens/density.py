@@ -31,7 +31,6 @@ from orbdens.kernels import (
     orbital_fields_on_grid,
     orbital_potentials,
     site_multipoles,
-    site_transforms,
     solid_harmonics,
 )
 from orbdens.metrics import MARGIN, SPACING, electronic_dipole
@@ -286,12 +285,6 @@ class OrbitalDensity(Density):
         """``multipoles`` of the orbitals of each site about it, e·Å^l [n_sites, (l_max + 1)²]."""
         check_molecule(self.structure, "multipole")
         result: NDArray[np.float64] = site_multipoles(self._orbitals, l_max).numpy()
-        return result
-
-    def site_transforms(self, wave_vectors: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """∫ρ exp(ik·r) dr of the orbitals of each site, e [n_sites, n_vectors], at wave vectors [n_vectors, 3]."""
-        found = site_transforms(self._orbitals, torch.as_tensor(wave_vectors))[:, :, 0].numpy()
-        result: NDArray[np.complex128] = found.conj() * np.exp(1j * wave_vectors @ self._centre)
         return result
 
     def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:

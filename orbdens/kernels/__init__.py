@@ -17,7 +17,6 @@ from orbdens.kernels.integrals import (
     orbital_field_transforms,
     shell_integrals,
     shell_moments,
-    site_transforms,
 )
 from orbdens.kernels.multipoles import moved_multipoles, site_multipoles, sphere_quadrature
 from orbdens.kernels.orbitals import Orbitals
@@ -51,7 +50,6 @@ __all__ = [
     "shell_integrals",
     "shell_moments",
     "site_multipoles",
-    "site_transforms",
     "solid_harmonics",
     "sphere_quadrature",
     "split_by_degree",

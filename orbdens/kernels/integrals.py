@@ -52,12 +52,7 @@ def orbital_field_moments(orbitals: Orbitals) -> Tensor:
 
 
 def orbital_field_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
-    """∫ f_k exp(-ik·r) dr of every structure, complex [n_structures, n_vectors, K]; as ``site_transforms``."""
-    return _sum(orbitals, site_transforms(orbitals, vectors))
-
-
-def site_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
-    """The same of the part of the fields that belongs to each site, complex [n_sites, n_vectors, K].
+    """∫ f_k exp(-ik·r) dr of every structure, complex [n_structures, n_vectors, K].
 
     Memory grows with coefficients times vectors.
 
@@ -78,7 +73,8 @@ def site_transforms(orbitals: Orbitals, vectors: Tensor) -> Tensor:
     m = torch.arange(len(shell), device=start.device) - start[shell]
     of_coefficient = of_shell[shell] * harmonics.T[table.shell_l[shell] ** 2 + m]
     terms = of_coefficient[:, :, None] * orbitals.coefficients[:, None]
-    return terms.new_zeros(orbitals.n_sites, *terms.shape[1:]).index_add(0, owner[shell], terms)
+    of_sites = terms.new_zeros(orbitals.n_sites, *terms.shape[1:]).index_add(0, owner[shell], terms)
+    return _sum(orbitals, of_sites)
 
 
 def per_site(orbitals: Orbitals) -> tuple[Shells, Tensor, Tensor]:

@@ -18,12 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.density import Density, OrbitalDensity
-from orbdens.observables.free_atoms import core, free_atom, promolecule
-from orbdens.observables.multipoles import atoms_of_sites
-
-AT_ONCE = 1 << 22
-"""Coefficients times wave vectors looked at together, which bounds the memory (some 200 MiB)."""
+from orbdens.density import Density
+from orbdens.observables.free_atoms import free_atom, promolecule
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,19 @@ class Spheres:
         return points.T, weights
 
 
-def form_factors(density: Density, atoms: Sequence[int], wave_vectors: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Form factors of atoms, each about its own nucleus: of its own orbitals, or where there are none by Hirshfeld.
+def form_factors(
+    density: Density,
+    atoms: Sequence[int],
+    wave_vectors: NDArray[np.float64],
+    spheres: Spheres = Spheres(),
+) -> NDArray[np.complex128]:
+    """Form factors of atoms, each about its own nucleus.
 
     Args:
         density: the valence density of a molecule, without periodic images.
         atoms: of which atoms.
         wave_vectors: k in Å⁻¹ [n_vectors, 3].
+        spheres: fineness of the integration.
 
     Returns:
         e [n_atoms, n_vectors], in the convention ∫ρ exp(+ik·r) dr.
@@ -78,34 +80,6 @@ def form_factors(density: Density, atoms: Sequence[int], wave_vectors: NDArray[n
     Raises:
         UserError: there is no free atom of an element.
     """
-    by = form_factors_of_sites if isinstance(density, OrbitalDensity) else form_factors_by_hirshfeld
-    return by(density, atoms, wave_vectors)
-
-
-def form_factors_of_sites(
-    density: OrbitalDensity, atoms: Sequence[int], wave_vectors: NDArray[np.float64]
-) -> NDArray[np.complex128]:
-    """As ``form_factors``, of the orbitals of an atom's site and half of those between it and its neighbours."""
-    structure, shares = density.structure, atoms_of_sites(density)[:, list(atoms)]
-    found = np.empty((len(atoms), len(wave_vectors)), dtype=np.complex128)
-    step = max(1, AT_ONCE // len(density.coefficients))
-    for start in range(0, len(wave_vectors), step):
-        part = wave_vectors[start : start + step]
-        back = np.exp(-1j * structure.positions[list(atoms)] @ part.T)
-        found[:, start : start + step] = back * (shares.T @ density.site_transforms(part))
-    wave_numbers = np.linalg.norm(wave_vectors, axis=1)
-    for n, atom in enumerate(atoms):
-        found[n] += core(structure.symbols[atom]).form_factor(wave_numbers)
-    return found
-
-
-def form_factors_by_hirshfeld(
-    density: Density,
-    atoms: Sequence[int],
-    wave_vectors: NDArray[np.float64],
-    spheres: Spheres = Spheres(),
-) -> NDArray[np.complex128]:
-    """As ``form_factors``, of any density by Hirshfeld's weights, on spheres about each atom."""
     from scipy.special import spherical_jn
 
     structure = density.structure

@@ -104,23 +104,18 @@ def distributed_multipoles(density: Density, l_max: int = 2) -> Array:
     if not isinstance(density, OrbitalDensity):
         raise UserError("multipoles of atoms need a density that is a sum of orbitals on sites")
     charges, atoms = cores(density), density.structure.positions
-    of_sites, shares = density.site_multipoles(l_max), atoms_of_sites(density)
+    of_sites = density.site_multipoles(l_max)
     total = np.zeros((len(atoms), (l_max + 1) ** 2))
     total[:, 0] = charges / np.sqrt(4 * np.pi)
-    site, atom = np.nonzero(shares)
-    parts = torch.from_numpy(of_sites[site] * shares[site, atom][:, None])
-    moved = moved_multipoles(parts, torch.as_tensor(density.site_positions[site] - atoms[atom]))
+    distances = np.linalg.norm(density.site_positions[:, None] - atoms, axis=2)
+    near = distances < distances.min(axis=1, keepdims=True) + TIE
+    site, atom = np.nonzero(near)
+    shares = of_sites[site] / near.sum(axis=1)[site, None]
+    moved = moved_multipoles(torch.from_numpy(shares), torch.as_tensor(density.site_positions[site] - atoms[atom]))
     np.subtract.at(total, atom, moved.numpy())
     degree = np.sqrt(np.arange((l_max + 1) ** 2)).astype(np.int64)
     result: Array = total * np.sqrt(4 * np.pi / (2 * degree + 1))
     return result
-
-
-def atoms_of_sites(density: OrbitalDensity) -> Array:
-    """Each atom's share in the orbitals of each site: its own, and half of a bond's midpoint [n_sites, n_atoms]."""
-    distances = np.linalg.norm(density.site_positions[:, None] - density.structure.positions, axis=2)
-    near = distances < distances.min(axis=1, keepdims=True) + TIE
-    return near / near.sum(axis=1, keepdims=True)
 
 
 def hartree_energy(density: Density) -> float:

@@ -6,16 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orbdens.density import GridDensity, OrbitalDensity
-from orbdens.grid import Grid
+from orbdens.density import OrbitalDensity
 from orbdens.kernels import Orbitals, Shells, orbital_field_transforms
-from orbdens.observables.form_factors import (
-    Spheres,
-    form_factors,
-    form_factors_by_hirshfeld,
-    form_factors_of_sites,
-    real_harmonics,
-)
+from orbdens.observables.form_factors import Spheres, form_factors, real_harmonics
 from orbdens.observables.free_atoms import free_atom, promolecule
 from orbdens.structure import Structure
 
@@ -57,52 +50,27 @@ def transform(density: OrbitalDensity, vectors: NDArray[np.float64]) -> NDArray[
     return found
 
 
-def whole_transform(density: OrbitalDensity) -> NDArray[np.complex128]:
-    """That of the valence density and of the cores."""
-    cores = transform(promolecule(WATER), VECTORS) - transform(promolecule(WATER, "valence"), VECTORS)
-    return transform(density, VECTORS) + cores
-
-
 def test_form_factors_add_up_to_the_transform_of_the_whole_density() -> None:
-    density, phases = bonded(), np.exp(1j * WATER.positions @ VECTORS.T)
-    expected = whole_transform(density)
-    of_sites = form_factors_of_sites(density, [0, 1, 2], VECTORS)
-    np.testing.assert_allclose((of_sites * phases).sum(axis=0), expected, atol=1e-9)
-    found = form_factors_by_hirshfeld(density, [0, 1, 2], VECTORS, Spheres(n_radii=90, degree=47, l_max=22))
-    np.testing.assert_allclose((found * phases).sum(axis=0), expected, atol=1e-4)
-    coarser = form_factors_by_hirshfeld(density, [0, 1, 2], VECTORS)
+    density = bonded()
+    found = form_factors(density, [0, 1, 2], VECTORS, Spheres(n_radii=90, degree=47, l_max=22))
+    total = (found * np.exp(1j * WATER.positions @ VECTORS.T)).sum(axis=0)
+    expected = transform(density, VECTORS) + transform(promolecule(WATER), VECTORS)
+    expected -= transform(promolecule(WATER, "valence"), VECTORS)
+    np.testing.assert_allclose(total, expected, atol=1e-4)
+    coarser = form_factors(density, [0, 1, 2], VECTORS)
     np.testing.assert_allclose(coarser, found, atol=1e-3)
     assert abs(found.imag).max() > 0.05
-    assert abs(of_sites.imag).max() > 0.05
-
-
-def test_the_ends_of_a_bond_share_its_midpoint() -> None:
-    pair = Structure(np.array([6, 6]), np.array([[0.0, 0, 0], [0.0, 0, 1.4]]))
-    shells = Shells.from_lists([[(0, [2.0], [1.0])]])
-    middle = OrbitalDensity(pair, np.array([[0.0, 0, 0.7]]), np.array([0]), shells, np.ones(1), None)
-    found = form_factors(middle, [0, 1], VECTORS) - free_atom("C").form_factor(np.linalg.norm(VECTORS, axis=1))
-    found += free_atom("C", "valence").form_factor(np.linalg.norm(VECTORS, axis=1))
-    np.testing.assert_allclose(found[0], found[1].conj(), atol=1e-12)
-    np.testing.assert_allclose(2 * found[0], transform(middle, VECTORS), atol=1e-9)
-
-
-def test_densities_without_orbitals_are_cut_by_hirshfeld() -> None:
-    density = bonded()
-    whole = GridDensity(WATER, grid := Grid.around(WATER, 0.15, 4.0), density.on(grid))
-    found = form_factors(whole, [0], VECTORS[:5])
-    np.testing.assert_allclose(found, form_factors_by_hirshfeld(density, [0], VECTORS[:5]), atol=0.05)
 
 
 def test_form_factors_turn_with_the_molecule() -> None:
     turn = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
     turned = Structure(WATER.numbers, WATER.positions @ turn.T + [3.0, -1.0, 2.0])
-    for by, accuracy in ((form_factors_of_sites, 1e-9), (form_factors_by_hirshfeld, 2e-3)):
-        found = by(bonded(turned, turn), [0, 1], VECTORS @ turn.T)
-        np.testing.assert_allclose(found, by(bonded(), [0, 1], VECTORS), atol=accuracy)
+    found = form_factors(bonded(turned, turn), [0, 1], VECTORS @ turn.T)
+    np.testing.assert_allclose(found, form_factors(bonded(), [0, 1], VECTORS), atol=2e-3)
 
 
 def test_free_atoms_keep_their_form_factors() -> None:
-    found = form_factors_by_hirshfeld(promolecule(WATER, "valence"), [0], VECTORS)
+    found = form_factors(promolecule(WATER, "valence"), [0], VECTORS)
     free = free_atom("O").form_factor(np.linalg.norm(VECTORS, axis=1))
     np.testing.assert_allclose(found[0], free, atol=1e-4)
 
