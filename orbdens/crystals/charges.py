@@ -42,8 +42,17 @@ def likely_charges(structures: Sequence[Structure], shares: Sequence[float], giv
     left = -float(parts[~open_ones] @ charges[~open_ones])
     if open_ones.any():
         charges[open_ones] = _balancing([structures[i] for i in np.flatnonzero(open_ones)], parts[open_ones], left)
-    if abs(parts @ charges) > NEUTRAL:  # something was misread: only radicals keep what their groups say
-        charges = np.where(odd | [g is not None for g in given], charges, 0)
+    known = np.array([g is not None for g in given])
+    if abs(parts @ charges) > NEUTRAL:
+        silent = ~odd & ~known & (np.array(by_groups) == 0)
+        balance = -(parts @ charges) / parts[silent].sum() if silent.any() else 0.0
+        if (
+            len({structures[i].formula for i in np.flatnonzero(silent)}) == 1
+            and abs(balance / 2 - round(balance / 2)) < NEUTRAL
+        ):
+            charges[silent] = balance  # as of two cationic rings that no group tells
+        else:  # something was misread: only odd numbers of electrons keep what their groups say
+            charges = np.where(odd | known, charges, 0)
     return np.rint(charges).astype(int).tolist()
 
 

@@ -134,6 +134,7 @@ def ion(name: str, centre: list[float]) -> list[tuple[str, int, list[float]]]:
         "ammonium": [*nh3, ("H4", 1, [0, 0, -1.0])],
         "formate": [("C", 6, [0, 0, 0]), ("O1", 8, [1.1, 0.6, 0]), ("O2", 8, [-1.1, 0.6, 0]), ("H", 1, [0, -1.08, 0])],
         "hydrazinium": [*nh2, ("N2", 7, [1.3, 0, 0]), ("Hc", 1, [1.8, 0.8, 0])],
+        "hydrazine": [*nh2, ("N2", 7, [1.3, 0, 0]), ("Hc", 1, [1.8, 0.8, 0]), ("Hd", 1, [1.8, -0.8, 0])],
         "formyl": [("C", 6, [0, 0, 0]), ("O1", 8, [1.2, 0, 0]), ("H", 1, [-0.5, 0.95, 0])],
         "glycine": [*nh3, *acetate],
         "chloride": [("Cl", 17, [0, 0, 0])],
@@ -150,11 +151,16 @@ def ion(name: str, centre: list[float]) -> list[tuple[str, int, list[float]]]:
         (["hydrazinium", "formate"], [1, -1]),  # the hydrazinium by what makes the crystal neutral
         (["hydrazinium", "formyl"], [1, -1]),  # neither is told by its groups: N-H is the cation
         (["glycine"], [0]),
+        (["chloride", "hydrazine", "chloride"], [-1, 2, -1]),  # of a dication without a group, as of two rings
         (["formyl"], [0]),
     ],
 )
 def test_salts_have_charges_that_nobody_gave(names: list[str], charges: list[int]) -> None:
-    atoms = [atom for i, name in enumerate(names) for atom in ion(name, [3.0 + 4.8 * i, 5.0, 6.0])]
+    atoms = [
+        atom
+        for i, name in enumerate(names)
+        for atom in ion(name, [3.0 + (3.6 if len(names) > 2 else 4.8) * i, 5.0, 6.0])
+    ]
     found = molecules(crystal(atoms, inversion=False))
     assert [m.structure.charge for m in found] == charges
     assert [m.structure.multiplicity for m in found] == [2 if names == ["formyl"] else 1] * len(found)
