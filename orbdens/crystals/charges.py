@@ -41,13 +41,15 @@ def likely_charges(structures: Sequence[Structure], shares: Sequence[float], giv
     open_ones = np.isnan(charges)
     left = -float(parts[~open_ones] @ charges[~open_ones])
     if open_ones.any():
-        charges[open_ones] = _balancing([structures[i] for i in np.flatnonzero(open_ones)], parts[open_ones], left)
+        charges[open_ones] = _balancing(
+            [structures[i] for i in np.flatnonzero(open_ones).tolist()], parts[open_ones], left
+        )
     known = np.array([g is not None for g in given])
     if abs(parts @ charges) > NEUTRAL:
         silent = ~odd & ~known & (np.array(by_groups) == 0)
         balance = -(parts @ charges) / parts[silent].sum() if silent.any() else 0.0
         if (
-            len({structures[i].formula for i in np.flatnonzero(silent)}) == 1
+            len({structures[i].formula for i in np.flatnonzero(silent).tolist()}) == 1
             and abs(balance / 2 - round(balance / 2)) < NEUTRAL
         ):
             charges[silent] = balance  # as of two cationic rings that no group tells
