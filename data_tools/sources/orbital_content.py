@@ -17,7 +17,7 @@ from orbdens.store import Manifest
 from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
 
 LOST_ELECTRONS = 1e-3
-"""The integral of a density may be off by so much: Molden files have few digits."""
+"""The integral of a density may be off by so much: Molden files have few digits, and get back what these cost."""
 
 SAME = 1e-6
 """Relative difference of exponents and weights that are the same in other digits."""
@@ -40,7 +40,7 @@ class OrbitalContent(NamedTuple):
 
 
 def checked(content: OrbitalContent, place: str) -> OrbitalContent:
-    """The content with the dipole of its density.
+    """The content with orbitals that hold exactly their electrons, and the dipole of its density.
 
     Raises:
         UserError: the density does not hold the electrons it should.
@@ -54,6 +54,7 @@ def checked(content: OrbitalContent, place: str) -> OrbitalContent:
     count, expected = electron_count(record, content.basis), manifest.n_electrons(record.structure)
     if not abs(count - expected) < LOST_ELECTRONS:
         raise UserError(f"the orbitals of {place} hold {count:.4f} electrons, expected {expected}")
+    record = replace(record, orbitals=record.orbitals * np.float32(np.sqrt(expected / count)))
     return content._replace(record=replace(record, dipole=dipole(record, manifest)))
 
 

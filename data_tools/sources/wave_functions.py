@@ -54,7 +54,8 @@ def read_wave_function(data: bytes, place: str, kind: OfIodata, stated: int | No
     if len(set(zip(symbols, cores, strict=True))) > len(set(symbols)):
         raise UserError(f"{place} has atoms of one element with different charges (ghosts?), which are not supported")
     charge = cores.sum() - n_electrons
-    if charge % 1 or abs(charge) > MOST_CHARGED or n_electrons <= 0 or stated not in (None, charge):
+    unlikely = abs(charge) > MOST_CHARGED if stated is None else stated != charge
+    if charge % 1 or n_electrons <= 0 or unlikely:
         raise UserError(
             f"the orbitals of {place} hold {n_electrons:g} electrons, its atoms bring {cores.sum():g}: it lacks "
             "orbitals or core potentials, or is an ion whose --charge must be given"

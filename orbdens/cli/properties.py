@@ -18,7 +18,7 @@ Inputs = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[MODEL] FILE...",
-        help="As for `orbdens predict`: the model [default: organics, which ships], and structure files.",
+        help="As for `orbdens predict`: the model [default: general, which ships], and structure files.",
     ),
 ]
 Charge = Annotated[

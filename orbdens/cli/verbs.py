@@ -257,6 +257,12 @@ def evaluate(
             "in kcal/mol per e; about a second a structure.",
         ),
     ] = False,
+    charges: Annotated[
+        bool,
+        typer.Option(
+            "--charges", help="Also measure Hirshfeld and MBIS charges: mean error in e; some seconds a structure."
+        ),
+    ] = False,
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
@@ -264,7 +270,7 @@ def evaluate(
     NMAE in % (100·Σ|Δρ|/Σ|ρ| per structure) with its shares near nuclei, in bonds and in the tail, error of the
     electron count in e and of the dipole in Debye, structures/s and peak memory in MB; the charges and multiplicities
     that were used, which are those of the records; with --potential the RMS error of the electrostatic potential in
-    kcal/mol per e.
+    kcal/mol per e, with --charges the mean error of atomic charges in e.
 
     Example: orbdens evaluate runs/ethanol ethanol.store --split test --json ethanol.json
     """
@@ -278,7 +284,7 @@ def evaluate(
     from orbdens.progress import Display
 
     with Display() as display:
-        evaluation = measure.evaluate(model, store, split, spacing, margin, name, n, display.count, potential)
+        evaluation = measure.evaluate(model, store, split, spacing, margin, name, n, display.count, potential, charges)
     show(evaluation_table(evaluation))
     if json is not None:
         evaluation.write(json)

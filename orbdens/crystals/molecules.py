@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from orbdens.crystal import Crystal
+from orbdens.crystals.charges import likely_charges
 from orbdens.errors import UserError
 from orbdens.structure import Structure
 
@@ -47,7 +48,7 @@ def molecules(crystal: Crystal, charges: Mapping[str, int] | None = None) -> lis
 
     Args:
         crystal: any.
-        charges: total charge in e of the molecule that holds an atom, by the atom's label; zero where none is given.
+        charges: total charge in e of the molecule that holds an atom, by the atom's label; others are the likely ones.
 
     Raises:
         UserError: no atom has such a label, alternatives overlap, or the bonds run through the whole crystal.
@@ -62,17 +63,23 @@ def molecules(crystal: Crystal, charges: Mapping[str, int] | None = None) -> lis
             key = (molecule.atoms.tobytes(), molecule.structure.positions.tobytes())
             total = weight + (found[key].weight if key in found else 0.0)
             found[key] = replace(molecule, weight=total)
-    return [_charged(molecule, crystal, charges) for molecule in found.values()]
+    whole = list(found.values())
+    shares = [molecule.weight * float(molecule.originals.mean()) for molecule in whole]
+    given = [_given(molecule, crystal, charges) for molecule in whole]
+    likely = likely_charges([molecule.structure for molecule in whole], shares, given)
+    return [_charged(molecule, charge) for molecule, charge in zip(whole, likely, strict=True)]
 
 
-def _charged(molecule: Molecule, crystal: Crystal, charges: Mapping[str, int]) -> Molecule:
+def _given(molecule: Molecule, crystal: Crystal, charges: Mapping[str, int]) -> int | None:
     given = {charges[label] for label in (crystal.labels[atom] for atom in molecule.atoms) if label in charges}
     if len(given) > 1:
         raise UserError(f"one molecule of {crystal.name} is given several charges: {sorted(given)}")
-    charge = given.pop() if given else 0
+    return given.pop() if given else None
+
+
+def _charged(molecule: Molecule, charge: int) -> Molecule:
     electrons = int(molecule.structure.numbers.sum()) - charge
-    structure = replace(molecule.structure, charge=charge, multiplicity=1 + electrons % 2)
-    return replace(molecule, structure=structure)
+    return replace(molecule, structure=replace(molecule.structure, charge=charge, multiplicity=1 + electrons % 2))
 
 
 def _alternatives(crystal: Crystal) -> Iterator[tuple[NDArray[np.int64], float]]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from orbdens.crystal import Crystal
 from orbdens.crystals.molecules import Molecule, molecules
 from orbdens.density import Density
 from orbdens.observables.form_factors import form_factors
-from orbdens.observables.free_atoms import free_atom
 from orbdens.structure import Structure
 
 Predict = Callable[[Sequence[Structure]], Sequence[Density]]
@@ -51,17 +49,6 @@ def crystal_form_factors(
         total[rows] += molecule.weight * np.where(mate, of_half.conj(), of_half)
         weight[rows] += molecule.weight
     return total / weight[:, None], whole, densities
-
-
-def spherical_form_factors(crystal: Crystal, indices: NDArray[np.int64]) -> NDArray[np.complex128]:
-    """The same of free atoms.
-
-    Raises:
-        UserError: there is no free atom of an element.
-    """
-    wave_numbers = np.linalg.norm(crystal.wave_vectors(indices), axis=1)
-    atoms = [free_atom(chemical_symbols[z]) for z in crystal.numbers]
-    return np.stack([atom.form_factor(wave_numbers) for atom in atoms]).astype(np.complex128)
 
 
 def _halved(indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ from orbdens.metrics import (
     electronic_dipole,
     negative_part,
 )
+from orbdens.observables.hirshfeld import hirshfeld
+from orbdens.observables.mbis import mbis
+from orbdens.observables.partition import Quadrature
 from orbdens.observables.potential import potential
 from orbdens.observables.surfaces import merz_kollman_points
 from orbdens.progress import Progress, silent
@@ -71,6 +74,7 @@ class Measured:
     expected: float | None
     flagged: bool
     potential: float | None
+    atomic_charges: Mapping[str, float]
 
 
 def evaluate(
@@ -83,6 +87,7 @@ def evaluate(
     n: int | None = None,
     progress: Progress = silent,
     with_potential: bool = False,
+    with_charges: bool = False,
 ) -> Evaluation:
     """Compare a model with every structure of a split.
 
@@ -96,10 +101,11 @@ def evaluate(
         n: at most so many structures, evenly spaced over the split; None takes all.
         progress: told of every structure.
         with_potential: also compare electrostatic potentials on the surface, which takes about a second a structure.
+        with_charges: also compare Hirshfeld and MBIS charges of atoms, which takes some seconds a structure.
 
     Raises:
         UserError: no such model, store or split, an element the model never saw, or potentials of periodic structures
-            or of densities on grids are asked for.
+            or of densities on grids, or charges of periodic structures are asked for.
     """
     file = find_model(model)
     network = load_model(file)
@@ -115,7 +121,9 @@ def evaluate(
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     measured: list[Measured] = []
-    for one in measure_each(network.predict_many(structures), records, keys, spacing, margin, with_potential):
+    for one in measure_each(
+        network.predict_many(structures), records, keys, spacing, margin, with_potential, with_charges
+    ):
         measured.append(one)
         progress("evaluating", len(measured), len(keys))
     on_own_grids = all(one.on_own_grid for one in measured)
@@ -159,6 +167,7 @@ def measure_each(
     spacing: float = SPACING,
     margin: float = MARGIN,
     with_potential: bool = False,
+    with_charges: bool = False,
 ) -> Iterator[Measured]:
     """Compare densities, which are predicted as they are asked for, with the records of ``keys``.
 
@@ -169,6 +178,7 @@ def measure_each(
         spacing: Å; of the grid on which orbital records are compared.
         margin: Å; of that grid around the atoms.
         with_potential: also compare electrostatic potentials on the surface.
+        with_charges: also compare charges of atoms.
     """
     for key in keys:
         begun = time.perf_counter()
@@ -195,6 +205,7 @@ def measure_each(
             expected=density.expected_error,
             flagged=bool(density.unfamiliar or density.warnings),
             potential=_potential_error(density, label) if with_potential else None,
+            atomic_charges=_charge_errors(density, label) if with_charges else {},
         )
 
 
@@ -203,6 +214,13 @@ def _potential_error(density: Density, label: Density) -> float:
     points = merz_kollman_points(label.structure)
     errors = potential(density, points) - potential(label, points)
     return float(np.sqrt((errors**2).mean()) * KCAL_PER_MOL)
+
+
+def _charge_errors(density: Density, label: Density) -> dict[str, float]:
+    """Mean magnitude of the errors of atomic charges by each scheme, e."""
+    ours, reference = Quadrature.of_whole(density), Quadrature.of_whole(label)
+    schemes = {"hirshfeld": hirshfeld, "mbis": lambda quadrature: mbis(quadrature)[0]}
+    return {name: float(abs(atoms(ours).charges - atoms(reference).charges).mean()) for name, atoms in schemes.items()}
 
 
 def _dipole_error(
@@ -245,6 +263,7 @@ def _errors(measured: Sequence[Measured]) -> Errors:
         multiplicities=[one.structure.multiplicity for one in measured],
         flagged=[one.flagged for one in measured],
         potential=potentials if len(potentials) == len(measured) else None,
+        atomic_charges={name: [one.atomic_charges[name] for one in measured] for name in measured[0].atomic_charges},
     )
 
 

@@ -62,6 +62,9 @@ class Errors(_Part):
         description="RMS error of the electrostatic potential on the surface at 1.4, 1.6, 1.8 and 2.0 van der Waals "
         "radii, kcal/mol per e; null if it was not asked for",
     )
+    atomic_charges: dict[str, list[float]] = Field(
+        {}, description="mean magnitude of the errors of atomic charges, e, by scheme; empty if not asked for"
+    )
 
 
 class Slice(_Part):
@@ -107,15 +110,16 @@ class Evaluation(_Part):
     versions: dict[str, str]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye], potential [kcal/mol per e] and
-        negative [%], in order.
+        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye], potential [kcal/mol per e],
+        charges of atoms by scheme [e] and negative [%], in order.
 
-        There is none of dipoles where no structure has one, and of potentials where they were not measured.
+        There is none of dipoles where no structure has one, and of potentials and charges where they were not measured.
         """
         dipoles = [error for error in self.errors.dipole if error is not None]
         errors = {"nmae": self.errors.nmae, **self.errors.regions, "electrons": self.errors.electrons}
         errors |= {"dipole": dipoles} if dipoles else {}
         errors |= {"potential": self.errors.potential} if self.errors.potential else {}
+        errors |= self.errors.atomic_charges
         errors["negative"] = self.errors.negative
         return {name: Summary.of(values) for name, values in errors.items()}
 

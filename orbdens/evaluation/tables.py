@@ -20,6 +20,8 @@ ROWS = {
     "electrons": "|electron count error| [e]",
     "dipole": "|dipole error| [Debye]",
     "potential": "potential on the surface [kcal/mol/e]",
+    "hirshfeld": "|Hirshfeld charge error| [e]",
+    "mbis": "|MBIS charge error| [e]",
     "negative": "negative part [% of electrons]",
     "coefficients": "coefficients per structure",
 }
@@ -28,7 +30,7 @@ ROWS = {
 ELEMENT_ROWS = {"at": "   nearest to {}", "within": "NMAE of points nearest to {} [%]"}
 """As ``ROWS``, for figures such as ``at C``."""
 
-DIGITS = {"electrons": 6, "dipole": 4, "negative": 4, "coefficients": 0}
+DIGITS = {"electrons": 6, "dipole": 4, "hirshfeld": 4, "mbis": 4, "negative": 4, "coefficients": 0}
 """Decimals of figures that are no share of the NMAE."""
 
 

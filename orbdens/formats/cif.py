@@ -22,8 +22,14 @@ NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
 CELL = tuple(
     f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 )
+WAVELENGTHS = ("_diffrn_radiation_wavelength", "_diffrn_radiation_wavelength_value")
 AXES = ("11", "22", "33", "12", "13", "23")
 MISSING = ("?", ".", "")
+HKL_TEXT = re.compile(
+    r"^(_shelx[_.]hkl_file|_iucr[_.]refine_reflections_details)[ \t]*\r?\n;(.*?)^;",
+    re.DOTALL | re.IGNORECASE | re.MULTILINE,
+)
+"""Reflections that stand in a CIF as SHELX's text, where every blank counts."""
 
 
 def read_cif(path: Path) -> tuple[Crystal, Reflections | None]:
@@ -98,13 +104,29 @@ def _operation(rotation: NDArray[np.int64], translation: NDArray[np.float64]) ->
     return ",".join(words)
 
 
-def _blocks(text: str, path: Path) -> list[Any]:
+def _blocks(text: str, path: Path) -> list[dict[str, Any]]:
+    """The blocks of a CIF: values by name, in lower case and with CIF 2's dots as the underscores of CIF 1."""
     from ase.io.cif import parse_cif
 
+    texts: dict[str, str] = {}
+
+    def put_aside(match: re.Match[str]) -> str:
+        """Another word in place of a text, which the parser would take the blanks from."""
+        word = f"reflections_{len(texts)}"
+        texts[word] = match[2]
+        return f"{match[1]} {word}"
+
     try:
-        return list(parse_cif(io.StringIO(text), reader="ase"))
+        blocks = list(parse_cif(io.StringIO(HKL_TEXT.sub(put_aside, text)), reader="ase"))
     except Exception:  # the parser raises whatever comes its way
         raise UserError(f"{path} cannot be read as CIF") from None
+    return [
+        {
+            name.replace(".", "_"): texts.get(value, value) if isinstance(value, str) else value
+            for name, value in b.items()
+        }
+        for b in blocks
+    ]
 
 
 def _crystal(block: Any, path: Path) -> Crystal:
@@ -112,6 +134,8 @@ def _crystal(block: Any, path: Path) -> Crystal:
         raise UserError(f"{path} has no cell (_cell_length_a, ..., _cell_angle_gamma)")
     parameters = _numbers([block[name] for name in CELL], "the cell", path)
     rotations, translations = _operations(block, path)
+    if "_atom_site_label" not in block:
+        raise UserError(f"{path}: the atoms have no labels (_atom_site_label)")
     labels = [str(label) for label in _list(block["_atom_site_label"])]
     kept = [i for i, place in enumerate(_list(block["_atom_site_fract_x"])) if str(place) not in MISSING]
     repeated = sorted({label for label in labels if labels.count(label) > 1})
@@ -198,7 +222,7 @@ def _number(symbol: Any, label: str, path: Path) -> int:
 
 
 def _wavelength(block: Mapping[str, Any]) -> float | None:
-    values = _list(block.get("_diffrn_radiation_wavelength", []))
+    values = _list(next((block[name] for name in WAVELENGTHS if name in block), []))
     return float(values[0]) if values and isinstance(values[0], int | float) and values[0] > 0 else None
 
 

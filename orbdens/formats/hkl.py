@@ -1,4 +1,4 @@
-"""Measured reflections: SHELX's format HKLF 4, and the loops of CIF and fcf files that hold the same."""
+"""Measured reflections: SHELX's formats HKLF 4 and 5, and the loops of CIF and fcf files that hold the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from orbdens.errors import UserError
 
-COLUMNS = ((0, 4), (4, 8), (8, 12), (12, 20), (20, 28))
-"""Of h, k, l, F² and its uncertainty: 3I4, 2F8.2, as Fortran counts."""
+COLUMNS = ((0, 4), (4, 8), (8, 12), (12, 20), (20, 28), (28, 32))
+"""Of h, k, l, F² and its uncertainty: 3I4, 2F8.2, as Fortran counts; a number of the batch may follow."""
+
+LARGEST = 999
+"""Of an index; where blanks are missing, the words of a line would give larger ones."""
 
 LOOPS = (
     ("_refln_f_squared_meas", "_refln_f_squared_sigma"),
@@ -46,6 +49,8 @@ class Reflections:
 def parse_hkl(text: str, where: str) -> Reflections:
     """Reflections of a text in SHELX's format HKLF 4, which ends with 0 0 0 or with the text.
 
+    Of a twin's HKLF 5 all reflections are there, but only those of the first crystal alone count as measured.
+
     Args:
         text: a line for each reflection.
         where: names it in messages.
@@ -59,6 +64,8 @@ def parse_hkl(text: str, where: str) -> Reflections:
             if rows:
                 break
             continue
+        if line.split()[:3] == ["0", "0", "0"]:
+            break
         row = _row(line)
         if row is None:
             if rows and "." not in line:  # what SHELX writes after the reflections, where 0 0 0 was left out
@@ -67,25 +74,39 @@ def parse_hkl(text: str, where: str) -> Reflections:
                 f"{where}, line {number}: expected h, k, l, F² and its uncertainty as SHELX writes them (HKLF 4: 3I4, "
                 f"2F8.2), but got '{line.strip()[:40]}'"
             )
-        if row[:3] == [0, 0, 0]:
-            break
         rows.append(row)
     if not rows:
         raise UserError(f"{where} holds no reflections")
     table = np.array(rows)
-    return Reflections(table[:, :3].astype(np.int64), table[:, 3], table[:, 4])
+    return Reflections(table[:, :3].astype(np.int64), table[:, 3], np.where(_of_one_crystal(table), table[:, 4], 0.0))
 
 
 def _row(line: str) -> list[float] | None:
-    """Numbers of a line in the fixed columns, or in words where the columns do not hold such; None if neither does."""
-    for words in ([line[a:b].strip() for a, b in COLUMNS], line.split()[:5]):
+    """h, k, l, F², its uncertainty and the batch of a line, by its words or the fixed columns; None if neither fits."""
+    for words in (line.split()[:6], [line[a:b].strip() for a, b in COLUMNS]):
         try:
-            row = [float(word) for word in words]
+            row = [float(word) for word in words[:5]]
         except ValueError:
             continue
-        if len(row) == 5 and not any(x % 1 for x in row[:3]) and all("." not in word for word in words[:3]):
-            return row
+        whole = all("." not in word and abs(x) <= LARGEST for word, x in zip(words[:3], row, strict=False))
+        if len(row) == 5 and whole and not any(x % 1 for x in row[:3]):
+            batch = words[5] if len(words) > 5 else ""
+            return [*row, float(batch) if batch.lstrip("-").isdigit() else 1.0]
     return None
+
+
+def _of_one_crystal(table: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows are of the first crystal alone, should this be the HKLF 5 of a twin [n].
+
+    There a negative batch says that the next row belongs to the same spot, with the same intensity.
+    """
+    shared = (table[:-1, 5] < 0) & (table[:-1, 3:5] == table[1:, 3:5]).all(axis=1)
+    shared &= (table[:-1, :3] != table[1:, :3]).any(axis=1)
+    if not shared.any():
+        return np.ones(len(table), dtype=np.bool_)
+    overlapped = np.append(shared, False) | np.insert(shared, 0, False)
+    alone: NDArray[np.bool_] = (table[:, 5] == 1) & ~overlapped
+    return alone
 
 
 def reflections_of_block(block: Mapping[str, Any], where: str) -> Reflections | None:

@@ -3,11 +3,12 @@
 What is added around every nucleus is ``free_atoms.core``: the free all-electron atom less its valence pseudo-atom. So
 the valence within the core's radius is the free atom's, deformed as the prediction deforms the pseudised one, and
 the same difference stands in X-ray form factors. A grid cannot hold a core: its values there are means over voxels,
-from points within them, scaled atom by atom to the core's electrons.
+from points within them, scaled atom by atom to the core's electrons and those that the valence lost between points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orbdens.density import Density, OrbitalDensity
+from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.expectation import Expectation
 from orbdens.grid import Grid
@@ -30,6 +32,9 @@ STEEP = 0.4
 
 FINE = 0.04
 """Å between the points of a voxel over which the mean is taken."""
+
+ROOM = 3.0
+"""Å around its atoms, within which a molecule has all but some 0.01 electrons."""
 
 AT_ONCE = 200_000
 """Points evaluated together, which bounds the memory."""
@@ -47,10 +52,15 @@ def core_density(structure: Structure) -> OrbitalDensity:
     return superposition(structure, _cores(structure))
 
 
-def cores_on(structure: Structure, grid: Grid) -> NDArray[np.float64]:
+def cores_on(structure: Structure, grid: Grid, more: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Means of the cores over the voxels of a grid, e/Å³ of its shape; the electrons of each core add up exactly.
 
     Of a core outside the grid only what reaches into it is there.
+
+    Args:
+        structure: whose cores.
+        grid: any.
+        more: electrons that each atom has besides those of its core, e [n_atoms]; None for none.
 
     Raises:
         UserError: as ``core_density``.
@@ -60,6 +70,7 @@ def cores_on(structure: Structure, grid: Grid) -> NDArray[np.float64]:
     inverse = np.linalg.inv(grid.steps)
     offsets = _sphere(grid)
     centres, atoms = _centres(structure, grid)
+    more = np.zeros(structure.n_atoms) if more is None else more
     for centre, atom in zip(centres, atoms, strict=True):
         nearest = np.rint((centre - grid.origin) @ inverse).astype(int)
         places = grid.origin + (nearest + offsets) @ grid.steps - centre
@@ -68,7 +79,7 @@ def cores_on(structure: Structure, grid: Grid) -> NDArray[np.float64]:
         free = cores[structure.symbols[atom]]
         parts = free.at(distances)
         parts[inner] = _means(free, places[inner], grid)
-        missing = free.n_electrons / grid.volume_element - parts.sum()
+        missing = (free.n_electrons + more[atom]) / grid.volume_element - parts.sum()
         parts[inner] += missing * np.abs(parts[inner]) / np.abs(parts[inner]).sum()
         index = nearest + offsets
         there = ((index >= 0) & (index < grid.shape)).all(axis=1)
@@ -122,6 +133,11 @@ class WholeDensity(Density):
         return core_density(self.structure)
 
     @property
+    def valence_electrons(self) -> Mapping[str, int]:  # type: ignore[override]  # the class has a constant
+        """All of them, so that potentials and partitions are those of nuclei."""
+        return dict(zip(self.structure.symbols, self.structure.numbers.tolist(), strict=True))
+
+    @property
     def native_grid(self) -> Grid | None:
         return self.valence.native_grid
 
@@ -131,10 +147,19 @@ class WholeDensity(Density):
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
         return self.valence.at(points) + self._cores.at(points)
 
+    def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values, gradients = self.valence.coulomb_at(points)
+        of_cores, their_gradients = self._cores.coulomb_at(points)
+        return values + of_cores, gradients + their_gradients
+
     def on(self, grid: Grid) -> NDArray[np.float32]:
-        """Cores are means over voxels: see ``cores_on``."""
-        values: NDArray[np.float32] = (self.valence.on(grid) + cores_on(self.structure, grid)).astype(np.float32)
-        return values
+        """Cores are means over voxels: see ``cores_on``. A grid with room for all of the density has all electrons."""
+        values, more = self.valence.on(grid), None
+        if _has_room(self.structure, grid):
+            lost = self.valence.n_electrons - electrons_on_grid(values, grid.steps)
+            more = lost * self.structure.numbers / self.structure.numbers.sum()
+        whole: NDArray[np.float32] = (values + cores_on(self.structure, grid, more)).astype(np.float32)
+        return whole
 
     @property
     def n_electrons(self) -> float:
@@ -147,6 +172,17 @@ class WholeDensity(Density):
 
 def _cores(structure: Structure) -> dict[str, FreeAtom]:
     return {symbol: core(symbol) for symbol in sorted(set(structure.symbols))}
+
+
+def _has_room(structure: Structure, grid: Grid) -> bool:
+    """Whether a grid holds a whole molecule, or just one cell of a crystal."""
+    if structure.cell is not None and structure.periodic:
+        volume = grid.volume_element * np.prod(grid.shape)
+        return bool(all(structure.pbc) and np.isclose(volume, abs(np.linalg.det(structure.cell))))
+    inverse = np.linalg.inv(grid.steps)
+    index = (structure.positions - grid.origin) @ inverse
+    steps_of_room = ROOM * np.linalg.norm(inverse, axis=0)
+    return bool(((index >= steps_of_room) & (index <= np.array(grid.shape) - 1 - steps_of_room)).all())
 
 
 def _half_diagonal(grid: Grid) -> float:

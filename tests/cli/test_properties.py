@@ -87,6 +87,18 @@ def test_reference_densities_of_a_store(folder: Path) -> None:
     assert len(json.loads((folder / "c.json").read_text())[0]["resp"]["charges"]) == 9
 
 
+def test_potentials_and_charges_are_evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a frame at 300 K; the organics test split has 0.3 kcal/mol per e and 0.002 e."""
+    store = places.GOLDEN / "ethanol"
+    split = next(iter(json.loads((store / "manifest.json").read_text())["splits"]))
+    command(f"evaluate general {store} --split {split} --n 1 --spacing 0.4 --potential --charges --json e.json")
+    errors = json.loads((folder / "e.json").read_text())["errors"]
+    assert 0 < errors["potential"][0] < 1.5
+    assert 0 < errors["atomic_charges"]["hirshfeld"][0] < 0.01
+    assert 0 < errors["atomic_charges"]["mbis"][0] < 0.02
+    assert "MBIS charge error" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

@@ -111,6 +111,67 @@ def test_charges_go_to_the_molecule_of_the_label() -> None:
         molecules(ions, {"Zz": 1})
 
 
+H3 = [[0.95, 0.0, 0.3], [-0.48, 0.82, 0.3], [-0.48, -0.82, 0.3]]
+
+
+def ion(name: str, centre: list[float]) -> list[tuple[str, int, list[float]]]:
+    """Atoms of a small ion about a place in Å, with labels that end in its name."""
+    nh3: list[tuple[str, int, list[float]]] = [("N", 7, [0, 0, 0]), *((f"H{i}", 1, h) for i, h in enumerate(H3))]
+    nh2: list[tuple[str, int, list[float]]] = [
+        ("N1", 7, [0, 0, 0]),
+        ("Ha", 1, [-0.5, 0.8, 0]),
+        ("Hb", 1, [-0.5, -0.8, 0]),
+    ]
+    acetate: list[tuple[str, int, list[float]]] = [
+        ("C1", 6, [0, 0, -1.45]),
+        ("Ha", 1, [0.9, 0.4, -1.9]),
+        ("Hb", 1, [-0.9, 0.4, -1.9]),
+        ("C2", 6, [0, -1.3, -2.2]),
+        ("O1", 8, [0, -2.4, -1.6]),
+        ("O2", 8, [0, -1.3, -3.45]),
+    ]
+    known = {
+        "ammonium": [*nh3, ("H4", 1, [0, 0, -1.0])],
+        "formate": [("C", 6, [0, 0, 0]), ("O1", 8, [1.1, 0.6, 0]), ("O2", 8, [-1.1, 0.6, 0]), ("H", 1, [0, -1.08, 0])],
+        "hydrazinium": [*nh2, ("N2", 7, [1.3, 0, 0]), ("Hc", 1, [1.8, 0.8, 0])],
+        "hydrazine": [*nh2, ("N2", 7, [1.3, 0, 0]), ("Hc", 1, [1.8, 0.8, 0]), ("Hd", 1, [1.8, -0.8, 0])],
+        "formyl": [("C", 6, [0, 0, 0]), ("O1", 8, [1.2, 0, 0]), ("H", 1, [-0.5, 0.95, 0])],
+        "glycine": [*nh3, *acetate],
+        "chloride": [("Cl", 17, [0, 0, 0])],
+    }
+    end = f"{name[:4]}{centre[0]:g}"
+    return [(label + end, z, [a + b for a, b in zip(place, centre, strict=True)]) for label, z, place in known[name]]
+
+
+@pytest.mark.parametrize(
+    ("names", "charges"),
+    [
+        (["ammonium", "formate"], [1, -1]),
+        (["ammonium", "chloride"], [1, -1]),
+        (["hydrazinium", "formate"], [1, -1]),  # the hydrazinium by what makes the crystal neutral
+        (["hydrazinium", "formyl"], [1, -1]),  # neither is told by its groups: N-H is the cation
+        (["glycine"], [0]),
+        (["chloride", "hydrazine", "chloride"], [-1, 2, -1]),  # of a dication without a group, as of two rings
+        (["formyl"], [0]),
+    ],
+)
+def test_salts_have_charges_that_nobody_gave(names: list[str], charges: list[int]) -> None:
+    atoms = [
+        atom
+        for i, name in enumerate(names)
+        for atom in ion(name, [3.0 + (3.6 if len(names) > 2 else 4.8) * i, 5.0, 6.0])
+    ]
+    found = molecules(crystal(atoms, inversion=False))
+    assert [m.structure.charge for m in found] == charges
+    assert [m.structure.multiplicity for m in found] == [2 if names == ["formyl"] else 1] * len(found)
+
+
+def test_given_charges_stand() -> None:
+    atoms = [*ion("ammonium", [3.0, 5, 6]), *ion("formate", [7.0, 5, 6])]
+    found = molecules(crystal(atoms, inversion=False), {"Nammo3": 0, "Cform7": 0})
+    assert [m.structure.charge for m in found] == [0, 0]
+
+
 def test_equivalents_hold_every_image_once() -> None:
     found, _ = read_cif(Path(places.TESTS) / "crystals" / "epoxide.cif")
     images = {tuple(h) for h in found.equivalents(np.array([[1, 2, 3], [1, -2, 3]])).tolist()}

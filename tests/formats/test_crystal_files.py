@@ -60,6 +60,7 @@ def test_deuterium_is_hydrogen(tmp_path: Path) -> None:
         ("0.11697(8)", "x", "the coordinates are not all numbers"),
         (" C2 C ", " C3 C ", "several atoms called C3"),
         ("_atom_site_fract_x", "_atom_site_gone", "holds no atoms"),
+        ("_atom_site_label", "_atom_site_gone", "the atoms have no labels"),
     ],
 )
 def test_bad_cif(tmp_path: Path, old: str, new: str, sentence: str) -> None:
@@ -81,6 +82,46 @@ def test_columns_that_touch() -> None:
     )
     assert found.indices.tolist() == [[-2, 0, 0], [-100, -100, -100]]
     assert found.intensities.tolist() == [17931.98, 12345.67]
+
+
+def test_blanks_of_an_embedded_text_count(tmp_path: Path) -> None:
+    """Without those at its beginning, the first of these lines would read as l = 17 and F² = 931.98."""
+    lines = "  -2   0   017931.98   97.99\n   1   1  -138976.97  222.72  22\n   0   0   3-5.76448 28.3280   1\n"
+    (tmp_path / "a.cif").write_text(f"{CIF.read_text()}\n_shelx_hkl_file\n;\n{lines}   0   0   0    0.00\n;\n")
+    found = read_cif(tmp_path / "a.cif")[1]
+    assert found is not None
+    assert found.indices.tolist() == [[-2, 0, 0], [1, 1, -1], [0, 0, 3]]
+    assert found.intensities.tolist() == [17931.98, 38976.97, -5.76448]
+
+
+def test_wider_columns() -> None:
+    """What other programs write: by the fixed columns it would be F² = 1 and an uncertainty of 23.45."""
+    found = parse_hkl("   1   0   0       123.45          1.20\n 1 -2 3 4. 0.5 1\n", "x")
+    assert found.indices.tolist() == [[1, 0, 0], [1, -2, 3]]
+    assert (found.intensities.tolist(), found.sigmas.tolist()) == ([123.45, 4.0], [1.2, 0.5])
+
+
+def test_only_the_first_crystal_of_a_twin_counts_as_measured() -> None:
+    rows = [(1, 0, 0, 5.0, -2), (1, 0, 1, 5.0, 1), (2, 0, 0, 7.0, 1), (3, 0, 0, 8.0, 2)]
+    text = "".join(f"{h:4d}{k:4d}{l:4d}{f:8.2f}{0.5:8.2f}{batch:4d}\n" for h, k, l, f, batch in rows)
+    found = parse_hkl(text, "x")
+    assert len(found.indices) == 4
+    assert found.measured.tolist() == [False, False, True, False]
+    batches = parse_hkl(text.replace("  -2\n", "   2\n"), "x")  # of one crystal, in several batches
+    assert batches.measured.all()
+
+
+def test_names_of_cif_2(tmp_path: Path) -> None:
+    """As QCrBox and dictionaries of the second version have them: a dot after the category."""
+    text = CIF.read_text()
+    for category in ("_atom_site_aniso", "_atom_site", "_cell", "_space_group_symop", "_symmetry_equiv"):
+        text = text.replace(f"{category}_", f"{category}.")
+    text = text.replace("_diffrn_radiation_wavelength ", "_diffrn_radiation_wavelength.value ")
+    (tmp_path / "a.cif").write_text(text.replace("_atom_site.aniso_", "_atom_site_aniso."))
+    found, _ = read_cif(tmp_path / "a.cif")
+    expected, _ = read_cif(CIF)
+    assert (found.labels, found.wavelength) == (expected.labels, expected.wavelength)
+    np.testing.assert_array_equal(found.displacements, expected.displacements)
 
 
 @pytest.mark.parametrize("text", ["h k l F\n", "1.5 2 3 4.0 5.0\n", "1 2 3\n", "\n"])

@@ -13,8 +13,10 @@ from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.observables.cores import WholeDensity, core_density, cores_on
 from orbdens.observables.free_atoms import free_atom, promolecule
+from orbdens.observables.potential import charge_potential, potential
 from orbdens.prediction import Request, predict_files
 from orbdens.structure import Structure
+from orbdens.units import COULOMB
 
 METHANOL = Structure(  # C, O, H: with a core, and without
     np.array([6, 8, 1, 1, 1, 1]),
@@ -60,6 +62,20 @@ def test_values_on_a_grid_are_means_over_voxels() -> None:
     np.testing.assert_allclose(cores_on(oxygen, grid), mean, rtol=2e-2)
 
 
+@pytest.mark.parametrize("spacing", [0.2, 0.3])
+def test_what_the_valence_loses_between_points_is_given_to_the_cores(spacing: float) -> None:
+    """Of F and O, whose valence is steep; but not what a grid has no room for."""
+    molecule = Structure(np.array([9, 8]), np.array([[0.03, 0, 0.07], [0, 1.42, 0]]))
+    whole = WholeDensity.of(promolecule(molecule, "valence"))
+    grid = Grid(np.full(3, -6.0), np.eye(3) * spacing, (round(13 / spacing),) * 3)
+    lost = whole.valence.n_electrons - electrons_on_grid(whole.valence.on(grid), grid.steps)
+    assert 1e-3 < abs(lost) < 0.3
+    assert electrons_on_grid(whole.on(grid), grid.steps) == pytest.approx(17, abs=1e-4)
+    part = Grid(np.full(3, -0.5), grid.steps, (grid.shape[0] // 13,) * 3)
+    separate = whole.valence.on(part) + cores_on(molecule, part)
+    np.testing.assert_allclose(whole.on(part), separate, rtol=1e-5)
+
+
 def test_a_whole_density_of_free_atoms_is_the_free_atoms() -> None:
     whole = WholeDensity.of(promolecule(METHANOL, "valence"))
     points = METHANOL.positions[0] + np.random.default_rng(0).normal(size=(100, 3)) * 0.3
@@ -68,6 +84,14 @@ def test_a_whole_density_of_free_atoms_is_the_free_atoms() -> None:
     np.testing.assert_allclose(nucleus, free_atom("C").at(0.0), rtol=1e-2)
     assert whole.n_electrons == pytest.approx(18, abs=1e-6)
     np.testing.assert_allclose(whole.dipole, -(METHANOL.numbers @ METHANOL.positions), atol=1e-5)
+
+
+def test_the_potential_of_a_whole_density_is_that_of_nuclei() -> None:
+    whole = WholeDensity.of(promolecule(METHANOL, "valence"))
+    points = METHANOL.positions[[0, 1, 0]] + [[0.3, 0, 0], [0, 0.2, 0.1], [0, 4.0, 2.0]]
+    nuclei, _ = charge_potential(METHANOL, METHANOL.numbers.astype(float), points)
+    expected = COULOMB * (nuclei - promolecule(METHANOL).coulomb_at(points)[0])
+    np.testing.assert_allclose(potential(whole, points), expected, atol=2e-4)
 
 
 def test_densities_with_cores_get_none() -> None:

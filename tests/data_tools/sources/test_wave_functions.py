@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from pyscf import gto, scf
 from pyscf.tools import molden, wfn_format
 
 from data_tools.sources.importing import import_source
-from data_tools.sources.orbital_content import OrbitalContent
+from data_tools.sources.orbital_content import OrbitalContent, checked
 from data_tools.sources.orbital_files import open_source
 from data_tools.sources.orbital_reading import read_orbital_file
 from data_tools.sources.statement import UserStatement
+from orbdens.errors import UserError
 from orbdens.labels import LabelDensity, stored_density
 from orbdens.pyscf.integrals import electron_count
 from orbdens.pyscf.records import without_checkpoint
@@ -76,6 +78,7 @@ def test_wfn(tmp_path: Path) -> None:
         ("he_spdf_orbital.wfn", 2, 0, 1),
         ("lih_cation_uhf.wfx", 3, 1, 2),
         ("h2o_psi4_cartesian.molden", 10, 0, 1),
+        ("water_sto3g_hf_g03.fchk", 10, 0, 1),
     ],
 )
 def test_published_files(name: str, electrons: int, charge: int, multiplicity: int) -> None:
@@ -83,6 +86,26 @@ def test_published_files(name: str, electrons: int, charge: int, multiplicity: i
     assert electron_count(file.record, file.basis) == pytest.approx(electrons, abs=1e-4)
     structure = file.record.structure
     assert (structure.charge, structure.multiplicity) == (charge, multiplicity)
+
+
+def test_files_with_few_digits_hold_their_electrons() -> None:
+    """Molden's own nh3 files of iodata are off by up to 1.1e-4 e."""
+    file = read_orbital_file(PUBLISHED / "h2o_sto3g.wfn")
+    coarse = replace(file.record, orbitals=file.record.orbitals * np.float32(1 + 2e-5))
+    assert abs(electron_count(coarse, file.basis) - 10) > 3e-4
+    mended = checked(file._replace(record=coarse), "x")
+    assert electron_count(mended.record, file.basis) == pytest.approx(10, abs=2e-6)
+
+
+def test_a_high_charge_must_be_stated(tmp_path: Path) -> None:
+    mf = hartree_fock("cc-pvdz", cartesian=False)
+    with (tmp_path / "x.wfn").open("w") as out:
+        wfn_format.write_mo(out, mf.mol, mf.mo_coeff[:, :1], mo_energy=mf.mo_energy[:1], mo_occ=mf.mo_occ[:1])
+    with pytest.raises(UserError, match="an ion whose --charge must be given"):
+        read_orbital_file(tmp_path / "x.wfn")
+    assert read_orbital_file(tmp_path / "x.wfn", charge=8).record.structure.charge == 8
+    with pytest.raises(UserError, match="hold 2 electrons"):
+        read_orbital_file(tmp_path / "x.wfn", charge=7)
 
 
 def test_wave_function_files_become_a_store(tmp_path: Path) -> None:
@@ -93,8 +116,6 @@ def test_wave_function_files_become_a_store(tmp_path: Path) -> None:
 
 
 def test_a_broken_wfn_is_one_sentence(tmp_path: Path) -> None:
-    from orbdens.errors import UserError
-
     text = (PUBLISHED / "h2o_sto3g.wfn").read_text()
     (tmp_path / "x.wfn").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"x\.wfn is no whole wfn file"):
