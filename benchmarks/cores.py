@@ -58,7 +58,7 @@ def core_electrons(structure: Structure) -> int:
 def make(folder: Path, source: Store) -> None:
     """Both stores, of the records that are there so far."""
     keys = source.keys()
-    splits = {"train": [key for i, key in enumerate(keys) if i % 5 != 4], "val": keys[4::5]}
+    splits = {"train": [key for i, key in enumerate(keys) if i % 5 != 3], "val": keys[3::5]}
     electrons = {s: n if n <= 2 else n - 2 for s, n in source.manifest.valence_electrons.items()}
     valence = replace(source.manifest, density="valence", valence_electrons=electrons, splits={}, finished=False)
     with (

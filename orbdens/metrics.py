@@ -2,7 +2,7 @@
 
 With weights w (volume per point) and sums over the points of one structure:
 
-- NMAE in % is 100 · Σ w|ρ̂ − ρ| / Σ w|ρ|.
+- NMAE in % is 100 · Σ w|ρ̂ − ρ| / Σ w|ρ|, on points that ``orbdens.comparison`` chooses.
 - Regions split exactly that number, so that they add up to the NMAE: *nuclei* are the points nearer than 0.5 Å to
   an atom, the *tail* those farther than 2.0 Å from every atom, *bonds* the rest.
 - The electron count error is the integral of the prediction over all space minus the exact number of electrons.
