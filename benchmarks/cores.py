@@ -153,7 +153,7 @@ def measure(whole: Store, name: str, densities: Callable[[str], Values | None]) 
     return line
 
 
-def floors(folder: Path, gth: str | None) -> dict[str, Any]:
+def floors(folder: Path, levels: Sequence[str]) -> dict[str, Any]:
     """What bases, frozen cores, and another level of theory can reach at best."""
     whole, valence = open_store(folder / "whole.store"), open_store(folder / "valence.store")
     cores = FrozenCores(whole)
@@ -168,18 +168,20 @@ def floors(folder: Path, gth: str | None) -> dict[str, Any]:
         found[title] = measure(whole, title, of)
     title = "exact valence + frozen cores"
     found[title] = measure(whole, title, lambda key: with_cores(stored_density(valence, key), cores))
-    if gth is not None:
-        others = open_store(gth)
+    for level in levels:
+        others = open_store(level)
         structures = {key: others.structure(key) for key in others.keys()}  # noqa: SIM118 (a store is no dict)
 
-        def other(key: str) -> Values | None:
+        def other(key: str, s: Store = others, at: dict[str, Structure] = structures) -> Values | None:
             own = whole.structure(key)
-            for twin, one in structures.items():
+            for twin, one in at.items():
                 if one.symbols == own.symbols and np.allclose(one.positions, own.positions, atol=1e-3):
-                    return WholeDensity.of(stored_density(others, twin)).at
+                    label = stored_density(s, twin)
+                    return label.at if label.has_cores else WholeDensity.of(label).at
             return None
 
-        title = "exact GTH-PBE valence + cores of `--core`"
+        title = " ".join(str(others.manifest.level[name]) for name in ("xc", "basis"))
+        title = f"exact {title}{'' if others.manifest.density == 'all-electron' else ' valence + cores of --core'}"
         found[title] = measure(whole, title, other)
     return found
 
@@ -206,7 +208,9 @@ def main() -> None:
     parser.add_argument("command", choices=["make", "floors", "models"])
     parser.add_argument("folder", type=Path, help="holds whole.store and valence.store")
     parser.add_argument("--from", dest="source", help="store of all-electron records to make them of")
-    parser.add_argument("--gth", help="store of the same molecules with GTH-PBE valence densities")
+    parser.add_argument(
+        "--levels", nargs="*", default=[], help="stores of the same molecules at other levels of theory"
+    )
     parser.add_argument("--runs", nargs=2, type=Path, help="run folders: whole, valence")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
@@ -215,7 +219,7 @@ def main() -> None:
         make(arguments.folder, open_store(arguments.source))
         return
     if arguments.command == "floors":
-        found = floors(arguments.folder, arguments.gth)
+        found = floors(arguments.folder, arguments.levels)
     else:
         found = models(arguments.folder, *arguments.runs)
     if arguments.json:
