@@ -208,9 +208,7 @@ def main() -> None:
     parser.add_argument("command", choices=["make", "floors", "models"])
     parser.add_argument("folder", type=Path, help="holds whole.store and valence.store")
     parser.add_argument("--from", dest="source", help="store of all-electron records to make them of")
-    parser.add_argument(
-        "--levels", nargs="*", default=[], help="stores of the same molecules at other levels of theory"
-    )
+    parser.add_argument("--levels", nargs="*", default=[], help="stores of these molecules at other levels of theory")
     parser.add_argument("--runs", nargs=2, type=Path, help="run folders: whole, valence")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
