@@ -27,6 +27,7 @@ from orbdens.kernels import Metric
 from orbdens.labels import stored_density
 from orbdens.machine import describe_machine
 from orbdens.metrics import Summary, nmae
+from orbdens.models.interface import DensityModel
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.observables.cores import WholeDensity
@@ -45,6 +46,9 @@ FITS: list[tuple[str, str, float | list[float], Metric]] = [
     ("valence", "one limit of 72 Å⁻² (L2)", 72.0, "overlap"),
     ("valence", "sharp s functions (Coulomb)", [SHARP, 72.0], "coulomb"),
 ]
+
+Figures = dict[str, dict[str, Any]]
+"""By what they are of."""
 
 Values = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """A density in e/Å³ at points in Å."""
@@ -75,6 +79,28 @@ def make(folder: Path, source: Store) -> None:
         whole_writer.finish(splits)
         valence_writer.finish(splits)
     print(f"{len(keys)} records: {len(splits['train'])} train, {len(splits['val'])} val")
+
+
+def twins(store: Store, others: Store) -> dict[str, str]:
+    """For keys of a store those of the same structures in another, where it has them."""
+    structures = {key: others.structure(key) for key in others.keys()}  # noqa: SIM118 (a store is no dict)
+    found = {}
+    for key in store.keys():  # noqa: SIM118
+        own = store.structure(key)
+        for twin, one in structures.items():
+            if one.symbols == own.symbols and np.allclose(one.positions, own.positions, atol=1e-3):
+                found[key] = twin
+    return found
+
+
+def make_gth(folder: Path, others: Store) -> None:
+    """``gth.store``: the records of the same molecules in a store of GTH-PBE valence densities, in the same splits."""
+    whole = open_store(folder / "whole.store")
+    twin = twins(whole, others)
+    with StoreWriter(folder / "gth.store", replace(others.manifest, splits={}, finished=False)) as writer:
+        for key, its_twin in twin.items():
+            writer.put(key, others[its_twin])
+        writer.finish({split: [k for k in whole.keys(split) if k in twin] for split in ("train", "val")})
 
 
 class FrozenCores:
@@ -153,7 +179,7 @@ def measure(whole: Store, name: str, densities: Callable[[str], Values | None]) 
     return line
 
 
-def floors(folder: Path, levels: Sequence[str]) -> dict[str, Any]:
+def floors(folder: Path, levels: Sequence[str]) -> Figures:
     """What bases, frozen cores, and another level of theory can reach at best."""
     whole, valence = open_store(folder / "whole.store"), open_store(folder / "valence.store")
     cores = FrozenCores(whole)
@@ -170,15 +196,13 @@ def floors(folder: Path, levels: Sequence[str]) -> dict[str, Any]:
     found[title] = measure(whole, title, lambda key: with_cores(stored_density(valence, key), cores))
     for level in levels:
         others = open_store(level)
-        structures = {key: others.structure(key) for key in others.keys()}  # noqa: SIM118 (a store is no dict)
+        twin_of = twins(whole, others)
 
-        def other(key: str, s: Store = others, at: dict[str, Structure] = structures) -> Values | None:
-            own = whole.structure(key)
-            for twin, one in at.items():
-                if one.symbols == own.symbols and np.allclose(one.positions, own.positions, atol=1e-3):
-                    label = stored_density(s, twin)
-                    return label.at if label.has_cores else WholeDensity.of(label).at
-            return None
+        def other(key: str, s: Store = others, twin: dict[str, str] = twin_of) -> Values | None:
+            if key not in twin:
+                return None
+            label = stored_density(s, twin[key])
+            return label.at if label.has_cores else WholeDensity.of(label).at
 
         title = " ".join(str(others.manifest.level[name]) for name in ("xc", "basis"))
         title = f"exact {title}{'' if others.manifest.density == 'all-electron' else ' valence + cores of --core'}"
@@ -186,20 +210,25 @@ def floors(folder: Path, levels: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def models(folder: Path, whole_run: Path, valence_run: Path) -> dict[str, Any]:
-    """Two trained models."""
+def models(folder: Path, whole_runs: Sequence[Path], valence_runs: Sequence[Path], gth_runs: Sequence[Path]) -> Figures:
+    """Trained models."""
     whole = open_store(folder / "whole.store")
+    cores = FrozenCores(whole)
+    complete: dict[str, Callable[[Density], Values]] = {
+        "whole": lambda density: density.at,
+        "valence + frozen cores": lambda density: with_cores(density, cores),
+        "GTH-PBE valence + cores of --core": lambda density: WholeDensity.of(density).at,
+    }
     found = {}
-    for title, run, cores in (
-        ("model of the whole density", whole_run, None),
-        ("model of the valence + frozen cores", valence_run, FrozenCores(whole)),
-    ):
-        model = load_model(run)
+    for (kind, values), runs in zip(complete.items(), (whole_runs, valence_runs, gth_runs), strict=True):
+        for run in runs:
+            model = load_model(run)
 
-        def of(key: str, m: Any = model, c: FrozenCores | None = cores) -> Values:
-            return with_cores(m.predict(whole.structure(key)), c)
+            def of(key: str, m: DensityModel = model, v: Callable[[Density], Values] = values) -> Values:
+                return v(m.predict(whole.structure(key)))
 
-        found[title] = measure(whole, title, of)
+            title = f"model {run.name}: {kind}"
+            found[title] = measure(whole, title, of)
     return found
 
 
@@ -209,17 +238,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="holds whole.store and valence.store")
     parser.add_argument("--from", dest="source", help="store of all-electron records to make them of")
     parser.add_argument("--levels", nargs="*", default=[], help="stores of these molecules at other levels of theory")
-    parser.add_argument("--runs", nargs=2, type=Path, help="run folders: whole, valence")
+    for kind in ("whole", "valence", "gth"):
+        parser.add_argument(f"--{kind}", nargs="*", type=Path, default=[], help=f"runs trained on {kind}.store")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.command == "make":
         make(arguments.folder, open_store(arguments.source))
+        if arguments.levels:
+            make_gth(arguments.folder, open_store(arguments.levels[0]))
         return
     if arguments.command == "floors":
         found = floors(arguments.folder, arguments.levels)
     else:
-        found = models(arguments.folder, *arguments.runs)
+        found = models(arguments.folder, arguments.whole, arguments.valence, arguments.gth)
     if arguments.json:
         arguments.json.write_text(json.dumps({"figures": found, "machine": describe_machine()}, indent=1) + "\n")
 
