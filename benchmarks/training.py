@@ -27,10 +27,11 @@ import torch
 
 from orbdens import shipped
 from orbdens.checkpoint import MODEL_FILE, build_model, load_model, read_header
+from orbdens.comparison import comparison
 from orbdens.config import Config, find_config, load_config
 from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
-from orbdens.metrics import Summary, comparison_grid, dipole_error, nmae
+from orbdens.metrics import Summary, dipole_error, nmae
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.task import OrbitalTask
 from orbdens.models.task import TrainingData
@@ -159,9 +160,9 @@ def score(folder: Path, config: Config, split: str, n: int) -> dict[str, float]:
     nmaes, dipoles = [], []
     for key in evenly_spaced(keys, n):
         reference = stored_density(store, key)
-        grid = comparison_grid(reference)
+        points = comparison(reference)
         predicted = model.predict(reference.structure)
-        nmaes.append(nmae(predicted.on(grid), reference.on(grid)))
+        nmaes.append(nmae(points.values(predicted), points.values(reference), points.volumes))
         dipoles.append(dipole_error(predicted.dipole, reference.dipole))
     summary = Summary.of(nmaes)
     return {

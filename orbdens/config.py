@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orbdens import shipped
 from orbdens.errors import UserError
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Options(BaseModel):
@@ -42,6 +44,10 @@ class VirtualBasisConfig(Options):
     min_exponent: float = Field(1.0, ge=0, description="Å⁻²; more diffuse functions are left out")
     max_exponent: float = Field(10.0, gt=0, description="Å⁻²; sharper functions are left out")
 
+    def largest_exponent(self, l: int) -> float:
+        """Å⁻²; the limit for functions of angular momentum l, the same for all."""
+        return self.max_exponent
+
 
 class BasisConfig(Options):
     """Start exponents: the even-tempered expansion of a PySCF basis by PySCF's rule for density fitting."""
@@ -50,14 +56,27 @@ class BasisConfig(Options):
     beta: float = Field(1.6, gt=1.05, le=4.0, description="ratio of neighbouring exponents; smaller is finer")
     l_max: int = Field(4, ge=0, le=6, description="highest angular momentum")
     min_exponent: float = Field(0.0, ge=0, description="Å⁻²; more diffuse functions are left out")
-    max_exponent: float = Field(
-        72.0, gt=0, description="Å⁻²; sharper functions are left out (cores: pseudopotentials need none)"
+    max_exponent: Positive | list[Positive] = Field(
+        72.0,
+        description="Å⁻²; sharper functions are left out (cores: pseudopotentials need none); or one for each l = 0, "
+        "1, ..., of which the last serves all higher l: all-electron densities need sharp ones in l = 0 alone",
     )
     virtual: VirtualBasisConfig = Field(default_factory=VirtualBasisConfig, description="orbitals of virtual sites")
     table: dict[str, list[list[float]]] = Field(
         default_factory=dict,
         description="exponents in Å⁻² given outright: for a type (`C`, `bond`, `H-C`) a list for each l = 0, 1, ...",
     )
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> BasisConfig:
+        if isinstance(self.max_exponent, list) and not 1 <= len(self.max_exponent) <= self.l_max + 1:
+            raise ValueError(f"max_exponent should hold 1 to {self.l_max + 1} numbers, one for each l up to l_max")
+        return self
+
+    def largest_exponent(self, l: int) -> float:
+        """Å⁻²; the limit for functions of angular momentum l."""
+        limits = self.max_exponent if isinstance(self.max_exponent, list) else [self.max_exponent]
+        return limits[min(l, len(limits) - 1)]
 
 
 class ModelOptions(Options):
@@ -119,14 +138,19 @@ class OrbitalConfig(ModelOptions):
 
 
 class OrbitalObjective(ObjectiveOptions):
-    """What the orbital model minimises: first the analytic L2 error, then the mean error on points."""
+    """What the orbital model minimises: first the norm of the error, analytic, then the mean error on points."""
 
     points_stage: float = Field(
         0.0,
         ge=0,
         le=1,
         description="share of the run, at its end, that minimises the mean |Δ| on fresh points (grid records: 1); "
-        "before it, the analytic L2 error of orbital records",
+        "before it, the norm of the error of orbital records, analytic",
+    )
+    metric: Literal["overlap", "coulomb"] = Field(
+        "overlap",
+        description="which norm, and the metric of the fits of labels: overlap is L2, of all-electron densities nearly "
+        "all core; coulomb the electrostatic energy of the error",
     )
     points_per_structure: int = Field(4000, ge=16, description="points a step of that stage draws per structure")
     dipole_weight: float = Field(

@@ -19,6 +19,7 @@ from orbdens.expectation import Expectation
 from orbdens.formats.cube import write_cube
 from orbdens.grid import Grid
 from orbdens.kernels import (
+    Metric,
     Orbitals,
     Shells,
     metric_product,
@@ -81,6 +82,8 @@ class Density(ABC):
     """What makes a prediction an extrapolation, beside unfamiliar atoms and bonds: phrases."""
     valence_electrons: Mapping[str, int] | None = None
     """Electrons that a neutral atom brings into the density, by symbol: the charges of the cores; None if not known."""
+    has_cores: bool = False
+    """Whether it is known to hold all electrons: sharp at nuclei, where no regular grid can integrate it."""
 
     @property
     def expected_error(self) -> float | None:
@@ -177,11 +180,14 @@ class Density(ABC):
         Returns:
             Points in Å [n, 3], the volume w each stands for in Å³ [n], and the density there in e/Å³ [n].
         """
-        points, volumes = draw_points(self.structure, n, rng)
+        points, volumes = draw_points(self.structure, n, rng, self.has_cores)
         return points, volumes, self.at(points)
 
-    def projections(self, functions: Functions) -> NDArray[np.float64] | None:
-        """⟨χ_k|ρ⟩ in Å^(−3/2) for Gaussian functions on any sites [n], where it is known in closed form; else None."""
+    def projections(self, functions: Functions, metric: Metric = "overlap") -> NDArray[np.float64] | None:
+        """⟨χ_k|ρ⟩ in a metric for Gaussian functions on any sites [n], where it is known in closed form; else None.
+
+        In Å^(−3/2) in the overlap metric, in Å^(1/2) in the Coulomb metric.
+        """
         return None
 
     def suited_grid(self, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
@@ -340,7 +346,7 @@ class GridDensity(Density):
         structure: what it is the density of.
         grid: where the values are.
         values: e/Å³, of the grid's shape.
-        warnings, valence_electrons: as ``Density`` says.
+        warnings, valence_electrons, has_cores: as ``Density`` says.
     """
 
     structure: Structure
@@ -348,6 +354,7 @@ class GridDensity(Density):
     values: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
     valence_electrons: Mapping[str, int] | None = None
+    has_cores: bool = False
 
     @property
     def native_grid(self) -> Grid:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from orbdens.density import Density, GridDensity, check_molecule, checked_points
 from orbdens.electrons import core_charges
 from orbdens.grid import Grid
-from orbdens.kernels import Orbitals, Shells, density_from_orbitals
+from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord, Record, Store
 from orbdens.structure import Structure
 
@@ -66,14 +66,18 @@ class LabelDensity(Density):
 
         return self_interaction(self.record, self.manifest.orbital_basis)
 
-    def projections(self, functions: Functions) -> NDArray[np.float64]:
+    def projections(self, functions: Functions, metric: Metric = "overlap") -> NDArray[np.float64]:
         from orbdens.pyscf.integrals import projections
 
-        return projections(self.record, self.manifest.orbital_basis, functions)
+        return projections(self.record, self.manifest.orbital_basis, functions, metric)
 
     @property
     def valence_electrons(self) -> Mapping[str, int]:  # type: ignore[override]  # the class has a constant
         return self.manifest.valence_electrons
+
+    @property
+    def has_cores(self) -> bool:  # type: ignore[override]  # as above
+        return self.manifest.density == "all-electron"
 
     @property
     def n_electrons(self) -> float:
@@ -104,7 +108,13 @@ def label_density(record: Record, manifest: Manifest) -> Density:
     nx, ny, nz = record.values.shape
     grid = Grid(record.origin, record.steps, (nx, ny, nz))
     values = record.values.astype(np.float32, copy=False)
-    return GridDensity(record.structure, grid, values, valence_electrons=manifest.valence_electrons)
+    return GridDensity(
+        record.structure,
+        grid,
+        values,
+        valence_electrons=manifest.valence_electrons,
+        has_cores=manifest.density == "all-electron",
+    )
 
 
 def spin_density(record: Record, manifest: Manifest) -> Density | None:

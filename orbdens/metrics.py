@@ -1,8 +1,8 @@
-"""The one definition of errors that every model, table and picture uses, and of the grid they are measured on.
+"""The one definition of errors that every model, table and picture uses.
 
 With weights w (volume per point) and sums over the points of one structure:
 
-- NMAE in % is 100 · Σ w|ρ̂ − ρ| / Σ w|ρ|.
+- NMAE in % is 100 · Σ w|ρ̂ − ρ| / Σ w|ρ|, on points that ``orbdens.comparison`` chooses.
 - Regions split exactly that number, so that they add up to the NMAE: *nuclei* are the points nearer than 0.5 Å to
   an atom, the *tail* those farther than 2.0 Å from every atom, *bonds* the rest.
 - The electron count error is the integral of the prediction over all space minus the exact number of electrons.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,14 @@ from orbdens.grid import Grid
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
 
-if TYPE_CHECKING:
-    from orbdens.density import Density
-
 SPACING = 0.2
 """Å; of the uniform grid on which densities are compared, and of any grid for which no other is asked."""
 
 MARGIN = 4.0
 """Å; of that grid, from the outermost atoms to its edge."""
+
+QUADRATURE = 4
+"""Level, as PySCF counts (0 to 9), of the quadrature on which densities with cores are compared."""
 
 NEAR_NUCLEUS = 0.5
 """Å; a point nearer than this to an atom belongs to the nuclei."""
@@ -86,26 +85,19 @@ def density_error(
     return DensityError(float(nmae), {region: float(shares[region]) for region in REGIONS})
 
 
-def nmae(predicted: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
-    """NMAE in % on a regular grid; both in the same units and of the same shape."""
-    difference = np.abs(predicted.astype(np.float64) - reference).sum()
-    return float(100 * difference / np.abs(reference.astype(np.float64)).sum())
+def nmae(
+    predicted: NDArray[np.floating], reference: NDArray[np.floating], weights: NDArray[np.floating] | None = None
+) -> float:
+    """NMAE in %; both in the same units and of the same shape, weights as in ``density_error``."""
+    weight = np.float64(1.0) if weights is None else weights.astype(np.float64)
+    difference = (np.abs(predicted.astype(np.float64) - reference) * weight).sum()
+    return float(100 * difference / (np.abs(reference.astype(np.float64)) * weight).sum())
 
 
-def negative_part(predicted: NDArray[np.floating]) -> float:
-    """100 · Σ|min(ρ̂, 0)| / Σρ̂ in %, on a regular grid: the share of negative density."""
-    return float(-100 * np.minimum(predicted, 0).sum(dtype=np.float64) / predicted.sum(dtype=np.float64))
-
-
-def comparison_grid(reference: Density, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
-    """The grid on which densities are compared with a reference: its own if it has one, else one around the atoms.
-
-    Args:
-        reference: the exact density.
-        spacing: Å; of a grid around the atoms.
-        margin: Å; as ``spacing``.
-    """
-    return reference.native_grid or Grid.around(reference.structure, spacing, margin)
+def negative_part(predicted: NDArray[np.floating], weights: NDArray[np.floating] | None = None) -> float:
+    """100 · Σ w|min(ρ̂, 0)| / Σ wρ̂ in %: the share of negative density; weights as in ``density_error``."""
+    weighted = predicted.astype(np.float64) * (1.0 if weights is None else weights)
+    return float(-100 * np.minimum(weighted, 0).sum() / weighted.sum())
 
 
 def distances_to_atoms(structure: Structure, grid: Grid) -> NDArray[np.float32]:
@@ -118,16 +110,20 @@ def distances_to_atoms(structure: Structure, grid: Grid) -> NDArray[np.float32]:
 
 def nearest_atoms(structure: Structure, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """As ``distances_to_atoms``, and the index of the nearest atom of every point; both of the grid's shape."""
-    from scipy.spatial import KDTree  # the command line reads the constants above, and must not wait for this
-
-    tree = KDTree(structure.images())
     distances = np.empty(grid.shape, dtype=np.float32)
     atoms = np.empty(grid.shape, dtype=np.intp)
     for where, slab in grid.slabs(SLAB):
-        found, image = tree.query(slab.points())
-        distances[where] = found.reshape(slab.shape)
-        atoms[where] = image.reshape(slab.shape) % structure.n_atoms  # whole cells of images follow one another
+        found, nearest = nearest_atoms_at(structure, slab.points())
+        distances[where], atoms[where] = found.reshape(slab.shape), nearest.reshape(slab.shape)
     return distances, atoms
+
+
+def nearest_atoms_at(structure: Structure, points: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """As ``nearest_atoms``, of any points in Å [n_points, 3]; both [n_points]."""
+    from scipy.spatial import KDTree  # the command line reads the constants above, and must not wait for this
+
+    distances, image = KDTree(structure.images()).query(points)
+    return distances.astype(np.float32), image % structure.n_atoms  # whole cells of images follow one another
 
 
 def electronic_dipole(grid: Grid, density: NDArray[np.floating]) -> NDArray[np.float64]:

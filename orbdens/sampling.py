@@ -14,7 +14,10 @@ from orbdens.structure import Structure
 T = TypeVar("T")
 
 WIDTHS = (0.3, 0.7, 1.5)
-"""Å; points are drawn from Gaussians of these widths around atoms: cores, bonds and tails."""
+"""Å; points are drawn from Gaussians of these widths around atoms: near atoms, in bonds and in tails."""
+
+CORE = 0.53
+"""Å; over the atomic number Z: width of one Gaussian more where there are cores, √⟨x²⟩ of a 1s orbital's density."""
 
 PAIRS = 500_000
 """Pairs of points and atoms looked at together, which bounds the memory."""
@@ -24,30 +27,44 @@ REACH = 6 * max(WIDTHS)
 
 
 def draw_points(
-    structure: Structure, n: int, rng: np.random.Generator
+    structure: Structure, n: int, rng: np.random.Generator, cores: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points from a mixture of Gaussians around the atoms; the integral is over all space, or over one cell.
+
+    Args:
+        structure: has the atoms.
+        n: number of points.
+        rng: source of randomness.
+        cores: draw a quarter of the points from within the cores.
 
     Returns:
         Points in Å [n, 3], not wrapped into a cell, and the volume that each stands for in Å³ [n], 1 / (n p).
     """
+    widths = np.tile(WIDTHS, (structure.n_atoms, 1))
+    if cores:
+        widths = np.column_stack([widths, CORE / structure.numbers])
     atom = rng.integers(structure.n_atoms, size=n)
-    points = structure.positions[atom] + rng.normal(size=(n, 3)) * rng.choice(WIDTHS, size=n)[:, None]
-    wrapped, centres = _with_images(structure, points)
+    width = widths[atom, rng.integers(widths.shape[1], size=n)]
+    points = structure.positions[atom] + rng.normal(size=(n, 3)) * width[:, None]
+    wrapped, centres, atoms = _with_images(structure, points)
     total = np.empty(n)
     step = max(1, PAIRS // len(centres))
     for start in range(0, n, step):
         part = slice(start, start + step)
         square = ((wrapped[part, None] - centres) ** 2).sum(axis=2)
-        gaussians = (np.exp(-square / (2 * width**2)).sum(axis=1) / (2 * np.pi * width**2) ** 1.5 for width in WIDTHS)
+        gaussians = (np.exp(-square / (2 * width**2)) @ (2 * np.pi * width**2) ** -1.5 for width in widths[atoms].T)
         total[part] = sum(gaussians)
-    return points, structure.n_atoms * len(WIDTHS) / (n * total)
+    return points, widths.size / (n * total)
 
 
-def _with_images(structure: Structure, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points wrapped into the cell [n, 3], and the atoms and images of atoms in ``REACH`` of it [n_centres, 3]."""
+def _with_images(
+    structure: Structure, points: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Points wrapped into the cell [n, 3], the atoms and images of atoms in ``REACH`` of it [n_centres, 3], and the
+    atom of each [n_centres]."""
+    own = np.arange(structure.n_atoms)
     if structure.cell is None or not structure.periodic:
-        return points, structure.positions
+        return points, structure.positions, own
     inverse = np.linalg.inv(structure.cell)
     # rows of the inverse's transpose are as long as lattice planes are dense
     n_cells = np.ceil(REACH * np.linalg.norm(inverse, axis=0)).astype(int) * structure.pbc
@@ -58,7 +75,8 @@ def _with_images(structure: Structure, points: NDArray[np.float64]) -> tuple[NDA
     )
     images = (atoms + (shifts @ structure.cell)[:, None]).reshape(-1, 3)
     low, high = wrapped.min(axis=0) - REACH, wrapped.max(axis=0) + REACH
-    return wrapped, images[((low < images) & (images < high)).all(axis=1)]
+    near = ((low < images) & (images < high)).all(axis=1)
+    return wrapped, images[near], np.tile(own, len(shifts))[near]
 
 
 def draw_voxels(

@@ -23,7 +23,7 @@ LEVELS = [
     ["sites", "sampling", "kernels", "expectation", "crystal"],
     ["store", "formats", "metrics", "fragments"],
     ["density", "pyscf"],
-    ["observables"],
+    ["observables", "comparison"],
     ["labels"],
     ["models.interface"],
     ["models.task"],

@@ -6,17 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from places import GOLDEN
 
-from orbdens.density import GridDensity
 from orbdens.electrons import core_charges
 from orbdens.grid import Grid
-from orbdens.labels import stored_density
 from orbdens.metrics import (
-    MARGIN,
-    SPACING,
     Summary,
-    comparison_grid,
     density_error,
     dipole_error,
     distances_to_atoms,
@@ -24,7 +18,6 @@ from orbdens.metrics import (
     nearest_atoms,
     nmae,
 )
-from orbdens.store import Store
 from orbdens.structure import Structure
 from orbdens.units import DEBYE
 
@@ -38,6 +31,7 @@ def test_nmae_is_the_normalised_absolute_error_in_percent() -> None:
     weights = np.array([2.0, 1.0, 1.0, 1.0])
     error = density_error(predicted, reference, np.zeros(4), weights)
     assert error.nmae == pytest.approx(100 * 0.5 / 5)
+    assert nmae(predicted, reference, weights) == pytest.approx(error.nmae)
 
 
 def test_regions_share_the_nmae_between_them() -> None:
@@ -85,13 +79,6 @@ def test_distances_in_a_crystal_take_no_time() -> None:
     distances = distances_to_atoms(crystal, grid)
     assert time.process_time() - begun < 0.9
     assert distances.max() == pytest.approx(np.sqrt(3) / 2 * 11.28 / 4, abs=0.1)
-
-
-def test_labels_are_compared_on_their_own_grid_or_on_the_standard_one() -> None:
-    own = Grid(np.zeros(3), np.eye(3), (2, 2, 2))
-    assert comparison_grid(GridDensity(PAIR, own, np.zeros(own.shape, dtype=np.float32))) is own
-    label = stored_density(Store(GOLDEN / "ethanol"), "ethanol-00000")
-    assert comparison_grid(label).same_as(Grid.around(label.structure, SPACING, MARGIN))
 
 
 def test_dipole_of_a_shifted_charge() -> None:

@@ -93,6 +93,22 @@ def test_records_integrate_to_their_electrons(store: str, key: str | None, n_ele
     check_unbiased(draw, n_electrons, 0.01)
 
 
+@pytest.mark.parametrize("cores", [True, False])
+def test_points_reach_the_cores(cores: bool) -> None:
+    """A draw finds the two 1s electrons of oxygen within 15 % if points are drawn in cores, and is far off if not."""
+    rng = np.random.default_rng(6)
+    decay = 2 * 7.7 / 0.529177
+
+    def draw() -> float:
+        points, volumes = draw_points(WATER, N, rng, cores)
+        distances = np.linalg.norm(points - WATER.positions[0], axis=1)
+        return float(2 * decay**3 / (8 * np.pi) * volumes @ np.exp(-decay * distances))
+
+    mean, error = estimate(draw)
+    assert abs(mean - 2) < 4 * error
+    assert (error * DRAWS**0.5 < 0.2 * 2) == cores
+
+
 def test_grid_points_are_drawn_with_their_values() -> None:
     rng = np.random.default_rng(5)
     steps = np.array([[0.2, 0, 0], [0, 0.3, 0.1], [0, 0, 0.4]])

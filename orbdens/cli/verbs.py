@@ -37,7 +37,19 @@ def floor(
     beta: Annotated[float | None, typer.Option(help="Ratio of neighbouring exponents of atoms [default: 1.6].")] = None,
     l_max: Annotated[int | None, typer.Option(help="Highest angular momentum on atoms [default: 4].")] = None,
     max_exponent: Annotated[
-        float | None, typer.Option(help="Largest exponent on atoms, Å⁻²; sharper functions are left out [default: 72].")
+        str | None,
+        typer.Option(
+            metavar="X[,X]...",
+            help="Largest exponent on atoms, Å⁻²; sharper functions are left out [default: 72]. Or one for each l = 0, "
+            "1, ..., the last one for all higher l: 30000,72 suits all-electron densities.",
+        ),
+    ] = None,
+    metric: Annotated[
+        Literal["overlap", "coulomb"] | None,
+        typer.Option(
+            help="In which the fits are closest: overlap (L2), or coulomb, the electrostatic energy of the error "
+            "[default: that of the config, else overlap]."
+        ),
     ] = None,
     sites: Annotated[
         SiteRule | None,
@@ -53,6 +65,8 @@ def floor(
 ) -> None:
     """Print the floor of a basis: how far its least-squares fits are from the reference densities of a store.
 
+    All-electron densities are compared on a quadrature about the atoms, others on a regular grid or their own.
+
     NMAE in % with its shares by region and by nearest element, L2 error in %, error of the electron count in e, and
     the numbers of coefficients and radial functions. Choose a basis with it before training: a network that predicts
     coefficients comes near the floor at best. Exponents in Å⁻².
@@ -64,16 +78,26 @@ def floor(
     if json is not None:
         check_output(json, force)
     from orbdens.cli.screen import show
-    from orbdens.evaluation.basis_floor import basis_floor, basis_options
+    from orbdens.evaluation.basis_floor import basis_floor, basis_options, metric_of
     from orbdens.evaluation.tables import floor_table
     from orbdens.progress import Display
 
-    model = basis_options(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=max_exponent)
+    limits = None if max_exponent is None else _numbers("--max-exponent", max_exponent)
+    model = basis_options(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=limits)
     with Display() as display:
-        measured = basis_floor(store, model, split, n, display.count)
+        measured = basis_floor(store, model, split, n, display.count, metric or metric_of(config))
     show(floor_table(measured))
     if json is not None:
         measured.write(json)
+
+
+def _numbers(option: str, text: str) -> float | list[float]:
+    """A number, or several with commas between them; UserError for anything else."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"expected numbers with commas between them, but {option} is '{text}'") from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def train(
@@ -266,6 +290,9 @@ def evaluate(
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
+
+    All-electron densities are compared on a quadrature about the atoms (Becke, Lebedev), which the spacing does not
+    change, others on a regular grid, or on their own if they are known on one.
 
     NMAE in % (100·Σ|Δρ|/Σ|ρ| per structure) with its shares near nuclei, in bonds and in the tail, error of the
     electron count in e and of the dipole in Debye, structures/s and peak memory in MB; the charges and multiplicities

@@ -14,20 +14,21 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orbdens.config import OrbitalConfig, find_config, load_config, parse_config
+from orbdens.comparison import comparison
+from orbdens.config import OrbitalConfig, OrbitalObjective, find_config, load_config, parse_config
 from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.files import written_whole
+from orbdens.kernels import Metric
 from orbdens.labels import label_density
 from orbdens.metrics import (
     MARGIN,
+    QUADRATURE,
     REGIONS,
     SPACING,
     DensityError,
     Summary,
-    comparison_grid,
     density_error,
-    nearest_atoms,
     nmae,
 )
 from orbdens.models.orbital.basis import Basis, make_basis
@@ -50,15 +51,17 @@ class Floor:
         store: name of the store's folder.
         split: named split the structures are from.
         model: its ``sites``, ``basis`` and ``orbital_cutoff`` are what was measured.
-        spacing: Å; None for grid records, which are compared on their own grids.
+        metric: in which the fits are closest.
+        spacing: Å; None for grid records, which are compared on their own grids, and on a quadrature.
         margin: Å; as ``spacing``.
+        quadrature: level of the quadrature on which densities with cores are compared; None on grids.
         radial_functions: for each site type the number of orthonormal radial functions of l = 0, 1, ...
         keys: keys of the structures.
         nmae: %.
         regions: share of each region in the NMAE, %.
         elements: share of the points nearest to atoms of each element in the NMAE, %.
         within: NMAE in % of those points alone; None where a structure has none.
-        l2: ‖ρ_f − ρ‖ / ‖ρ‖ on the grid, %.
+        l2: ‖ρ_f − ρ‖ / ‖ρ‖ on the points, %.
         electrons: electron count of the fit minus the exact one.
         coefficients: number of coefficients.
     """
@@ -66,8 +69,10 @@ class Floor:
     store: str
     split: str
     model: OrbitalConfig
+    metric: Metric
     spacing: float | None
     margin: float | None
+    quadrature: int | None
     radial_functions: dict[str, list[int]]
     keys: list[str]
     nmae: list[float]
@@ -115,7 +120,9 @@ class _Compared:
     coefficients: int
 
 
-def basis_options(config: Path | None = None, sites: str | None = None, **basis: str | float | None) -> OrbitalConfig:
+def basis_options(
+    config: Path | None = None, sites: str | None = None, **basis: str | float | list[float] | None
+) -> OrbitalConfig:
     """The model section that names a basis: the defaults or those of a config, but for options that are not None.
 
     Args:
@@ -141,17 +148,28 @@ def basis_options(config: Path | None = None, sites: str | None = None, **basis:
     return model
 
 
+def metric_of(config: Path | None) -> Metric:
+    """The metric in which a config fits its labels; ``overlap`` without one.
+
+    Raises:
+        UserError: the config cannot be read.
+    """
+    objective = None if config is None else load_config(find_config(config)).objective
+    return objective.metric if isinstance(objective, OrbitalObjective) else "overlap"
+
+
 def basis_floor(
     store: str | Path,
     model: OrbitalConfig,
     split: str = "train",
     n: int = 20,
     progress: Progress = silent,
+    metric: Metric = "overlap",
 ) -> Floor:
     """Fit a basis to reference densities and compare.
 
-    The fits are closest in L2, so other densities of the basis can have a slightly smaller NMAE. Fits of grid records
-    are to a sample of their points and less close.
+    The fits are closest in a metric, so other densities of the basis can have a slightly smaller NMAE. Fits of grid
+    records are to a sample of their points and less close.
 
     Args:
         store: folder of the store, or ``lithium-oxide``.
@@ -159,9 +177,11 @@ def basis_floor(
         split: named split of the store.
         n: at most so many of its structures, evenly spaced.
         progress: told of every structure.
+        metric: in which the fits are closest: ``overlap`` (L2) or ``coulomb``.
 
     Raises:
-        UserError: no such store or split, or the basis cannot be made for an element.
+        UserError: no such store or split, the basis cannot be made for an element, all-electron densities on grids, or
+            the Coulomb metric of grid records.
     """
     records = open_store(store)
     keys = evenly_spaced(records.keys(split), n)
@@ -172,16 +192,19 @@ def basis_floor(
     symbols = [chemical_symbols[z] for z in np.unique(np.concatenate([s.numbers for s in structures]))]
     fits: list[_Compared] = []
     for key in keys:
-        fits.append(_compare(records[key], records, basis, model))
+        fits.append(_compare(records[key], records, basis, model, metric))
         progress("fitting", len(fits), len(keys))
     missing = (0.0, None)
-    on_their_grids = records.manifest.label_basis is None
+    has_cores = label_density(records[keys[0]], records.manifest).has_cores
+    no_new_grid = has_cores or records.manifest.label_basis is None
     return Floor(
         store=records.path.resolve().name,
         split=split,
         model=model,
-        spacing=None if on_their_grids else SPACING,
-        margin=None if on_their_grids else MARGIN,
+        metric=metric,
+        spacing=None if no_new_grid else SPACING,
+        margin=None if no_new_grid else MARGIN,
+        quadrature=QUADRATURE if has_cores else None,
         radial_functions={
             type_name(site_type): [radial.n_radial for radial in radials]
             for site_type, radials in zip(basis.types, basis.radials, strict=True)
@@ -197,22 +220,22 @@ def basis_floor(
     )
 
 
-def _compare(record: Record, store: Store, basis: Basis, model: OrbitalConfig) -> _Compared:
-    """Fit one record, and compare on the points of a grid."""
+def _compare(record: Record, store: Store, basis: Basis, model: OrbitalConfig, metric: Metric) -> _Compared:
+    """Fit one record, and compare."""
     structure, label = record.structure, label_density(record, store.manifest)
-    coefficients = fit_label(label, basis, model.sites)["coefficients"]
+    points = comparison(label)
+    coefficients = fit_label(label, basis, model.sites, metric)["coefficients"]
     fit = _density(structure, coefficients, basis, model)
-    grid = comparison_grid(label)
-    reference, fitted = label.on(grid).astype(np.float64), fit.on(grid)
-    distances, atoms = nearest_atoms(structure, grid)
-    nearest = structure.numbers[atoms]
+    reference, fitted = points.values(label).astype(np.float64), points.values(fit)
+    distances, atoms = points.nearest()
+    nearest, volumes = structure.numbers[atoms], np.broadcast_to(points.volumes, reference.shape)
     return _Compared(
-        error=density_error(fitted, reference, distances),
+        error=density_error(fitted, reference, distances, volumes),
         elements={
-            chemical_symbols[number]: _share(fitted, reference, nearest == number)
+            chemical_symbols[number]: _share(fitted, reference, volumes, nearest == number)
             for number in np.unique(structure.numbers)
         },
-        l2=float(100 * np.linalg.norm(fitted - reference) / np.linalg.norm(reference)),
+        l2=float(100 * np.sqrt((volumes * (fitted - reference) ** 2).sum() / (volumes * reference**2).sum())),
         electrons=fit.n_electrons - store.manifest.n_electrons(structure),
         coefficients=len(coefficients),
     )
@@ -233,11 +256,14 @@ def _density(structure: Structure, fitted: Tensor, basis: Basis, model: OrbitalC
 
 
 def _share(
-    fitted: NDArray[np.float32], reference: NDArray[np.float64], chosen: NDArray[np.bool_]
+    fitted: NDArray[np.float32],
+    reference: NDArray[np.float64],
+    volumes: NDArray[np.float64],
+    chosen: NDArray[np.bool_],
 ) -> tuple[float, float | None]:
     """What some points add to the NMAE, and the NMAE of those points alone, in %; None where there is no density."""
-    part = np.abs(reference[chosen]).sum()
+    part = (volumes * np.abs(reference))[chosen].sum()
     if part == 0:
         return 0.0, None
-    within = nmae(fitted[chosen], reference[chosen])
-    return float(within * part / np.abs(reference).sum()), within
+    within = nmae(fitted[chosen], reference[chosen], volumes[chosen])
+    return float(within * part / (volumes * np.abs(reference)).sum()), within

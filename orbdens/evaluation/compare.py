@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orbdens.errors import UserError
 from orbdens.evaluation.result import Evaluation
-from orbdens.evaluation.tables import Table, comparison_table, grid_phrase
+from orbdens.evaluation.tables import Table, comparison_table, points_phrase
 from orbdens.files import check_output
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ MUST_AGREE = {
     "fingerprint": "structures",
     "spacing": "spacings",
     "margin": "margins",
+    "quadrature": "quadratures",
 }
 """What evaluations in one table were all measured on, and what it is called in a message."""
 
@@ -95,7 +96,7 @@ def write_report(path: Path, evaluations: Sequence[Evaluation], pictures: Mappin
         path,
         title=f"Electron densities of {on.store}",
         lead=f"{n_models} model{'s' * (n_models > 1)}, measured on the {n_structures} structures of split "
-        f"“{on.split}”, on {grid_phrase(on.spacing, on.margin)}.",
+        f"“{on.split}”, on {points_phrase(on)}.",
         table=html_table(table.columns, table.rows, table.notes),
         pictures=pictures.values(),
         foot=f"{cores}{gpu}; {versions}.",

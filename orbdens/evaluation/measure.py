@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from orbdens.checkpoint import find_model, load_model, read_header
+from orbdens.comparison import OnQuadrature, comparison
 from orbdens.density import Density
 from orbdens.electrons import core_charges
 from orbdens.errors import UserError
@@ -24,13 +25,12 @@ from orbdens.labels import label_density, stored_density
 from orbdens.machine import describe_machine, describe_versions, peak_memory_mb
 from orbdens.metrics import (
     MARGIN,
+    QUADRATURE,
     REGIONS,
     SPACING,
     DensityError,
-    comparison_grid,
     density_error,
     dipole_error,
-    distances_to_atoms,
     electronic_dipole,
     negative_part,
 )
@@ -59,13 +59,15 @@ class Measured:
     Attributes:
         structure: whose density it is.
         on_own_grid: it was compared on the grid of its record.
-        seconds: that the prediction took, grid included.
+        on_quadrature: it was compared on a quadrature, as it has cores.
+        seconds: that the prediction took, points included.
         flagged: the model called its prediction an extrapolation, by ``unfamiliar`` or ``warnings`` of the density.
     """
 
     key: str
     structure: Structure
     on_own_grid: bool
+    on_quadrature: bool
     seconds: float
     density: DensityError
     electrons: float
@@ -95,7 +97,8 @@ def evaluate(
         model: model.safetensors, the run folder that holds it, or None for the weights that ship.
         store: folder of the store, or ``lithium-oxide``.
         split: named split of the store.
-        spacing: Å; uniform grid on which orbital records are compared (grid records: on their own grids).
+        spacing: Å; uniform grid on which orbital records are compared (grid records: on their own grids; those with
+            cores: on a quadrature).
         margin: Å; of that grid around the atoms.
         name: what tables call the model; None takes the name of its folder.
         n: at most so many structures, evenly spaced over the split; None takes all.
@@ -104,8 +107,8 @@ def evaluate(
         with_charges: also compare Hirshfeld and MBIS charges of atoms, which takes some seconds a structure.
 
     Raises:
-        UserError: no such model, store or split, an element the model never saw, or potentials of periodic structures
-            or of densities on grids, or charges of periodic structures are asked for.
+        UserError: no such model, store or split, an element the model never saw, all-electron densities on grids, or
+            potentials of periodic structures or of densities on grids, or charges of periodic structures are asked for.
     """
     file = find_model(model)
     network = load_model(file)
@@ -126,7 +129,8 @@ def evaluate(
     ):
         measured.append(one)
         progress("evaluating", len(measured), len(keys))
-    on_own_grids = all(one.on_own_grid for one in measured)
+    on_quadrature = all(one.on_quadrature for one in measured)  # all records of a store are alike
+    no_new_grid = on_quadrature or all(one.on_own_grid for one in measured)
     return Evaluation(
         model=ModelFacts(
             name=name or file.resolve().parent.name,
@@ -138,8 +142,9 @@ def evaluate(
             store=records.path.resolve().name,
             split=split,
             fingerprint=_fingerprint(structures),
-            spacing=None if on_own_grids else spacing,
-            margin=None if on_own_grids else margin,
+            spacing=None if no_new_grid else spacing,
+            margin=None if no_new_grid else margin,
+            quadrature=QUADRATURE if on_quadrature else None,
         ),
         errors=_errors(measured),
         slice=_slice(keys[0], stored_density(records, keys[0]), first),
@@ -186,22 +191,22 @@ def measure_each(
         seconds = time.perf_counter() - begun
         record = store[key]
         label = label_density(record, store.manifest)
-        grid = comparison_grid(label, spacing, margin)
+        points = comparison(label, spacing, margin)
         begun = time.perf_counter()
-        predicted = density.on(grid)
+        predicted = points.values(density)
         seconds += time.perf_counter() - begun
-        reference = label.on(grid)
+        reference = points.values(label)
         excess = density.n_electrons - store.manifest.n_electrons(label.structure)
-        charges = core_charges(label.structure, store.manifest.valence_electrons)
         yield Measured(
             key=key,
             structure=label.structure,
             on_own_grid=label.native_grid is not None,
+            on_quadrature=isinstance(points, OnQuadrature),
             seconds=seconds,
-            density=density_error(predicted, reference, distances_to_atoms(label.structure, grid)),
+            density=density_error(predicted, reference, points.nearest()[0], points.volumes),
             electrons=excess,
-            dipole=_dipole_error(density, predicted, record.dipole, reference, grid, charges, excess),
-            negative=negative_part(predicted),
+            dipole=_dipole_error(density, predicted, label, record.dipole, excess),
+            negative=negative_part(predicted, points.volumes),
             expected=density.expected_error,
             flagged=bool(density.unfamiliar or density.warnings),
             potential=_potential_error(density, label) if with_potential else None,
@@ -219,33 +224,45 @@ def _potential_error(density: Density, label: Density) -> float:
 def _charge_errors(density: Density, label: Density) -> dict[str, float]:
     """Mean magnitude of the errors of atomic charges by each scheme, e."""
     ours, reference = Quadrature.of_whole(density), Quadrature.of_whole(label)
-    schemes = {"hirshfeld": hirshfeld, "mbis": lambda quadrature: mbis(quadrature)[0]}
-    return {name: float(abs(atoms(ours).charges - atoms(reference).charges).mean()) for name, atoms in schemes.items()}
+    charges = {
+        "hirshfeld": (hirshfeld(ours).charges, hirshfeld(reference).charges),
+        "mbis": (mbis(ours)[0].charges, mbis(reference)[0].charges),
+    }
+    return {scheme: float(np.abs(found - true).mean()) for scheme, (found, true) in charges.items()}
 
 
 def _dipole_error(
     density: Density,
     predicted: NDArray[np.float32],
+    label: Density,
     exact: NDArray[np.float64] | None,
-    reference: NDArray[np.float32],
-    grid: Grid,
-    charges: NDArray[np.float64],
     excess: float,
 ) -> float | None:
-    """In Debye, about the centre of the charges: from the exact dipole of a record, or else from both on its grid.
+    """In Debye, about the centre of the charges.
 
     None for a periodic structure, whose dipole depends on where its cell is cut.
+
+    Args:
+        density: the prediction.
+        predicted: its values where it was compared, e/Å³.
+        label: the reference.
+        exact: the whole dipole of the record, cores included, e·Å [3]; without one it is that of the label, and if that
+            is on a grid, the prediction's is that of its values there.
+        excess: electrons that the prediction has too many.
     """
-    if density.structure.periodic:
+    structure = density.structure
+    if structure.periodic:
         return None
-    positions = density.structure.positions
+    assert label.valence_electrons is not None  # a store knows them
+    charges = core_charges(structure, label.valence_electrons)
+    nuclear = charges @ structure.positions
+    found = density.dipole
     if exact is None:
-        exact, found = electronic_dipole(grid, reference), electronic_dipole(grid, predicted)
-        excess = float(predicted.sum(dtype=np.float64) - reference.sum(dtype=np.float64)) * grid.volume_element
-    else:
-        found = charges @ positions + density.dipole
-    centre = charges @ positions / charges.sum()
-    return dipole_error(found + excess * centre, exact)
+        exact = nuclear + label.dipole
+        if label.native_grid is not None:
+            found = electronic_dipole(label.native_grid, predicted)
+            excess = label.native_grid.volume_element * float(predicted.sum(dtype=np.float64)) - label.n_electrons
+    return dipole_error(nuclear + found + excess * nuclear / charges.sum(), exact)
 
 
 def _errors(measured: Sequence[Measured]) -> Errors:

@@ -36,8 +36,13 @@ class MeasuredOn(_Part):
     store: str = Field(description="name of the store's folder")
     split: str
     fingerprint: str = Field(description="hash of the structures' elements and coordinates")
-    spacing: float | None = Field(description="Å; null for grid records, which are evaluated on their own grids")
+    spacing: float | None = Field(description="Å; null for grid records, on their own grids, and on a quadrature")
     margin: float | None = Field(description="Å")
+    quadrature: int | None = Field(
+        None,
+        description="level of the quadrature by Becke and Lebedev (as PySCF counts, 0 to 9) on which densities with "
+        "cores are compared instead; null on grids",
+    )
 
 
 class Errors(_Part):

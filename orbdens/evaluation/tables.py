@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orbdens.evaluation.result import Evaluation
+from orbdens.evaluation.result import Evaluation, MeasuredOn
 from orbdens.metrics import REGIONS, Summary
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ ROWS = {
     "coefficients": "coefficients per structure",
 }
 """What tables call the figures of a summary."""
+
+NORMS = {"overlap": "L2", "coulomb": "Coulomb energy"}
+"""What tables call the metrics of fits."""
 
 ELEMENT_ROWS = {"at": "   nearest to {}", "within": "NMAE of points nearest to {} [%]"}
 """As ``ROWS``, for figures such as ``at C``."""
@@ -54,7 +57,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         title=f"{evaluation.model.name} on {on.store}, split {on.split}: {len(evaluation.errors.keys)} structures",
         columns=["error", "mean", "median", "95th", "max"],
         rows=_rows(evaluation.summary(), digits=3),
-        notes=f"On {grid_phrase(on.spacing, on.margin)}. {cost.structures_per_s:.1f} structures/s{memory}."
+        notes=f"On {points_phrase(on)}. {cost.structures_per_s:.1f} structures/s{memory}."
         + trust
         + _states(evaluation),
     )
@@ -104,8 +107,9 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
             "time [min]",
         ],
         rows=rows,
-        notes="NMAE of a structure: 100 · Σ|Δρ| / Σ|ρ| over its points. Errors of electron count and dipole: mean "
-        "sizes. Speed: structures predicted on the grid per second. Weights: learned numbers. Time: training.",
+        notes=f"NMAE of a structure: 100 · Σ|Δρ| / Σ|ρ| on {points_phrase(on)}. "
+        "Errors of electron count and dipole: mean sizes. Speed: structures predicted on these points per second. "
+        "Weights: learned numbers. Time: training.",
     )
 
 
@@ -113,23 +117,26 @@ def floor_table(floor: Floor) -> Table:
     """The floor of a basis: a row for each kind of error, and how to put the basis in a config."""
     model = floor.model
     radial = "; ".join(f"{site} {' '.join(map(str, counts))}" for site, counts in floor.radial_functions.items())
-    grid = grid_phrase(floor.spacing, floor.margin)
-    if floor.spacing is None:
-        grid += "; fitted to a sample of their points, so that the floor may lie lower"
+    points = points_phrase(floor)
+    if floor.spacing is None and floor.quadrature is None:
+        points += "; fitted to a sample of their points, so that the floor may lie lower"
     return Table(
         title=f"Floor of the basis on {floor.store}, split {floor.split}: {len(floor.keys)} structures",
         columns=["error of the fit", "mean", "median", "95th", "max"],
         rows=_rows(floor.summary(), digits=4),
-        notes=f"On {grid}. The fits are closest in L2; a network trained on them has about their NMAE at best.\n"
+        notes=f"On {points}. The fits are closest in {NORMS[floor.metric]}; a network trained on them has about their "
+        "NMAE at best.\n"
         f"Radial functions of l = 0, 1, ...: {radial}.\n"
         f"To train with this basis, write in the section `model` of a config, whose own `l_max` must not be smaller:\n"
         f"  sites: {model.sites}\n  basis: {{{_options(model.basis, virtual=model.sites != 'atoms')}}}",
     )
 
 
-def grid_phrase(spacing: float | None, margin: float | None) -> str:
-    """Where densities were compared; both in Å, None for grid records."""
-    return "their own grids" if spacing is None else f"a {spacing:g} Å grid with {margin:g} Å margin"
+def points_phrase(on: MeasuredOn | Floor) -> str:
+    """Where densities were compared."""
+    if on.quadrature is not None:
+        return f"a quadrature about the atoms (Becke, Lebedev; PySCF's level {on.quadrature}), as they have cores"
+    return "their own grids" if on.spacing is None else f"a {on.spacing:g} Å grid with {on.margin:g} Å margin"
 
 
 def _rows(summary: Mapping[str, Summary], digits: int) -> list[list[str]]:
@@ -148,7 +155,7 @@ def _options(basis: BasisConfig, virtual: bool) -> str:
     options = basis.model_dump(exclude={"virtual", "table"} | ({"min_exponent"} if basis.min_exponent == 0 else set()))
     parts = [options, basis.virtual.model_dump()] if virtual else [options]
     lines = [
-        ", ".join(f"{name}: {value if isinstance(value, str) else f'{value:g}'}" for name, value in part.items())
+        ", ".join(f"{name}: {f'{value:g}' if isinstance(value, float) else value}" for name, value in part.items())
         for part in parts
     ]
     return ",\n    virtual: {".join(lines) + "}" * virtual + (",\n    table: as before" if basis.table else "")

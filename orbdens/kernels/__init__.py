@@ -23,12 +23,14 @@ from orbdens.kernels.orbitals import Orbitals
 from orbdens.kernels.pairs.metric import metric_product
 from orbdens.kernels.pairs.pair_metric import split_by_degree
 from orbdens.kernels.pairs.tabulated import TabulatedMetric
+from orbdens.kernels.pairs.two_centre import Metric
 from orbdens.kernels.pairs.wigner import edge_rotations
 from orbdens.kernels.potentials import orbital_potentials, potential_definition
 from orbdens.kernels.shells import Shells, normalisation
 
 __all__ = [
     "BACKENDS",
+    "Metric",
     "Orbitals",
     "Shells",
     "TabulatedMetric",

@@ -18,6 +18,7 @@ from pyscf import gto
 from pyscf.gto import moleintor
 
 from orbdens.electrons import core_charges
+from orbdens.kernels import Metric
 from orbdens.pyscf.order import ao_order
 from orbdens.store.manifest import Manifest
 from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
@@ -76,14 +77,23 @@ def overlaps(functions: Functions) -> NDArray[np.float64]:
     return _one_electron("int1e_ovlp_sph", functions)
 
 
-def projections(record: OrbitalRecord, basis: LabelBasis, functions: Functions) -> NDArray[np.float64]:
-    """⟨χ_k|ρ⟩ of the density of an orbital record, Å^(−3/2) [n].
+def coulomb_integrals(functions: Functions) -> NDArray[np.float64]:
+    """∫∫χ_k(r) χ_l(r') / |r − r'| dr dr', Å² [n, n]."""
+    return _one_electron("int2c2e_sph", functions) * BOHR**2
+
+
+def projections(
+    record: OrbitalRecord, basis: LabelBasis, functions: Functions, metric: Metric = "overlap"
+) -> NDArray[np.float64]:
+    """⟨χ_k|ρ⟩ of the density of an orbital record, Å^(−3/2) [n], or ∫∫χ_k(r) ρ(r') / |r − r'| dr dr', Å^(1/2).
 
     Args:
         record: the density.
         basis: that of its orbitals.
         functions: the χ, on any sites.
+        metric: ``overlap`` or ``coulomb``.
     """
+    name, unit = {"overlap": ("int3c1e_sph", BOHR**-1.5), "coulomb": ("int3c2e_sph", BOHR**0.5)}[metric]
     orbitals = Functions.of(record.structure, basis)
     coefficients = record.orbitals.astype(np.float64)[np.argsort(orbitals.order)]
     density_matrix = (coefficients * record.occupations) @ coefficients.T
@@ -91,11 +101,11 @@ def projections(record: OrbitalRecord, basis: LabelBasis, functions: Functions) 
     weights = np.where(row == column, 1.0, 2.0) * density_matrix[row, column]
     first, second = orbitals.tables(), functions.tables()
     atoms, shells, env = gto.conc_env(*first, *second)
-    optimiser = moleintor.make_cintopt(atoms, shells, env, "int3c1e_sph")
+    optimiser = moleintor.make_cintopt(atoms, shells, env, name)
     n, parts = len(first[1]), []
     for begin, end in _blocks(second[1], len(weights)):
         integrals = moleintor.getints(
-            "int3c1e_sph",
+            name,
             atoms,
             shells,
             env,
@@ -105,7 +115,7 @@ def projections(record: OrbitalRecord, basis: LabelBasis, functions: Functions) 
             cintopt=optimiser,
         )
         parts.append(weights @ integrals)
-    result: NDArray[np.float64] = np.concatenate(parts)[functions.order] * BOHR**-1.5
+    result: NDArray[np.float64] = np.concatenate(parts)[functions.order] * unit
     return result
 
 

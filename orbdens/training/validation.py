@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.grid import Grid
+from orbdens.comparison import Comparison, comparison
 from orbdens.labels import stored_density
-from orbdens.metrics import MARGIN, nearest_atoms, nmae
+from orbdens.metrics import nmae
 from orbdens.models.interface import DensityModel
 from orbdens.progress import Progress, silent
 from orbdens.store import Store
@@ -22,20 +22,26 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A structure, and its label density on a grid in e/Å³."""
+    """A structure, and its label density in e/Å³ on the points where predictions are compared with it."""
 
     structure: Structure
-    grid: Grid
+    points: Comparison
     values: NDArray[np.float32]
 
 
 def references(store: Store, keys: Sequence[str], spacing: float, progress: Progress) -> list[Reference]:
-    """Labels of some records on their own grids or, where they are known everywhere, on grids of a spacing in Å."""
+    """Labels of some records on their own grids or, where they are known everywhere, on grids of a spacing in Å.
+
+    Those with cores are on a quadrature instead, as ``comparison`` says.
+
+    Raises:
+        UserError: as ``comparison``.
+    """
     made = []
     for done, key in enumerate(keys, start=1):
         label = stored_density(store, key)
-        grid = label.native_grid or Grid.around(label.structure, spacing, MARGIN)
-        made.append(Reference(label.structure, grid, label.on(grid)))
+        points = comparison(label, spacing)
+        made.append(Reference(label.structure, points, points.values(label)))
         progress("labels to validate on", done, len(keys))
     return made
 
@@ -43,7 +49,10 @@ def references(store: Store, keys: Sequence[str], spacing: float, progress: Prog
 def errors(model: DensityModel, labels: Sequence[Reference]) -> list[float]:
     """NMAE in % of a model's density of each structure."""
     densities = model.predict_many([label.structure for label in labels])
-    return [nmae(density.on(label.grid), label.values) for density, label in zip(densities, labels, strict=True)]
+    return [
+        nmae(label.points.values(density), label.values, label.points.volumes)
+        for density, label in zip(densities, labels, strict=True)
+    ]
 
 
 def errors_of_atoms(
@@ -63,9 +72,10 @@ def errors_of_atoms(
         labels = references(store, keys[start : start + AT_ONCE], spacing, silent)
         densities = model.predict_many([label.structure for label in labels])
         for density, label in zip(densities, labels, strict=True):
-            difference = np.abs(density.on(label.grid).astype(np.float64) - label.values)
-            atoms = nearest_atoms(label.structure, label.grid)[1]
+            difference = np.abs(label.points.values(density).astype(np.float64) - label.values)
+            difference *= label.points.volumes
+            atoms = label.points.nearest()[1]
             sums = np.bincount(atoms.ravel(), difference.ravel(), minlength=label.structure.n_atoms)
-            found.append((label.structure, np.asarray(sums * label.grid.volume_element, dtype=np.float64)))
+            found.append((label.structure, np.asarray(sums, dtype=np.float64)))
             progress("errors to expect", len(found), len(keys))
     return found

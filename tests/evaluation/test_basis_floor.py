@@ -10,11 +10,12 @@ import numpy as np
 import places
 import pytest
 import yaml
+from all_electron import all_electron_store
 
 from orbdens.cli.main import run
 from orbdens.config import BasisConfig, OrbitalConfig
 from orbdens.errors import UserError
-from orbdens.evaluation.basis_floor import Floor, basis_floor, basis_options
+from orbdens.evaluation.basis_floor import Floor, basis_floor, basis_options, metric_of
 from orbdens.grid import Grid
 from orbdens.store import GridRecord, StoreWriter
 from orbdens.store.manifest import Manifest
@@ -77,6 +78,37 @@ def test_grid_records_of_crystals(tmp_path: Path) -> None:
     assert floor.coefficients == [10]
 
 
+def test_cores_are_fitted_in_the_coulomb_metric_and_compared_on_a_quadrature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, options = str(all_electron_store(tmp_path)), ["--n", "1", "--beta", "2", "--l-max", "2", "--sites", "bonds"]
+    trees = {}
+    for name, limit, metric in [
+        ("valence", "72", "coulomb"),
+        ("l2", "30000,72", "overlap"),
+        ("best", "30000,72", "coulomb"),
+    ]:
+        file = tmp_path / f"{name}.json"
+        given = ["--max-exponent", limit, "--metric", metric, "--json", str(file)]
+        assert run(["floor", store, *options, *given], debug=False) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "a quadrature about the atoms (Becke, Lebedev; PySCF's level 4)" in printed and "Å grid" not in printed
+        trees[name] = json.loads(file.read_text())
+        assert trees[name]["quadrature"] == 4 and trees[name]["spacing"] is None
+        assert trees[name]["metric"] == metric
+    assert "max_exponent: [30000.0, 72.0]" in printed and "closest in Coulomb energy" in printed
+    valence, l2, best = (trees[name]["summary"]["nmae"]["mean"] for name in ("valence", "l2", "best"))
+    assert valence > 20 and best < 0.9 * l2 < 1
+    assert trees["best"]["nmae"][0] == pytest.approx(sum(part[0] for part in trees["best"]["elements"].values()))
+
+
+def test_the_config_names_the_metric(tmp_path: Path) -> None:
+    tree = {"data": {"store": "x"}, "model": {"kind": "orbital"}, "training": {"steps": 1}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**tree, "objective": {"metric": "coulomb"}}))
+    assert metric_of(tmp_path / "c.yaml") == "coulomb"
+    assert metric_of(None) == metric_of(Path("lithium-oxide.yaml")) == "overlap"
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--n", "2", "--beta", "2.5", "--l-max", "3", "--sites", "bonds", "--json", str(tmp_path / "f.json")]
     assert run(["floor", "lithium-oxide", *options], debug=False) == 0
@@ -114,6 +146,7 @@ MISTAKES = {
     "floor lithium-oxide --l-max 7": "option 'model.basis.l_max': .*got 7",
     "floor lithium-oxide --sites bond": "--sites.*'bond' is not one of .*'bond-pairs'",
     "floor lithium-oxide --basis nonsense": "no basis 'nonsense' for Li",
+    "floor lithium-oxide --max-exponent 72;50": "with commas between them, but --max-exponent is '72;50'",
     "floor lithium-oxide --max-exponent 0.01": "leaves a shell of Li empty",
     "floor lithium-oxide --n 0": "--n",
     "floor lithium-oxide --config none.yaml": "cannot read the config none.yaml",

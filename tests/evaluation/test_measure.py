@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_electron import all_electron_store
 
 from orbdens import shipped
+from orbdens.checkpoint import load_model
+from orbdens.config import parse_config
 from orbdens.evaluation.measure import evaluate
 from orbdens.evaluation.result import Evaluation
 from orbdens.evaluation.tables import comparison_table, evaluation_table
 from orbdens.grid import Grid
+from orbdens.labels import stored_density
 from orbdens.store import GridRecord, Manifest, Store, StoreWriter
 from orbdens.structure import Structure
+from orbdens.training.run import train
 
 
 @pytest.fixture
@@ -42,6 +47,34 @@ def test_crystals_are_measured_on_their_grids_and_have_no_dipole(trained: Path, 
     assert not any("dipole" in row[0] for row in evaluation_table(evaluation).rows)
     table = comparison_table([evaluation])
     assert table.rows[0][table.columns.index("dipole error [Debye]")] == "–"
+
+
+def test_densities_with_cores_are_measured_on_a_quadrature(tmp_path: Path) -> None:
+    """Trained in the Coulomb metric and on points; no figure of a uniform grid is left."""
+    store = all_electron_store(tmp_path)
+    options = {
+        "data": {"store": str(store), "n_validation": 1},
+        "model": {"kind": "orbital", "channels": 4, "layers": 1, "l_max": 2, "sites": "bonds"},
+        "objective": {"metric": "coulomb", "points_stage": 0.5, "points_per_structure": 500},
+        "training": {"steps": 4, "warmup_steps": 0, "batch_size": 2, "threads": 1},
+    }
+    options["model"]["basis"] = {"beta": 2.5, "l_max": 2, "max_exponent": [30000.0, 72.0]}  # type: ignore[index]
+    run = train(parse_config(options, "the test"), tmp_path / "run")
+    evaluation = evaluate(run, store)
+    on = evaluation.measured_on
+    assert (on.quadrature, on.spacing, on.margin) == (4, None, None)
+    label = stored_density(Store(store), "water-3")
+    points, volumes, values = label.sample(20_000, np.random.default_rng(0))
+    missed = volumes @ np.abs(load_model(run).predict(label.structure).at(points) - values)
+    assert evaluation.errors.nmae[0] == pytest.approx(100 * missed / 10, rel=0.05)
+    assert evaluation.errors.electrons[0] == pytest.approx(0, abs=1e-4)
+    assert evaluation.summary()["negative"].max < 1
+    notes = evaluation_table(evaluation).notes + comparison_table([evaluation]).notes
+    assert notes.count("on a quadrature about the atoms") + notes.count("On a quadrature about the atoms") == 2
+    assert "grid" not in notes
+    assert evaluate(run, store, spacing=0.5).errors.nmae == pytest.approx(evaluation.errors.nmae, rel=1e-5)
+    validated = float((run / "metrics.csv").read_text().splitlines()[-1].split(",")[-1])
+    assert validated == pytest.approx(evaluation.errors.nmae[0], rel=0.2)  # of another water
 
 
 def test_structures_are_measured_in_their_order(trained: Path) -> None:

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from pyscf import df, dft, gto
 
-from orbdens.kernels import normalisation
+from orbdens.kernels import Metric, normalisation
 from orbdens.labels import LabelDensity
 from orbdens.pyscf import integrals
 from orbdens.pyscf.bases import label_basis
-from orbdens.pyscf.integrals import Functions, overlaps, projections
+from orbdens.pyscf.integrals import Functions, coulomb_integrals, overlaps, projections
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord
 from orbdens.store.records import LabelShell
 from orbdens.structure import Structure
@@ -48,8 +48,17 @@ def test_overlaps_are_pyscf_s(basis: str) -> None:
     np.testing.assert_allclose(overlaps(functions), mol.intor("int1e_ovlp")[np.ix_(order, order)], atol=1e-10)
 
 
-@pytest.mark.parametrize("block", [1 << 23, 1000])
-def test_projections_are_pyscf_s(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_coulomb_integrals_are_pyscf_s() -> None:
+    labels, table, mol = record("cc-pvtz")
+    functions = Functions.of(labels.structure, table)
+    expected = mol.intor("int2c2e")[np.ix_(functions.order, functions.order)] * BOHR**2
+    np.testing.assert_allclose(coulomb_integrals(functions), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("metric", "block"), [("overlap", 1 << 23), ("overlap", 1000), ("coulomb", 1000)], ids=["one", "blocks", "coulomb"]
+)
+def test_projections_are_pyscf_s(monkeypatch: pytest.MonkeyPatch, metric: Metric, block: int) -> None:
     """On sites of their own, blocks of shells or all at once."""
     monkeypatch.setattr(integrals, "BLOCK", block)
     labels, table, mol = record("gth-dzvp")
@@ -57,9 +66,10 @@ def test_projections_are_pyscf_s(monkeypatch: pytest.MonkeyPatch, block: int) ->
     order = Functions.of(labels.structure, table).order
     theirs = labels.orbitals.astype(np.float64)[np.argsort(order)]
     matrix = (theirs * labels.occupations) @ theirs.T
-    expected = np.einsum("ij,ijk->k", matrix, df.incore.aux_e2(mol, sites, "int3c1e_sph")) * BOHR**-1.5
+    name, unit = {"overlap": ("int3c1e_sph", BOHR**-1.5), "coulomb": ("int3c2e_sph", BOHR**0.5)}[metric]
+    expected = np.einsum("ij,ijk->k", matrix, df.incore.aux_e2(mol, sites, name)) * unit
     functions = fitting(sites)
-    np.testing.assert_allclose(projections(labels, table, functions), expected[functions.order], rtol=1e-8)
+    np.testing.assert_allclose(projections(labels, table, functions, metric), expected[functions.order], rtol=1e-8)
 
 
 def test_projections_integrate_the_density_with_the_functions() -> None:

@@ -196,7 +196,8 @@ def _even_tempered(symbol: str, source: str, window: BasisConfig | VirtualBasisC
     except UserError as error:
         raise UserError(f"{error} (option model.basis.source)") from None
     shells = [
-        e[(e >= window.min_exponent) & (e <= window.max_exponent)].tolist() for e in exponents[: window.l_max + 1]
+        e[(e >= window.min_exponent) & (e <= window.largest_exponent(l))].tolist()
+        for l, e in enumerate(exponents[: window.l_max + 1])
     ]
     if not shells or not all(shells):
         raise UserError(

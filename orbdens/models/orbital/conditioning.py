@@ -2,8 +2,8 @@
 
 Orbitals of neighbouring sites overlap, so one density has many nearly equal expansions, and the closest fit is any of
 them. Each fit is therefore drawn towards the mean coefficients c̄ of its site types by ridge regression,
-(S + λ) c = b + λ c̄. Such coefficients vary half as much from molecule to molecule, the density changes by less than
-0.01 %, and the network has less to learn.
+(S + λ D) c = b + λ D c̄ with the diagonal D of S. Such coefficients vary half as much from molecule to molecule, the
+density changes by less than 0.01 %, and the network has less to learn.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orbdens.kernels import Metric
 from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.density_fitting import CHUNK, overlap_matrix
+from orbdens.models.orbital.density_fitting import CHUNK, metric_matrix
 from orbdens.models.task import TrainingData
 from orbdens.processes import parallel_map
 from orbdens.sampling import evenly_spaced
@@ -55,7 +56,12 @@ def sample_for_scales(data: TrainingData, basis: Basis, sites: str) -> list[str]
 
 
 def regularised_fits(
-    data: TrainingData, fits: TensorCache, keys: Sequence[str], basis: Basis, sites: str
+    data: TrainingData,
+    fits: TensorCache,
+    keys: Sequence[str],
+    basis: Basis,
+    sites: str,
+    metric: Metric = "overlap",
 ) -> dict[str, Tensor]:
     """Fits of ``keys`` drawn towards the means of their site types: coefficients [n] of orthonormal functions each.
 
@@ -65,6 +71,7 @@ def regularised_fits(
         keys: molecules or crystals; crystals keep their closest fits.
         basis: orbitals of the site types.
         sites: rule that places them.
+        metric: that of the fits.
     """
     header = {
         "keys": list(keys),
@@ -80,10 +87,10 @@ def regularised_fits(
         means = _means(basis, store, closest, sites)
         first = evenly_spaced(keys, FIRST)
         for _ in range(ROUNDS - 1):
-            drawn = {key: _shrink_to_mean(store, basis, sites, means, (key, closest[key])) for key in first}
+            drawn = {key: _shrink_to_mean(store, basis, sites, metric, means, (key, closest[key])) for key in first}
             means = _means(basis, store, drawn, sites, means)
         with parallel_map(len(keys), CHUNK) as run:
-            results = run(partial(_shrink_to_mean, store, basis, sites, means), closest.items())
+            results = run(partial(_shrink_to_mean, store, basis, sites, metric, means), closest.items())
             entries = {}
             for key in keys:
                 entries[key] = {"coefficients": next(results)}
@@ -94,7 +101,12 @@ def regularised_fits(
 
 
 def _shrink_to_mean(
-    store: Store, basis: Basis, sites: str, means: list[NDArray[np.float64]], fit: tuple[str, Tensor]
+    store: Store,
+    basis: Basis,
+    sites: str,
+    metric: Metric,
+    means: list[NDArray[np.float64]],
+    fit: tuple[str, Tensor],
 ) -> Tensor:
     from scipy.linalg import cho_factor, cho_solve
 
@@ -105,10 +117,11 @@ def _shrink_to_mean(
     placed = place_sites(structure, sites)
     kinds = basis.index(placed.types)
     weights = np.repeat(placed.weights, np.array(basis.sizes)[kinds])
-    metric = overlap_matrix(placed, basis)
+    matrix, own = metric_matrix(placed, basis, metric)
+    ridge = TOWARDS_MEAN * own
     unweighted = np.divide(flat.double().numpy(), weights, where=weights > 0, out=np.zeros(len(flat)))
-    target = metric @ unweighted + TOWARDS_MEAN * np.concatenate([means[kind] for kind in kinds])
-    drawn = cho_solve(cho_factor(metric + TOWARDS_MEAN * np.eye(len(flat))), target)
+    target = matrix @ unweighted + ridge * np.concatenate([means[kind] for kind in kinds])
+    drawn = cho_solve(cho_factor(matrix + np.diag(ridge)), target)
     return torch.tensor(weights * drawn, dtype=torch.float32)
 
 

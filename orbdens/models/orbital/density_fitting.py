@@ -2,7 +2,8 @@
 
 With S_kl = ⟨χ_k|χ_l⟩ and b_k = ⟨χ_k|ρ⟩ the fit f = S⁻¹b is the closest density the basis can hold, and for any
 coefficients c, ‖ρ_c − ρ‖² = (c − f)ᵀ S (c − f) + ‖ρ_f − ρ‖² (Pythagoras). Only the first term depends on c, and written
-this way nothing cancels in single precision.
+this way nothing cancels in single precision. All brackets are integrals of products (the overlap metric, where closest
+is in L2), or all are electrostatic interactions (the Coulomb metric).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from orbdens.density import Density
-from orbdens.kernels import Orbitals, normalisation, orbital_fields
+from orbdens.errors import UserError
+from orbdens.kernels import Metric, Orbitals, normalisation, orbital_fields
 from orbdens.labels import stored_density
 from orbdens.models.orbital.basis import DROP, Basis
 from orbdens.models.task import TrainingData
@@ -43,35 +45,47 @@ LAYOUT = 3
 """Version of the order of sites and of their coefficients: cached fits of another one mean something else."""
 
 RIDGE = 1e-8
-"""Added to the diagonal of S (ones): keeps fits of nearly dependent orbitals small and costs no accuracy."""
+"""Part of its diagonal that is added to S: keeps fits of nearly dependent orbitals small and costs no accuracy."""
 
 
-def fit_label(label: Density, basis: Basis, sites: str) -> dict[str, Any]:
+def fit_label(label: Density, basis: Basis, sites: str, metric: Metric = "overlap") -> dict[str, Any]:
     """Fit a density: by analytic integrals where it has them, else on a sample of points.
+
+    Args:
+        label: the density.
+        basis: orbitals of the site types.
+        sites: rule that places them.
+        metric: in which the fit is closest.
 
     Returns:
         ``coefficients`` [n] float32 of the orthonormal radial functions, sites in order and their weights included, and
-        ``norm`` [1], the L2 norm ‖ρ_f‖ of the fitted density in e/Å^(3/2).
+        ``norm`` [1], the norm ‖ρ_f‖ of the fitted density, in e/Å^(3/2), or e/Å^(1/2) in the Coulomb metric.
+
+    Raises:
+        UserError: the Coulomb metric is asked for, and the density is known on a grid alone.
     """
-    from orbdens.pyscf.integrals import overlaps  # PySCF takes a second to import
-
     placed = place_sites(label.structure, sites)
-    functions = _primitives(placed, basis)
     transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
-    b = label.projections(functions)
-    if b is None:
-        metric, projected = _sampled_integrals(label, placed, basis, transform.toarray())
-        return _solve(metric, projected, weights, SAMPLED_RIDGE)
-    return _solve(transform.T @ overlaps(functions) @ transform, transform.T @ b, weights, RIDGE)
+    b = label.projections(_primitives(placed, basis), metric)
+    if b is not None:
+        matrix, own = metric_matrix(placed, basis, metric)
+        return _solve(matrix, transform.T @ b, weights, RIDGE * own)
+    if metric != "overlap":
+        raise UserError(f"the {metric} metric needs orbital records: grid records are fitted in L2")
+    sampled, projected = _sampled_integrals(label, placed, basis, transform.toarray())
+    return _solve(sampled, projected, weights, np.full(len(projected), SAMPLED_RIDGE))
 
 
-def overlap_matrix(placed: Sites, basis: Basis) -> NDArray[np.float64]:
-    """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites [n, n]."""
-    from orbdens.pyscf.integrals import overlaps
+def metric_matrix(placed: Sites, basis: Basis, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites [n, n], and its diagonal unweighted."""
+    from orbdens.pyscf.integrals import coulomb_integrals, overlaps  # PySCF takes a second to import
 
-    transform, _ = _transform(basis, basis.index(placed.types), placed.weights)
-    result: NDArray[np.float64] = transform.T @ overlaps(_primitives(placed, basis)) @ transform
-    return result
+    types = basis.index(placed.types)
+    of_primitives = {"overlap": overlaps, "coulomb": coulomb_integrals}[metric](_primitives(placed, basis))
+    transform, _ = _transform(basis, types, np.ones(len(types)))
+    unweighted: NDArray[np.float64] = transform.T @ of_primitives @ transform
+    weights = np.repeat(placed.weights, np.array(basis.sizes)[types])
+    return weights[:, None] * unweighted * weights, unweighted.diagonal()
 
 
 def _sampled_integrals(
@@ -98,11 +112,13 @@ def _sampled_integrals(
     return metric, b
 
 
-def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: str) -> TensorCache:
+def fit_records(
+    data: TrainingData, keys: Sequence[str], basis: Basis, sites: str, metric: Metric = "overlap"
+) -> TensorCache:
     """Fits of the records ``keys``; what the cache lacks is computed, if it is much in parallel processes.
 
-    The folder ``data.cache`` gets one cache per basis and site rule, emptied when the store is another than the one it
-    was filled from. May be interrupted at any time.
+    The folder ``data.cache`` gets one cache per basis, site rule and metric, emptied when the store is another than
+    the one it was filled from. May be interrupted at any time.
     """
     store = data.store
     settings = {
@@ -112,11 +128,11 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
         "sites": sites,
         "ridge": RIDGE,
         "sampled_ridge": SAMPLED_RIDGE,
-    }
+    } | ({} if metric == "overlap" else {"metric": metric})
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(data.cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = fits.missing(keys)
-    fit = partial(_fit_key, store, basis, sites)
+    fit = partial(_fit_key, store, basis, sites, metric)
     with parallel_map(len(missing), CHUNK) as run:
         results = run(fit, missing)
         for start in range(0, len(missing), CHUNK):
@@ -126,16 +142,16 @@ def fit_records(data: TrainingData, keys: Sequence[str], basis: Basis, sites: st
     return fits
 
 
-def _fit_key(store: Store, basis: Basis, sites: str, key: str) -> dict[str, Any]:
-    return fit_label(stored_density(store, key), basis, sites)
+def _fit_key(store: Store, basis: Basis, sites: str, metric: Metric, key: str) -> dict[str, Any]:
+    return fit_label(stored_density(store, key), basis, sites, metric)
 
 
 def _solve(
-    metric: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], ridge: float
+    metric: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], ridge: NDArray[np.float64]
 ) -> dict[str, Any]:
     from scipy.linalg import cho_factor, cho_solve
 
-    fit = cho_solve(cho_factor(metric + ridge * np.eye(len(b))), b)
+    fit = cho_solve(cho_factor(metric + np.diag(ridge)), b)
     return {
         "coefficients": torch.tensor(weights * fit, dtype=torch.float32),
         "norm": torch.tensor([np.sqrt(fit @ metric @ fit)], dtype=torch.float32),

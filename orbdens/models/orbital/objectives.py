@@ -1,4 +1,4 @@
-"""What the orbital model minimises: the analytic L2 error, or the mean absolute error on sampled points."""
+"""What the orbital model minimises: the analytic norm of the error, or the mean absolute error on sampled points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch_geometric.data import Batch
 
 from orbdens.config import OrbitalObjective
 from orbdens.electrons import core_charges
-from orbdens.kernels import Orbitals, TabulatedMetric, orbital_field_moments, orbital_fields
+from orbdens.kernels import Metric, Orbitals, TabulatedMetric, orbital_field_moments, orbital_fields
 from orbdens.labels import label_density
 from orbdens.models.orbital.batch import Example, collate, graph_of
 from orbdens.models.orbital.graph import Graph
@@ -27,18 +27,22 @@ OVERLAP = 1e-9
 
 
 class AnalyticStage(Stage):
-    """‖ρ − ρ_fit‖ / ‖ρ_fit‖ in L2, analytically: see ``density_fitting``. Knows the orbitals of the start basis only.
+    """‖ρ − ρ_fit‖ / ‖ρ_fit‖ in a metric, analytically: see ``density_fitting``. Knows the start basis only.
 
     Args:
         model: what learns.
         graph: gives the graph of a record.
         fits: fits of all records.
+        metric: that of the fits, and of the error.
+        extent: Å; no two sites of a record are farther apart.
     """
 
     begins = 0.0
 
-    def __init__(self, model: OrbitalModel, graph: Callable[[str], Graph], fits: TensorCache) -> None:
-        self.model, self.graph, self.fits = model, graph, fits
+    def __init__(
+        self, model: OrbitalModel, graph: Callable[[str], Graph], fits: TensorCache, metric: Metric, extent: float
+    ) -> None:
+        self.model, self.graph, self.fits, self.metric, self.extent = model, graph, fits, metric, extent
         # Types with the same orbitals (bond midpoints) share tables, which grow with the square of their number.
         exponents = list(model.basis.to_json().values())
         first_alike = [exponents.index(table) for table in exponents]
@@ -48,9 +52,11 @@ class AnalyticStage(Stage):
     @cached_property
     def _metric(self) -> TabulatedMetric:
         radials = self.model.basis.radial_functions
-        # Two Gaussians of one exponent α overlap by exp(-α R² / 2).
-        reach = math.sqrt(2) * self.model.basis.reach(OVERLAP)
-        return TabulatedMetric([radials[kind] for kind in self._distinct], reach)
+        # Two Gaussians of one exponent α overlap by exp(-α R² / 2); charges see one another at any distance.
+        reach = self.extent + TabulatedMetric.STEP
+        if self.metric == "overlap":
+            reach = math.sqrt(2) * self.model.basis.reach(OVERLAP)
+        return TabulatedMetric([radials[kind] for kind in self._distinct], reach, self.metric)
 
     def _grouped(self, per_type: list[Tensor], site_type: Tensor, group: Tensor) -> list[Tensor]:
         """Coefficients of each type [n_sites_of_type, n] as those of each group of types, sites in order."""

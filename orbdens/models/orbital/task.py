@@ -62,17 +62,23 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         if not fresh:
             self._check_start(analytic)
         sample = sample_for_scales(data, basis, rule) if fresh else []
-        fits = fit_records(data, data.keys if analytic else sample, basis, rule)
+        metric = config.objective.metric if analytic else "overlap"
+        fits = fit_records(data, data.keys if analytic else sample, basis, rule, metric)
         if fresh:
             model.head.fit_statistics(
                 (self.graph(key).site_type.numpy(), flat)
-                for key, flat in regularised_fits(data, fits, sample, basis, rule).items()
+                for key, flat in regularised_fits(data, fits, sample, basis, rule, metric).items()
             )
         self.stages: list[Stage] = []
         if analytic:
-            self.stages.append(AnalyticStage(model, self.graph, fits))
+            self.stages.append(AnalyticStage(model, self.graph, fits, metric, self._extent(data.keys)))
         if points_stage > 0:
             self.stages.append(PointsStage(model, self.graph, data.store, config.objective))
+
+    def _extent(self, keys: Sequence[str]) -> float:
+        """Å; no two sites of a record are farther apart."""
+        of_records = [self.graph(key).positions for key in keys]
+        return max(float((places.amax(0) - places.amin(0)).norm()) for places in of_records)
 
     def _check_start(self, analytic: bool) -> None:
         """UserError if the analytic objective cannot go on from a trained model; what points alone miss is logged."""

@@ -28,6 +28,19 @@ def test_window_and_l_limit() -> None:
     assert max(r.exponents.max() for r in basis.radials[0]) <= 30.0
 
 
+def test_each_l_has_a_limit_of_its_own() -> None:
+    """The last limit serves all higher l; functions for cores are those of l = 0 alone."""
+    one, each = (
+        make_basis([6], BasisConfig(beta=2.0, l_max=3, max_exponent=limit)).radials[0]
+        for limit in (72.0, [5000.0, 72.0, 20.0])
+    )
+    assert 2500 < each[0].exponents.max() <= 5000
+    assert each[0].exponents[: len(one[0].exponents)].tolist() == one[0].exponents.tolist()
+    assert each[1].exponents.tolist() == one[1].exponents.tolist()
+    for l in (2, 3):
+        assert each[l].exponents.tolist() == one[l].exponents[one[l].exponents <= 20].tolist()
+
+
 def test_unknown_basis_and_empty_window_are_told() -> None:
     with pytest.raises(UserError, match="no basis 'nonsense' for C"):
         make_basis([6], BasisConfig(source="nonsense"))

@@ -11,15 +11,19 @@ import numpy as np
 import places
 import pytest
 import torch
+from all_electron import all_electron_store
 
+from orbdens.comparison import comparison
 from orbdens.config import OrbitalRun, parse_config
 from orbdens.density import OrbitalDensity
+from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.metrics import nmae
 from orbdens.models.orbital.basis import Basis
 from orbdens.models.orbital.batch import Example, graph_of
 from orbdens.models.orbital.conditioning import RARE, SAMPLE, sample_for_scales
+from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.models.orbital.graph import merge, place_graph
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
@@ -199,6 +203,48 @@ def test_fit_is_the_best_density_of_the_basis(sites: str, floor: float, tmp_path
     )
     grid = Grid.around(structure, 0.3, 4.0)
     assert nmae(field.on(grid), label_density(record, store.manifest).on(grid)) < floor
+
+
+def test_the_coulomb_objective_is_the_energy_of_the_error(tmp_path: Path) -> None:
+    """∫∫Δρ Δρ'/|r − r'| of a record with cores, however far apart its sites: by the definition, not by tables."""
+    basis = {"beta": 3.0, "l_max": 2, "max_exponent": [5000.0, 20.0]}
+    store = Store(all_electron_store(tmp_path))
+    key = store.keys()[0]
+    label = label_density(store[key], store.manifest)
+    points, errors = comparison(label), {}
+    for metric in ("overlap", "coulomb"):
+        task = _prepared(tmp_path / metric, store, {"metric": metric}, basis=basis)
+        stage = task.stages[0]
+        assert isinstance(stage, AnalyticStage)
+        batch = _batch(stage, [key])
+        fits = task.model.basis.per_type(batch.fit, batch.site_type)
+        best = _sum_of(task.model, batch, fits)
+        errors[metric] = nmae(points.values(best), points.values(label), points.volumes)
+        with torch.no_grad():
+            orbitals = task.model(graph_of(batch))
+        assert float(stage.error(replace(orbitals, coefficients=fits), batch)) < 1e-4
+        if metric == "coulomb":
+            wrong = [1.05 * c.flip(0) for c in fits]
+            difference = _sum_of(task.model, batch, [a - b for a, b in zip(wrong, fits, strict=True)])
+            expected = (difference.self_interaction() / best.self_interaction()) ** 0.5
+            assert float(stage.error(replace(orbitals, coefficients=wrong), batch)) == pytest.approx(expected, rel=1e-3)
+    assert errors["coulomb"] < 0.9 * errors["overlap"]
+
+
+def _sum_of(model: OrbitalModel, batch: Any, coefficients: Sequence[torch.Tensor]) -> OrbitalDensity:
+    """The density of the one molecule of a batch that has these coefficients of orthonormal functions."""
+    flat = model.basis.primitives([c.double() for c in coefficients], batch.site_type).numpy()
+    places, types = batch.positions.double().numpy(), batch.site_type.numpy()
+    structure = Structure(np.array([8, 1, 1]), places[:3])
+    return OrbitalDensity(structure, places, types, model.basis.shells, flat, None)
+
+
+def test_grid_records_have_no_coulomb_metric(tmp_path: Path) -> None:
+    store = _as_grids(Store(GOLDEN), tmp_path / "grids")
+    label = label_density(store[store.keys()[0]], store.manifest)
+    basis = Basis.from_json({"H": [[1.0]], "C": [[1.0]], "O": [[1.0]]})
+    with pytest.raises(UserError, match="coulomb metric needs orbital records"):
+        fit_label(label, basis, "atoms", "coulomb")
 
 
 def test_fits_of_another_store_or_basis_are_not_taken(tmp_path: Path) -> None:
