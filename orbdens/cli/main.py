@@ -12,6 +12,7 @@ import typer
 
 import orbdens
 from orbdens.cli import properties, verbs
+from orbdens.cli.topology import topology
 from orbdens.cli.xray import xray
 from orbdens.errors import UserError
 
@@ -37,6 +38,7 @@ for verb in (
     properties.potential,
     properties.charges,
     properties.moments,
+    topology,
     xray,
     verbs.evaluate,
     verbs.compare,

@@ -82,7 +82,7 @@ def orbital_field_hessians(
     backend of the device has no second derivatives (gpu).
 
     Returns:
-        fields [n_points, K], gradients [n_points, 3, K] in 1/Å of the field, Hessians [n_points, 3, 3, K] in 1/Å² of it.
+        fields [n_points, K], gradients [n_points, 3, K] in 1/Å of it, Hessians [n_points, 3, 3, K] in 1/Å² of it.
     """
     ptr = _pointers(orbitals, points, point_ptr)
     check_points(orbitals, points, ptr)

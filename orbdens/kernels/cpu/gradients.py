@@ -21,9 +21,7 @@ from orbdens.kernels.cpu.vector import VECTOR_BYTES, compiled, fma, inlined, loa
 
 
 @inlined
-def derivative_rows(
-    tables: Any, scene: Any, site: int, n: int, nearest2: float, want_second: bool, work: Any
-) -> None:
+def derivative_rows(tables: Any, scene: Any, site: int, n: int, nearest2: float, want_second: bool, work: Any) -> None:
     """Derivatives of the n radial functions found by ``radial_rows``, into work.radial[1] and, if wanted, [2]."""
     slopes = work.radial[1]
     scale = scene.scalings[site] if scene.scalings.size else slopes.dtype.type(1.0)

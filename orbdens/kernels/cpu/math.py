@@ -200,7 +200,7 @@ def gaussian_moments(z: Any, row: int, exponent: float, d: Any) -> tuple[float, 
 def add_derivatives(
     first: bool, weight: float, exponent: float, d: Any, slopes: Any, curvatures: Any, want_second: bool, row: int
 ) -> None:
-    """Add twice the derivative by r² to slopes[row], and four times the second one, if it is wanted, to curvatures[row].
+    """Add twice the derivative by r² to slopes[row], four times the second one, if it is wanted, to curvatures[row].
 
     For f = w exp(-a r²) these are -2 a f and 4 a² f. The ``first`` is stored, not added.
     """
