@@ -13,6 +13,7 @@ import typer
 import orbdens
 from orbdens.cli import properties, verbs
 from orbdens.cli.topology import topology
+from orbdens.cli.view import view
 from orbdens.cli.xray import xray
 from orbdens.errors import UserError
 
@@ -39,6 +40,7 @@ for verb in (
     properties.charges,
     properties.moments,
     topology,
+    view,
     xray,
     verbs.evaluate,
     verbs.compare,

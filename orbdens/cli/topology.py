@@ -40,9 +40,9 @@ def topology(
 ) -> None:
     """Print the critical points of densities: maxima at nuclei, points of bonds, rings and cages.
 
-    Of each the place in Å, the density in e/Å³, its Laplacian and the eigenvalues of its Hessian in e/Å⁵, the ellipticity
-    of bonds and the atoms that their paths lead to; derivatives are analytic. A density of valence electrons gets the
-    frozen cores of its atoms. Whether the numbers obey Poincaré and Hopf's rule is said below.
+    Of each the place in Å, the density in e/Å³, its Laplacian and the eigenvalues of its Hessian in e/Å⁵, the
+    ellipticity of bonds and the atoms that their paths lead to; derivatives are analytic. A density of valence
+    electrons gets the frozen cores of its atoms. Whether the numbers obey Poincaré and Hopf's rule is said below.
 
     Example: orbdens topology molecule.xyz --json molecule.json     Example: orbdens topology dimer.xyz --nci
     """

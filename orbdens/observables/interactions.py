@@ -15,6 +15,9 @@ from orbdens.observables.cores import whole_density
 HIGHEST = 100.0
 """The reduced gradient is cut off here, as in NCIPLOT: in the tail of a density it grows without end."""
 
+COVALENT = 0.3374
+"""e/Å³; 0.05 e/Bohr³. Where the density is higher NCIPLOT's cube has ``HIGHEST``, so that bonds hide nothing."""
+
 AT_ONCE = 500_000
 """Points evaluated together, which bounds the memory."""
 
@@ -41,7 +44,7 @@ def reduced_gradient(density: Density, points: ArrayLike) -> tuple[NDArray[np.fl
 def write_interactions(dens: Path, grad: Path, density: Density, grid: Grid) -> None:
     """Write the two cube files that NCIPLOT writes: 100 sign(λ2)ρ in e/Bohr³, and the reduced gradient.
 
-    A valence density gets the frozen cores of its atoms.
+    In bonds the gradient is ``HIGHEST``. A valence density gets the frozen cores of its atoms.
 
     Args:
         dens: file of the density, replaced if it exists.
@@ -57,5 +60,6 @@ def write_interactions(dens: Path, grad: Path, density: Density, grid: Grid) -> 
     reduced, signed = np.empty(grid.shape), np.empty(grid.shape)
     for where, slab in grid.slabs(AT_ONCE):
         gradient, sign = reduced_gradient(whole, slab.points())
+        gradient[np.abs(sign) > COVALENT] = HIGHEST
         reduced[where], signed[where] = gradient.reshape(slab.shape), sign.reshape(slab.shape)
     write_nci_cubes(dens, grad, density.structure, grid, signed, reduced)
