@@ -17,8 +17,8 @@ def view(
         typer.Argument(
             metavar="[MODEL] FILE...",
             help="The model [default: general, which ships]; structure files, which are predicted, or cube files, "
-            "which are shown as they are. A run folder alone is shown on a structure that it was validated on, beside the "
-            "reference.",
+            "which are shown as they are. A run folder alone is shown on a structure that it was validated on, "
+            "beside the reference.",
         ),
     ] = None,
     smiles: Annotated[list[str] | None, typer.Option(help="A SMILES, as for `orbdens predict`.")] = None,

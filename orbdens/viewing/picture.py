@@ -24,6 +24,9 @@ STEP = 0.15
 TILT = (-0.35, 0.45)
 """Radians by which the molecule is turned about the picture's upright and level axis, as the page has it."""
 
+EDGE = 2.2
+"""Å around the atoms."""
+
 OPACITY = {"density": 0.5, "potential": 0.78, "deformation": 0.5, "difference": 0.5}
 STICK = 0.11
 """Å; radius of the sticks between atoms."""
@@ -77,7 +80,7 @@ class _Rays:
         self.turn = level @ upright
         self.centre = (scene.positions.min(axis=0) + scene.positions.max(axis=0)) / 2
         local = (scene.positions - self.centre) @ self.turn.T
-        low, high = local.min(axis=0) - 2.2, local.max(axis=0) + 2.2
+        low, high = local.min(axis=0) - EDGE, local.max(axis=0) + EDGE
         self.pixel = max((high - low)[:2] / (WIDTH, HEIGHT))
         self.middle = (low + high) / 2
         self.shape = (WIDTH, HEIGHT, int(np.ceil((high[2] - low[2]) / STEP)) + 1)
@@ -146,7 +149,7 @@ class _Rays:
 
 def _lit(tint: Array, normals: Array) -> Array:
     """Colours in the light of the page."""
-    light = 0.42 + 0.58 * np.maximum(normals @ LIGHT, 0)
+    light = 0.58 + 0.46 * np.maximum(normals @ LIGHT, 0)
     shine = np.maximum(normals @ SHINE, 0) ** 40
     lit: Array = np.minimum(tint * light[..., None] + 0.28 * shine[..., None], 1)
     return lit

@@ -17,7 +17,7 @@ uniform float opacity;
 out vec4 shade;
 void main() {
   vec3 n = normalize(across) * (gl_FrontFacing ? 1.0 : -1.0);
-  float lit = 0.42 + 0.58 * max(dot(n, normalize(vec3(-0.35, 0.55, 0.8))), 0.0);
+  float lit = 0.58 + 0.46 * max(dot(n, normalize(vec3(-0.35, 0.55, 0.8))), 0.0);
   float shine = pow(max(dot(n, normalize(vec3(-0.18, 0.3, 1.0))), 0.0), 40.0);
   float alpha = opacity >= 1.0 ? 1.0 : mix(1.0, opacity, pow(abs(n.z), 1.2));
   shade = vec4((tint * lit + 0.28 * shine) * alpha, alpha);

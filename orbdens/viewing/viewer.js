@@ -48,7 +48,7 @@ function dot(colour, text) {
 const fieldName = () => state.show === "potential" ? "density" : state.show;
 const isSigned = () => state.show === "deformation" || state.show === "difference";
 const centre = [0, 1, 2].map((a) => (Math.min(...scene.atoms.map((t) => t.place[a])) + Math.max(...scene.atoms.map((t) => t.place[a]))) / 2);
-const radius = 2.2 + Math.max(...scene.atoms.map((t) => Math.hypot(...t.place.map((c, a) => c - centre[a]))));
+const radius = 1.6 + Math.max(...scene.atoms.map((t) => Math.hypot(...t.place.map((c, a) => c - centre[a]))));
 const stage = new Stage(find("stage"), centre, radius);
 if (!stage.gl) find("stage").append("This browser shows no WebGL 2; slices and figures below do without.");
 
@@ -128,7 +128,7 @@ function drawSlice() {
   const pen = canvas.getContext("2d"), step = canvas.width / nu;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(small, 0, 0, canvas.width, canvas.height);
-  pen.font = `600 ${11 * ratio}px system-ui, "DejaVu Sans", sans-serif`; pen.textAlign = "center"; pen.textBaseline = "middle";
+  pen.font = `600 ${13 * ratio}px system-ui, "DejaVu Sans", sans-serif`; pen.textAlign = "center"; pen.textBaseline = "middle";
   pen.lineJoin = "round"; pen.lineWidth = 3 * ratio; pen.strokeStyle = "rgba(255,255,255,.85)"; pen.fillStyle = "#1d2733";
   for (const atom of scene.atoms) {
     if (Math.abs(atom.place[axis] - at * scene.spacing) > 0.35) continue;
