@@ -18,7 +18,7 @@ from orbdens.viewing.scene import LEVELS, Scene, Show
 WIDTH, HEIGHT = 1000, 750
 """Pixels of the molecule's part of a picture."""
 
-STEP = 0.15
+STEP = 0.2
 """Å between the places of a ray; where it crosses the surface is interpolated."""
 
 TILT = (-0.35, 0.45)

@@ -176,6 +176,6 @@ find("level").addEventListener("input", () => {
   setLevel(fieldName(), low * (high / low) ** Number(find("level").value)); redraw();
 });
 find("place").addEventListener("input", () => { state.places[state.axis] = Number(find("place").value); drawSlice(); });
-new ResizeObserver(drawSlice).observe(find("slice").parentElement);
+new ResizeObserver(() => requestAnimationFrame(drawSlice)).observe(find("slice").parentElement);
 writeAtoms(); drawAtoms(); drawNames(); setLevel(fieldName(), state.levels[fieldName()]); drawSurface(); drawSlice();
 document.documentElement.dataset.ready = "yes";

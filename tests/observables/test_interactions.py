@@ -23,7 +23,7 @@ NCIPLOT = {
     (2, 7, 9): (-3.0413, 1.102),
     (10, 3, 4): (-2.33, 0.54424),
 }
-"""Index: 100 sign(λ2)ρ in e/Bohr³ and the reduced gradient of NCIPLOT's h2o_dimer_pbe_sto3g-dens.cube and -grad.cube."""
+"""Index: values of NCIPLOT's h2o_dimer_pbe_sto3g-dens.cube, 100 sign(λ2)ρ in e/Bohr³, and of its -grad.cube."""
 
 
 def test_cubes_are_nciplots(tmp_path: Path) -> None:
