@@ -15,7 +15,7 @@ from orbdens.observables.cores import whole_density
 HIGHEST = 100.0
 """The reduced gradient is cut off here, as in NCIPLOT: in the tail of a density it grows without end."""
 
-COVALENT = 0.3374
+COVALENT = 0.33742
 """e/Å³; 0.05 e/Bohr³. Where the density is higher NCIPLOT's cube has ``HIGHEST``, so that bonds hide nothing."""
 
 AT_ONCE = 500_000

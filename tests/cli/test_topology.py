@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_topology_prints_and_writes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = "topology methanol.xyz --json t.json --nci --grid 0.5 --out cubes"
     assert run_command(line.split(), debug=True) == 0
-    output = capsys.readouterr().out
+    output = " ".join(capsys.readouterr().out.split())
     assert "6 nuclear, 5 bond, 0 ring, 0 cage; maxima − bonds + rings − cages = 1, as it must be" in output
     (found,) = json.loads((folder / "t.json").read_text())
     assert found["counts"] == {"nuclear": 6, "bond": 5, "ring": 0, "cage": 0}

@@ -18,11 +18,11 @@ METHANOL = places.TESTS / "published" / "methanol.xyz"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with methanol.xyz, gold.xyz, and cubes: its own, one of water, an empty one, one with its atoms moved."""
+    """A folder with methanol.xyz, gold.xyz, and cubes: good, of water, empty, with its atoms moved."""
     (tmp_path / "methanol.xyz").write_text(METHANOL.read_text())
     (tmp_path / "gold.xyz").write_text("2\n\nAu 0 0 0\nAu 0 0 2.5\n")
     monkeypatch.chdir(tmp_path)
-    assert run_command("predict methanol.xyz --grid 0.4 --out good.cube".split(), debug=True) == 0
+    assert run_command(["predict", "methanol.xyz", "--grid", "0.4", "--out", "good.cube"], debug=True) == 0
     structure, grid, values = read_cube(tmp_path / "good.cube")
     write_cube(tmp_path / "empty.cube", structure, grid, 0 * values)
     away = Structure(structure.numbers, structure.positions + 20)
@@ -39,13 +39,13 @@ def shows(page: Path) -> list[str]:
 
 
 def test_a_molecule_beside_a_reference_a_cube_and_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("view methanol.xyz --reference good.cube --show difference".split(), debug=True) == 0
+    assert run_command(["view", "methanol.xyz", "--reference", "good.cube", "--show", "difference"], debug=True) == 0
     assert re.search(r"methanol.html   CH4O   expected NMAE 0\.\d+ %", capsys.readouterr().out)
     assert shows(folder / "methanol.html") == ["density", "potential", "deformation", "difference"]
-    assert run_command("view good.cube --out pages".split(), debug=True) == 0
+    assert run_command(["view", "good.cube", "--out", "pages"], debug=True) == 0
     assert shows(folder / "pages" / "good.html") == ["density", "deformation"]
     assert "18.00 electrons (valence)" in (folder / "pages" / "good.html").read_text()
-    assert run_command("view good.cube --png".split(), debug=True) == 0
+    assert run_command(["view", "good.cube", "--png"], debug=True) == 0
     assert (folder / "good.png").read_bytes()[:4] == b"\x89PNG"
 
 

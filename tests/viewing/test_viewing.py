@@ -180,7 +180,7 @@ def test_values_that_are_no_density_are_refused(water: Density) -> None:
     with pytest.raises(UserError, match="holds no density: none of its values is above 0"):
         orbdens.view(on_a_grid(atom, values))
     values[4, 4, 4], values[2, 2, 2] = 1.0, -0.5
-    with pytest.raises(UserError, match="holds no density: its values go down to -0.5"):
+    with pytest.raises(UserError, match=r"holds no density: its values go down to -0\.5"):
         orbdens.view(on_a_grid(atom, values))
     values[2, 2, 2] = 0.0
     far = Structure(np.array([2]), np.full((1, 3), 20.0))
