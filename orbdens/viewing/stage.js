@@ -45,7 +45,7 @@ class Stage {
   }
   reset() {
     this.turn = turned(turned([[1, 0, 0], [0, 1, 0], [0, 0, 1]], 1, -0.35), 0, 0.45);
-    this.zoom = 1.15;
+    this.zoom = 1;
     this.later();
   }
   put(name, mesh, opacity) {

@@ -28,7 +28,7 @@ function choose(box, choices, now, act) {
   }));
 }
 function number(value, digits = 3) { return String(Number(value.toPrecision(digits))).replace("-", "−"); }
-function signed(value) { return (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2); }
+function signed(value) { return (value <= -0.005 ? "−" : value >= 0.005 ? "+" : "") + Math.abs(value).toFixed(2); }
 function bar(map, low, high, unit) {
   const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
   canvas.width = 176; canvas.height = 1;
@@ -40,8 +40,8 @@ function bar(map, low, high, unit) {
 }
 function dot(colour, text) {
   const span = document.createElement("span"), mark = document.createElement("i");
-  mark.style.background = `rgb(${colour.map((c) => Math.round(255 * c))})`;
-  span.append(mark, text);
+  if (colour) { mark.style.background = `rgb(${colour.map((c) => Math.round(255 * c))})`; span.append(mark); }
+  span.append(text);
   return span;
 }
 
@@ -85,7 +85,7 @@ function drawSurface() {
   }
   stage.put("surface", mesh, state.show === "potential" ? 0.78 : 0.5);
   const none = n ? [] : ["no surface at this level"];
-  if (state.show === "potential") find("key").replaceChildren("potential", ...bar(WARM_TO_COLD, `−${number(largest, 2)}`, `+${number(largest, 2)}`, "kcal/mol per e"), ...none);
+  if (state.show === "potential") find("key").replaceChildren(dot(null, "potential"), ...bar(WARM_TO_COLD, `−${number(largest, 2)}`, `+${number(largest, 2)}`, "kcal/mol per e"), ...none);
   else if (isSigned()) find("key").replaceChildren(dot(RED, `more than ${scene.less[state.show]}`), dot(BLUE, "less"), ...none);
   else find("key").replaceChildren(dot(PLAIN, `density of ${number(level)} e/Å³`), ...none);
 }
@@ -119,7 +119,7 @@ function drawSlice() {
     for (let a = 0; a < 3; a++) image.data[pixel + a] = Math.round(255 * colour[a]);
     image.data[pixel + 3] = 255;
   }
-  const ratio = Math.min(window.devicePixelRatio || 1, 2), room = canvas.parentElement.clientWidth - 2;
+  const ratio = Math.min(window.devicePixelRatio || 1, 2), room = canvas.parentElement.clientWidth;
   const width = Math.min(room, 420 * nu / nw);
   canvas.style.width = `${width}px`;
   canvas.width = Math.round(width * ratio); canvas.height = Math.round(canvas.width * nw / nu);
@@ -167,7 +167,7 @@ function redraw() {
 choose(find("shows"), scene.shows.map((name) => [name, name]), () => state.show, (show) => {
   state.show = show; setLevel(fieldName(), state.levels[fieldName()]); drawSurface(); drawSlice();
 });
-const kinds = [["none", "no names"], ["elements", "elements"], ["numbers", "numbers"]];
+const kinds = [["none", "none"], ["elements", "elements"], ["numbers", "numbers"]];
 if (scene.atoms[0].charge !== null) kinds.push(["charges", "charges"]);
 choose(find("names"), kinds, () => state.names, (names) => { state.names = names; drawNames(); });
 choose(find("axes"), [[2, "plane"], [1, "side"], [0, "end"]], () => state.axis, (axis) => { state.axis = axis; drawSlice(); });

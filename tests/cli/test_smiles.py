@@ -35,7 +35,7 @@ def test_predict_writes_the_density_and_its_geometry(
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("predict", "expected structure files .FILE....., or a SMILES .--smiles."),
+        ("predict", "expected structure files .FILE...., or a SMILES .--smiles."),
         ("predict CCO", "there is no file CCO, nor a model of that name; a SMILES goes with --smiles"),
         ("predict nowhere --smiles CCO", "there is no file nowhere, nor a model of that name"),
         ("predict --smiles CC(", "'CC.' is no SMILES"),

@@ -44,7 +44,7 @@ def test_a_molecule_beside_a_reference_a_cube_and_a_picture(folder: Path, capsys
     assert shows(folder / "methanol.html") == ["density", "potential", "deformation", "difference"]
     assert run_command(["view", "good.cube", "--out", "pages"], debug=True) == 0
     assert shows(folder / "pages" / "good.html") == ["density", "deformation"]
-    assert "18.00 electrons (valence)" in (folder / "pages" / "good.html").read_text()
+    assert "14.00 electrons (valence)" in (folder / "pages" / "good.html").read_text()
     assert run_command(["view", "good.cube", "--png"], debug=True) == 0
     assert (folder / "good.png").read_bytes()[:4] == b"\x89PNG"
 
