@@ -24,12 +24,15 @@ void main() {
 }`;
 
 class Stage {
-  constructor(element, centre, radius) {
+  constructor(element, centre, radius, places) {
     this.element = element; this.centre = centre; this.radius = radius;
     [this.canvas, this.over] = element.querySelectorAll("canvas");
     this.gl = this.canvas.getContext("webgl2", { antialias: true, premultipliedAlpha: true });
     this.meshes = new Map(); this.names = [];
     this.reset();
+    // Half of the room, in Å, that the first view takes to the side and upward, near atoms larger than far ones.
+    const seen = places.map((place) => this.turn.map((row) => row.reduce((sum, c, k) => sum + c * (place[k] - centre[k]), 0)));
+    this.room = [0, 1].map((a) => 2.1 + Math.max(...seen.map((p) => Math.abs(p[a]) * 4 * radius / (4 * radius - p[2]))));
     if (!this.gl) return;
     const gl = this.gl, program = gl.createProgram();
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
@@ -82,8 +85,8 @@ class Stage {
     for (const canvas of [this.canvas, this.over]) if (canvas.width !== width || canvas.height !== height) {
       canvas.width = width; canvas.height = height;
     }
-    const least = Math.min(width, height), size = this.zoom / this.radius;
-    this.scale = [size * least / width, size * least / height].map((s) => s * this.radius);
+    const size = 2 * this.radius * this.zoom * Math.min(width / 2 / this.room[0], height / 2 / this.room[1]);
+    this.scale = [size / width, size / height];
     const gl = this.gl;
     if (gl) {
       const u = this.uniforms;

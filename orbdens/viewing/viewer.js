@@ -49,7 +49,7 @@ const fieldName = () => state.show === "potential" ? "density" : state.show;
 const isSigned = () => state.show === "deformation" || state.show === "difference";
 const centre = [0, 1, 2].map((a) => (Math.min(...scene.atoms.map((t) => t.place[a])) + Math.max(...scene.atoms.map((t) => t.place[a]))) / 2);
 const radius = 1.6 + Math.max(...scene.atoms.map((t) => Math.hypot(...t.place.map((c, a) => c - centre[a]))));
-const stage = new Stage(find("stage"), centre, radius);
+const stage = new Stage(find("stage"), centre, radius, scene.atoms.map((t) => t.place));
 if (!stage.gl) find("stage").append("This browser shows no WebGL 2; slices and figures below do without.");
 
 function drawAtoms() {

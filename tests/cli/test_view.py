@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import places
 import pytest
 
+import orbdens
 from orbdens.cli.main import run as run_command
 from orbdens.formats.cube import read_cube, write_cube
 from orbdens.structure import Structure
@@ -16,20 +19,21 @@ from orbdens.structure import Structure
 METHANOL = places.TESTS / "published" / "methanol.xyz"
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with methanol.xyz, gold.xyz, and cubes: good, of water, empty, with its atoms moved."""
-    (tmp_path / "methanol.xyz").write_text(METHANOL.read_text())
-    (tmp_path / "gold.xyz").write_text("2\n\nAu 0 0 0\nAu 0 0 2.5\n")
-    monkeypatch.chdir(tmp_path)
-    assert run_command(["predict", "methanol.xyz", "--grid", "0.4", "--out", "good.cube"], debug=True) == 0
-    structure, grid, values = read_cube(tmp_path / "good.cube")
-    write_cube(tmp_path / "empty.cube", structure, grid, 0 * values)
+    folder = tmp_path_factory.mktemp("view")
+    (folder / "methanol.xyz").write_text(METHANOL.read_text())
+    (folder / "gold.xyz").write_text("2\n\nAu 0 0 0\nAu 0 0 2.5\n")
+    density = orbdens.predict(ase.io.read(METHANOL))
+    density.to_cube(folder / "good.cube", spacing=0.4)
+    structure, grid, values = read_cube(folder / "good.cube")
+    write_cube(folder / "empty.cube", structure, grid, 0 * values)
     away = Structure(structure.numbers, structure.positions + 20)
-    write_cube(tmp_path / "moved.cube", away, grid, values)
+    write_cube(folder / "moved.cube", away, grid, values)
     other = Structure(np.array([8, 1, 1]), structure.positions[:3])
-    write_cube(tmp_path / "water.cube", other, grid, values)
-    return tmp_path
+    write_cube(folder / "water.cube", other, grid, values)
+    return folder
 
 
 def shows(page: Path) -> list[str]:
@@ -38,7 +42,13 @@ def shows(page: Path) -> list[str]:
     return re.findall(r'"(\w+)"', found[1])
 
 
-def test_a_molecule_beside_a_reference_a_cube_and_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_molecule_beside_a_reference_a_cube_and_a_picture(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("methanol.xyz", "good.cube"):
+        shutil.copy(files / name, tmp_path)
+    folder = tmp_path
+    monkeypatch.chdir(folder)
     assert run_command(["view", "methanol.xyz", "--reference", "good.cube", "--show", "difference"], debug=True) == 0
     assert re.search(r"methanol.html   CH4O   expected NMAE 0\.\d+ %", capsys.readouterr().out)
     assert shows(folder / "methanol.html") == ["density", "potential", "deformation", "difference"]
@@ -72,7 +82,6 @@ def test_a_run_is_shown_beside_its_reference(trained: Path, tmp_path: Path, caps
         ("view good.cube --out empty.cube", "expected --out to end in"),
     ],
 )
-def test_mistakes(line: str, sentence: str, folder: Path, mistake: object, capsys: pytest.CaptureFixture[str]) -> None:
-    capsys.readouterr()
+def test_mistakes(line: str, sentence: str, files: Path, mistake: object) -> None:
     assert callable(mistake)
-    mistake(line, folder, sentence)
+    mistake(line, files, sentence)
