@@ -41,7 +41,7 @@ SAME = 1e-3
 """Å; nearer points are one."""
 
 AT_NUCLEUS = 0.3
-"""Å; a maximum nearer to a nucleus is its own. Those of polar hydrogen lie up to 0.02 Å off."""
+"""Å; a maximum nearer to a nucleus is its own. That of a predicted H2 lies 0.04 Å off."""
 
 INNER = {1: 0.1}
 INNER_OF_OTHERS = 0.06

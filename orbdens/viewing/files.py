@@ -70,7 +70,7 @@ def view_files(sight: Sight, progress: Progress = silent) -> Iterator[tuple[Path
     """
     named, reference = _densities(sight.request)
     if sight.reference is not None:
-        reference = _of_cube(sight.reference)
+        reference = _of_cube(sight.reference, sight.request)
     if reference is not None and len(named) > 1:
         raise UserError(f"a reference goes with one structure, but there are {len(named)}")
     paths = sight.paths([name for name, _ in named])
@@ -87,16 +87,16 @@ def _densities(request: Request) -> tuple[list[tuple[str, Density]], Density | N
     if not request.files and not request.smiles:
         name, density, reference = _of_run(request)
         return [(name, density)], reference
-    named: list[tuple[str, Density]] = [(file.stem, _of_cube(file)) for file in cubes]
+    named: list[tuple[str, Density]] = [(file.stem, _of_cube(file, request)) for file in cubes]
     others = replace(request, files=[file for file in request.files if file not in cubes])
     if others.files or others.smiles:
         named += predicted(others)
     return named, None
 
 
-def _of_cube(file: Path) -> Density:
+def _of_cube(file: Path, request: Request) -> Density:
     structure, grid, values = read_cube(file)
-    return GridDensity(structure.check(str(file)), grid, values.astype("float32"))
+    return GridDensity(request.with_state(structure.check(str(file))), grid, values.astype("float32"))
 
 
 def _of_run(request: Request) -> tuple[str, Density, Density]:

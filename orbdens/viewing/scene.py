@@ -15,6 +15,8 @@ from orbdens.errors import UserError
 from orbdens.evaluation.slices import cutting_plane
 from orbdens.grid import Grid
 from orbdens.observables.free_atoms import Kind, free_atom, hirshfeld_weights, promolecule
+from orbdens.observables.hirshfeld import hirshfeld
+from orbdens.observables.partition import Quadrature
 from orbdens.observables.potential import potential
 from orbdens.structure import Structure
 from orbdens.units import KCAL_PER_MOL
@@ -100,8 +102,10 @@ class Scene:
             _check_same(structure, reference.structure)
             fields["difference"] = values - reference.at(points).reshape(grid.shape)
         charges = None
-        if kind is not None and not structure.periodic and not (density.native_grid and kind == "all-electron"):
+        if kind == "valence" and not structure.periodic:
             charges = _charges(structure, grid, fields["deformation"])
+        elif kind == "all-electron" and not structure.periodic and density.native_grid is None:
+            charges = hirshfeld(Quadrature.of(density)).charges  # no grid holds cores
         found = None
         if density.native_grid is None and density.valence_electrons is not None and not structure.periodic:
             found = _potential(density, grid, values)

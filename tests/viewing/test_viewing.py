@@ -19,9 +19,11 @@ import orbdens
 from orbdens.density import Density, GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.labels import stored_density
 from orbdens.observables.hirshfeld import hirshfeld
 from orbdens.observables.partition import Quadrature
 from orbdens.observables.potential import potential
+from orbdens.store import open_store
 from orbdens.structure import Structure
 from orbdens.units import KCAL_PER_MOL
 from orbdens.viewing import picture, scene
@@ -67,6 +69,16 @@ def test_charges_are_hirshfelds(water: Density, seen: Scene) -> None:
     assert seen.charges is not None
     np.testing.assert_allclose(seen.charges, hirshfeld(Quadrature.of_whole(water)).charges, atol=0.015)
     assert seen.charges.sum() == pytest.approx(0, abs=2e-3)
+
+
+def test_charges_of_all_electrons_are_hirshfelds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(str(places.TESTS / "published" / "critical_points" / "h2o"))
+    density = stored_density(store, next(iter(store.keys())))
+    monkeypatch.setattr(scene, "MOST_POINTS", 5000)
+    found = Scene.of(density, "water")
+    assert found.kind == "all-electron"
+    assert found.charges is not None
+    np.testing.assert_allclose(found.charges, [-0.32, 0.16, 0.16], atol=0.02)
 
 
 def test_a_page_needs_nothing_and_holds_the_fields(water: Density) -> None:
