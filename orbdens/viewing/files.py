@@ -54,6 +54,9 @@ class Sight:
             paths = [out]
         else:
             paths = [(out or Path()) / f"{name}{ending}" for name in names]
+        if len(set(paths)) < len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise UserError(f"two input files would both become {twice}: rename one, or run them separately")
         for path in paths:
             check_output(path, self.force)
         return paths
@@ -74,8 +77,8 @@ def view_files(sight: Sight, progress: Progress = silent) -> Iterator[tuple[Path
     if reference is not None and len(named) > 1:
         raise UserError(f"a reference goes with one structure, but there are {len(named)}")
     paths = sight.paths([name for name, _ in named])
-    views = [view(density, sight.show, name, reference) for name, density in named]
-    for done, (path, one) in enumerate(zip(paths, views, strict=True), start=1):
+    for done, (path, (name, density)) in enumerate(zip(paths, named, strict=True), start=1):
+        one = view(density, sight.show, name, reference)
         one.save(path)
         progress("views", done, len(paths))
         yield path, one

@@ -79,6 +79,7 @@ def test_a_run_is_shown_beside_its_reference(trained: Path, tmp_path: Path, caps
         ("view good.cube --out x.pdf", "expected --out to end in .html or .png, but got x.pdf"),
         ("view good.cube --png --out x.html", "--png asks for a picture, but --out names x.html"),
         ("view good.cube methanol.xyz --out x.html", "2 structures need a folder"),
+        ("view methanol.xyz good.cube good.cube", "two input files would both become good.html"),
         ("view good.cube --out empty.cube", "expected --out to end in"),
     ],
 )
