@@ -64,7 +64,7 @@ class LabelDensity(Density):
         centre, orbitals = self._orbitals(torch.float64)
         places = torch.as_tensor(checked_points(points) - centre)
         occupations = torch.as_tensor(self.record.occupations, dtype=torch.float64)
-        parts = [_density_derivatives(orbitals, occupations, some) for some in places.split(SECOND_DERIVATIVES)]
+        parts = [_density_derivatives(orbitals, occupations, some) for some in torch.split(places, SECOND_DERIVATIVES)]
         values, gradients, hessians = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return values, gradients, hessians
 

@@ -106,7 +106,9 @@ class Request:
         Raises:
             UserError: a file or SMILES cannot be read, RDKit is missing, or two files would get one name.
         """
-        read = [(file.stem, str(file), structure, None) for file in self.files for structure in read_structures(file)]
+        read: list[tuple[str, str, Structure, str | None]] = [
+            (file.stem, str(file), structure, None) for file in self.files for structure in read_structures(file)
+        ]
         if self.smiles:
             from orbdens.formats.smiles import from_smiles
 

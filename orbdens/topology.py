@@ -58,12 +58,18 @@ class Found:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers: Å, e/Å³, e/Å⁵; atoms are counted from 0."""
-        structure = self.topology.structure
-        facts = {"name": self.name, "formula": structure.formula, "elements": structure.symbols}
-        facts |= {"charge": structure.charge, "expected_error": self.expected_error}
-        facts |= {"counts": self.topology.counts, "poincare_hopf": self.topology.poincare_hopf}
-        points = [point.to_json() for point in self.topology.points]
-        return facts | {"missing_nuclei": self.topology.missing_nuclei, "critical_points": points}
+        topology = self.topology
+        return {
+            "name": self.name,
+            "formula": topology.structure.formula,
+            "elements": topology.structure.symbols,
+            "charge": topology.structure.charge,
+            "expected_error": self.expected_error,
+            "counts": topology.counts,
+            "poincare_hopf": topology.poincare_hopf,
+            "missing_nuclei": topology.missing_nuclei,
+            "critical_points": [point.to_json() for point in topology.points],
+        }
 
 
 def topologies(source: Source, cubes: Interactions | None = None, progress: Progress = silent) -> Iterator[Found]:

@@ -81,9 +81,15 @@ class CriticalPoint:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""
-        figures = {"kind": self.kind, "position": self.position.tolist(), "density": self.density}
-        figures |= {"laplacian": self.laplacian, "eigenvalues": self.eigenvalues.tolist()}
-        return figures | {"ellipticity": self.ellipticity, "atoms": list(self.atoms)}
+        return {
+            "kind": self.kind,
+            "position": self.position.tolist(),
+            "density": self.density,
+            "laplacian": self.laplacian,
+            "eigenvalues": self.eigenvalues.tolist(),
+            "ellipticity": self.ellipticity,
+            "atoms": list(self.atoms),
+        }
 
 
 @dataclass(frozen=True)
@@ -207,8 +213,8 @@ def _told_apart(density: Density, points: NDArray[np.float64]) -> Topology:
         for bond, pair in zip(bonds, ends, strict=True)
     }
     found = []
-    for point in sorted(np.flatnonzero(kept), key=lambda i: (signs[i], -values[i])):
-        of_atoms = (atom_of_point[point],) if point in atom_of_point else bound.get(int(point), ())
+    for point in sorted(map(int, np.flatnonzero(kept)), key=lambda i: (signs[i], -values[i])):
+        of_atoms = (atom_of_point[point],) if point in atom_of_point else bound.get(point, ())
         found.append(
             CriticalPoint(KINDS[signs[point]], points[point], float(values[point]), eigenvalues[point], of_atoms)
         )

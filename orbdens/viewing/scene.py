@@ -177,10 +177,11 @@ def _grid(structure: Structure) -> Grid:
 def _kind(density: Density) -> Kind | None:
     """Whose electrons a density holds: by what it says, or by how many there are."""
     structure = density.structure
+    kinds: tuple[Kind, Kind] = ("valence", "all-electron")
     try:
         expected = {
             kind: sum(free_atom(symbol, kind).n_electrons for symbol in structure.symbols) - structure.charge
-            for kind in ("valence", "all-electron")
+            for kind in kinds
         }
     except UserError:  # an element without a free atom
         return None
@@ -188,7 +189,7 @@ def _kind(density: Density) -> Kind | None:
     held = density.n_electrons
     if known is not None and set(structure.symbols) <= set(known):
         held = float(core_charges(structure, known).sum() - structure.charge)
-    nearest = min(expected, key=lambda kind: abs(expected[kind] - held))
+    nearest = min(kinds, key=lambda kind: abs(expected[kind] - held))
     # A grid misses much of the cores.
     return nearest if abs(expected[nearest] - held) < max(0.5, 0.1 * expected[nearest]) else None
 

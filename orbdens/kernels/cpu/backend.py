@@ -125,7 +125,7 @@ def second_derivatives(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fields [n_points, K], their gradients [n_points, 3, K] and Hessians [n_points, 3, 3, K]."""
     everything = _columns(hessians.second_derivatives, hessians.COLUMNS, orbitals, points, point_ptr, memory)
-    square = everything[:, [4, 5, 6, 5, 7, 8, 6, 8, 9]].unflatten(1, (3, 3))
+    square = everything[:, [[4, 5, 6], [5, 7, 8], [6, 8, 9]]]
     return everything[:, 3], everything[:, :3], square
 
 
