@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # every public name, once: type checkers follow these imports
     from orbdens.store import Store as Store
     from orbdens.structure import Structure as Structure
     from orbdens.training.run import train as train
+    from orbdens.viewing import view as view
 else:
     from functools import cache
 

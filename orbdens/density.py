@@ -25,6 +25,7 @@ from orbdens.kernels import (
     metric_product,
     moved_multipoles,
     orbital_field_derivatives,
+    orbital_field_hessians,
     orbital_field_integrals,
     orbital_field_moments,
     orbital_field_transforms,
@@ -147,6 +148,19 @@ class Density(ABC):
             harmonics = solid_harmonics(l_max, torch.as_tensor(slab.points() - origin)).numpy()
             total += self.on(grid)[where].reshape(-1).astype(np.float64) @ harmonics * grid.volume_element
         return total
+
+    def second_derivatives_at(
+        self, points: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Density e/Å³ [n_points], gradient e/Å⁴ [n_points, 3] and Hessian e/Å⁵ [n_points, 3, 3], all analytic.
+
+        Args:
+            points: Å [n_points, 3].
+
+        Raises:
+            UserError: as ``at``, or the density is known on a grid alone.
+        """
+        raise UserError(f"derivatives of {self.structure.formula} need a density of orbitals, not values on a grid")
 
     def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """∫ρ(r')/|r − r'| dr' in e/Å [n_points] and its gradient in e/Å² [n_points, 3], both in closed form.
@@ -277,6 +291,13 @@ class OrbitalDensity(Density):
         places = torch.as_tensor(checked_points(points) - self._centre)
         values, gradient, laplacian = orbital_field_derivatives(self._orbitals, places)
         return values[:, 0].numpy(), gradient[:, :, 0].numpy(), laplacian[:, 0].numpy()
+
+    def second_derivatives_at(
+        self, points: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        places = torch.as_tensor(checked_points(points) - self._centre)
+        values, gradients, hessians = orbital_field_hessians(self._orbitals, places)
+        return values[:, 0].numpy(), gradients[:, :, 0].numpy(), hessians[..., 0].numpy()
 
     def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         check_molecule(self.structure, "potential")

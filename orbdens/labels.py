@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from orbdens.density import Density, GridDensity, check_molecule, checked_points
 from orbdens.electrons import core_charges
 from orbdens.grid import Grid
-from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals
+from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals, orbital_field_hessians
 from orbdens.store import LabelBasis, Manifest, OrbitalRecord, Record, Store
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
     from orbdens.pyscf.integrals import Functions
+
+SECOND_DERIVATIVES = 20_000
+"""Points at which Hessians of all orbitals are held at once, which bounds the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +39,34 @@ class LabelDensity(Density):
     record: OrbitalRecord
     manifest: Manifest
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+    def _orbitals(self, dtype: torch.dtype) -> tuple[NDArray[np.float64], Orbitals]:
+        """The occupied orbitals about a centre (Å [3]): far from the atoms single precision would lose digits."""
         basis, structure = self.manifest.orbital_basis, self.structure
-        centre = structure.positions.mean(axis=0)  # far from the atoms single precision would lose digits
+        centre = structure.positions.mean(axis=0)
         orbitals = Orbitals.of_structure(
-            torch.as_tensor(structure.positions - centre, dtype=torch.float32),
+            torch.as_tensor(structure.positions - centre, dtype=dtype),
             torch.as_tensor(basis.types(structure.numbers)),
-            label_shells(basis).to(dtype=torch.float32),
-            torch.as_tensor(self.record.orbitals),
+            label_shells(basis).to(dtype=dtype),
+            torch.as_tensor(self.record.orbitals, dtype=dtype),
         )
+        return centre, orbitals
+
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        centre, orbitals = self._orbitals(torch.float32)
         places = torch.as_tensor(checked_points(points) - centre, dtype=torch.float32)
         occupations = torch.as_tensor(self.record.occupations)
         result: NDArray[np.float32] = density_from_orbitals(orbitals, occupations, places).numpy()
         return result
+
+    def second_derivatives_at(
+        self, points: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        centre, orbitals = self._orbitals(torch.float64)
+        places = torch.as_tensor(checked_points(points) - centre)
+        occupations = torch.as_tensor(self.record.occupations, dtype=torch.float64)
+        parts = [_density_derivatives(orbitals, occupations, some) for some in torch.split(places, SECOND_DERIVATIVES)]
+        values, gradients, hessians = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return values, gradients, hessians
 
     def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         check_molecule(self.structure, "potential")
@@ -94,6 +113,18 @@ class LabelDensity(Density):
 
             whole = dipole(self.record, self.manifest)
         return whole - core_charges(self.structure, self.manifest.valence_electrons) @ self.structure.positions
+
+
+def _density_derivatives(orbitals: Orbitals, occupations: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ n|ψ|² [n_points], its gradient [n_points, 3] and Hessian [n_points, 3, 3]."""
+    psi, slopes, hessians = orbital_field_hessians(orbitals, points)
+    weighted = 2 * occupations * psi
+    products = torch.einsum("nik,njk->nij", 2 * occupations * slopes, slopes)
+    return (
+        psi.square() @ occupations,
+        torch.einsum("nik,nk->ni", slopes, weighted),
+        products + torch.einsum("nijk,nk->nij", hessians, weighted),
+    )
 
 
 def label_density(record: Record, manifest: Manifest) -> Density:

@@ -17,7 +17,7 @@ from orbdens.files import check_output
 from orbdens.formats import WRITERS, find_writer
 from orbdens.formats.cube import read_cube
 from orbdens.formats.npz import read_points, write_npz
-from orbdens.formats.structures import read_structures
+from orbdens.formats.structures import read_structures, write_structure
 from orbdens.grid import Grid
 from orbdens.metrics import MARGIN, SPACING
 from orbdens.progress import Progress, silent
@@ -70,6 +70,7 @@ class Request:
 
     Attributes:
         files: structure files that ASE reads, one or many structures each.
+        smiles: SMILES whose geometries RDKit makes; they are called by their formulas.
         model: model.safetensors, the run folder that holds it, or None for the weights that ship.
         charge: e; of every structure; None takes what the files say.
         multiplicity: 2S + 1 of every structure; None takes what the files say.
@@ -94,9 +95,27 @@ class Request:
     points: Path | None = None
     coefficients: bool = False
     core: bool = False
+    smiles: Sequence[str] = ()
     to: str | None = None
     out: Path | None = None
     force: bool = False
+
+    def structures(self) -> list[tuple[str, Structure, str | None]]:
+        """Name, structure and SMILES (of those that come from one) of all: NAME, or NAME-1, NAME-2, ...
+
+        Raises:
+            UserError: a file or SMILES cannot be read, RDKit is missing, or two files would get one name.
+        """
+        read: list[tuple[str, str, Structure, str | None]] = [
+            (file.stem, str(file), structure, None) for file in self.files for structure in read_structures(file)
+        ]
+        if self.smiles:
+            from orbdens.formats.smiles import from_smiles
+
+            made = [(from_smiles(one), one) for one in self.smiles]
+            read += [(structure.formula, "", structure, one) for structure, one in made]
+        names = _names([(stem, source) for stem, source, _, _ in read])
+        return [(name, self.with_state(s), one) for name, (_, _, s, one) in zip(names, read, strict=True)]
 
     def with_state(self, structure: Structure) -> Structure:
         """A structure with the charge and the multiplicity that are asked for."""
@@ -129,32 +148,42 @@ class Request:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was written, and what is known of the density in it: see ``Density``."""
+    """A file that was written, that of the geometry of a SMILES, and what is known of the density: see ``Density``."""
 
     path: Path
     structure: Structure
+    geometry: Path | None
     n_electrons: float
     expected_error: float | None
     unfamiliar: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def split_inputs(inputs: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+def split_inputs(inputs: Sequence[Path], alone: bool = False) -> tuple[Path | None, list[Path]]:
     """The model (None if none is named) and the structure files among ``[MODEL] FILE...``.
 
     The first is a model if it is a folder, ends in .safetensors, or is no file and has no ending.
 
+    Args:
+        inputs: what the user named.
+        alone: whether the model may stand alone, or nothing, because structures come from elsewhere.
+
     Raises:
         UserError: there are no structure files.
     """
+    if not inputs and alone:
+        return None, []
+    if not inputs:
+        raise UserError("expected structure files (FILE...), or a SMILES (--smiles)")
     first, *others = inputs
     names_model = first.is_dir() or first.suffix == ".safetensors" or not (first.suffix or first.is_file())
     if not names_model:
         return None, list(inputs)
-    if not others:
-        if first.exists() or str(first) in shipped.MODELS:
+    exists = first.exists() or str(first) in shipped.MODELS
+    if not others and not (alone and exists):
+        if exists:
             raise UserError(f"expected structure files (FILE...) after the model {first}")
-        raise UserError(f"there is no file {first}, nor a model of that name")
+        raise UserError(f"there is no file {first}, nor a model of that name; a SMILES goes with --smiles")
     return first, others
 
 
@@ -166,12 +195,12 @@ def predicted(request: Request) -> Iterator[tuple[str, Density]]:
     Raises:
         UserError: as ``predict_files``, but for what it says of output files.
     """
-    read = [(file, structure) for file in request.files for structure in read_structures(file)]
+    named = request.structures()
 
     from orbdens.checkpoint import load_model
 
-    densities = load_model(request.model).predict_many([request.with_state(structure) for _, structure in read])
-    yield from zip(_names([file for file, _ in read]), densities, strict=True)
+    densities = load_model(request.model).predict_many([structure for _, structure, _ in named])
+    yield from zip([name for name, _, _ in named], densities, strict=True)
 
 
 def predict_files(request: Request, progress: Progress = silent) -> Iterator[Written]:
@@ -190,9 +219,13 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         UserError: an input file is missing, unreadable or holds a structure that cannot be computed, an element the
             model never saw, or an output file that exists or cannot be written.
     """
-    read = [(file, structure) for file in request.files for structure in read_structures(file)]
-    structures = [request.with_state(structure) for _, structure in read]
-    paths = _output_paths([file for file, _ in read], request)
+    named = request.structures()
+    structures = [structure for _, structure, _ in named]
+    paths = _output_paths([name for name, _, _ in named], request)
+    geometries = [
+        path.with_name(f"{_stem(path, request)}.xyz") if one else None
+        for path, (_, _, one) in zip(paths, named, strict=True)
+    ]
     like = read_cube(request.like)[1] if request.like is not None else None
     points = read_points(request.points) if request.points is not None else None
     if not request.coefficients and points is None:
@@ -210,9 +243,11 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         for structure in structures:
             check_valence(structure, model.count_electrons(structure))
         densities = map(WholeDensity.of, densities)
-    for path in paths:
+    for path in [*paths, *filter(None, geometries)]:
         check_output(path, request.force)
-    for done, (path, density) in enumerate(zip(paths, densities, strict=True), start=1):
+    for done, (path, geometry, density) in enumerate(zip(paths, geometries, densities, strict=True), start=1):
+        if geometry is not None:
+            write_structure(geometry, density.structure, smiles=named[done - 1][2] or "")
         if request.coefficients:
             expected = {} if density.expectation is None else density.expectation.arrays()
             write_npz(path, **_atoms(density), **_orbitals(density), **expected)
@@ -224,6 +259,7 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         yield Written(
             path,
             density.structure,
+            geometry,
             density.n_electrons,
             density.expected_error,
             density.unfamiliar,
@@ -231,28 +267,33 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         )
 
 
-def _output_paths(sources: list[Path], request: Request) -> list[Path]:
+def _output_paths(names: list[str], request: Request) -> list[Path]:
     """One path per structure: NAME.cube, or NAME-1.cube, NAME-2.cube, ... for a file with many structures."""
     if request.named_file is not None:
-        if len(sources) > 1:
+        if len(names) > 1:
             raise UserError(
-                f"{len(sources)} structures need a folder to go to, but --out names the one file {request.out}"
+                f"{len(names)} structures need a folder to go to, but --out names the one file {request.out}"
             )
         if not find_writer(request.format).names(request.named_file):
             raise UserError(f"files of format {request.format} are asked for, but --out names {request.out}")
         return [request.named_file]
     folder = request.out if request.out is not None else Path()
-    return [folder / f"{name}{request.suffix}" for name in _names(sources)]
+    return [folder / f"{name}{request.suffix}" for name in names]
 
 
-def _names(sources: list[Path]) -> list[str]:
-    """One name per structure: NAME, or NAME-1, NAME-2, ... of a file with many structures."""
+def _stem(path: Path, request: Request) -> str:
+    """The name of an output file without what tells its content and format."""
+    return path.name.removesuffix(request.suffix) if path.name.endswith(request.suffix) else path.stem
+
+
+def _names(sources: list[tuple[str, str]]) -> list[str]:
+    """One name per structure, of its stem and source: NAME, or NAME-1, NAME-2, ... of a source with many structures."""
     names: list[str] = []
-    total, seen = Counter(sources), Counter[Path]()
+    total, seen = Counter(sources), Counter[tuple[str, str]]()
     for source in sources:
         seen[source] += 1
         number = f"-{seen[source]:0{len(str(total[source]))}d}" if total[source] > 1 else ""
-        names.append(f"{source.stem}{number}")
+        names.append(f"{source[0]}{number}")
     name, times = Counter(names).most_common(1)[0]
     if times > 1:
         raise UserError(f"two input files would both be called {name}: rename one, or run them separately")

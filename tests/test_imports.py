@@ -31,7 +31,7 @@ LEVELS = [
     ["checkpoint"],
     ["training", "evaluation", "prediction", "doctor", "testing"],
     ["demo", "examples", "crystals", "properties"],
-    ["property_tables"],
+    ["property_tables", "topology", "viewing"],
     ["cli"],
     ["data_tools"],
 ]

@@ -15,9 +15,9 @@ from ase.build import molecule
 from ase.collections import g2
 
 from data_tools.generation.minima import find_minimum
-from data_tools.generation.rdkit_bridge import from_smiles
 from data_tools.generation.sampling import LEVEL_OF_FORCES
 from data_tools.recipes.general import DISTORTIONS, pairs
+from orbdens.formats.smiles import from_smiles
 from orbdens.sites import bonds_of
 from orbdens.structure import Structure
 

@@ -11,11 +11,11 @@ from ase.optimize import BFGS
 
 from data_tools.choices import ForceProgram
 from data_tools.generation.forces import calculator
-from data_tools.generation.rdkit_bridge import from_smiles
 from data_tools.generation.sampling import LEVEL_OF_FORCES
 from data_tools.generation.settings import Settings
 from orbdens.errors import UserError
 from orbdens.files import check_output, written_whole
+from orbdens.formats.smiles import from_smiles
 from orbdens.formats.structures import write_frame
 from orbdens.progress import Progress, silent
 from orbdens.structure import Structure

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from data_tools.generation.rdkit_bridge import import_rdkit
 from orbdens.errors import UserError
+from orbdens.formats.smiles import import_rdkit
 
 ELEMENTS = ("C", "N", "O", "F")
 """Elements that a variant may hold beside hydrogen, unless others are asked for."""

@@ -12,6 +12,8 @@ import typer
 
 import orbdens
 from orbdens.cli import properties, verbs
+from orbdens.cli.topology import topology
+from orbdens.cli.view import view
 from orbdens.cli.xray import xray
 from orbdens.errors import UserError
 
@@ -37,6 +39,8 @@ for verb in (
     properties.potential,
     properties.charges,
     properties.moments,
+    topology,
+    view,
     xray,
     verbs.evaluate,
     verbs.compare,

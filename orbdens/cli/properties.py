@@ -100,7 +100,7 @@ def potential(
         raise UserError("--scale is of --surface vdw")
     if level is not None and surface != "isodensity":
         raise UserError("--level is of --surface isodensity")
-    source = _source(inputs, charge, multiplicity, store, split, n)
+    source = chosen_source(inputs, charge, multiplicity, store, split, n)
     from orbdens.cli.screen import stdout
     from orbdens.observables.surfaces import ISO_LEVEL, SCALES
     from orbdens.progress import Display
@@ -185,7 +185,7 @@ def charges(
 
         found = [charges_of_potentials(inputs or [], esp, Request(files=[], charge=charge, multiplicity=multiplicity))]
     else:
-        source = _source(inputs, charge, multiplicity, store, split, n)
+        source = chosen_source(inputs, charge, multiplicity, store, split, n)
         with Display() as display:
             found = list(atomic_charges(source, scheme or ("resp", "mbis", "hirshfeld"), density, display.count))
     for one in found:
@@ -219,7 +219,7 @@ def moments(
 
     if json is not None:
         check_output(json, force)
-    source = _source(inputs, charge, multiplicity, store, split, n)
+    source = chosen_source(inputs, charge, multiplicity, store, split, n)
     from orbdens.cli.screen import show
     from orbdens.progress import Display
     from orbdens.properties import molecular_moments, write_json
@@ -235,7 +235,7 @@ def moments(
         write_json(json, [one.to_json() for one in found])
 
 
-def _source(
+def chosen_source(
     inputs: list[Path] | None,
     charge: int | None,
     multiplicity: int | None,

@@ -138,13 +138,17 @@ def train(
 
 def predict(
     inputs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="[MODEL] FILE...",
             help="The model: model.safetensors or the run folder that holds it [default: general, which ships: "
             "molecules and ions of H, C, N, O, F, P, S and Cl]. The structures: files of any format that ASE reads.",
         ),
-    ],
+    ] = None,
+    smiles: Annotated[
+        list[str] | None,
+        typer.Option(help="A SMILES, whose geometry RDKit's force field makes (extra geometries); may be repeated."),
+    ] = None,
     charge: Annotated[
         int | None, typer.Option(help="Total charge of every structure, e [default: what its file says, or 0].")
     ] = None,
@@ -197,13 +201,16 @@ def predict(
     (SDF, MOL, PDB). Along the vectors of a cell that repeat the grid is the cell. Beside each file stands the NMAE in %
     to expect, as the model itself judges; atoms and bonds unlike any it learned from, bonds between elements and
     charges or spins that it never saw, and errors far above the usual get a warning.
+    A SMILES is called by its formula; its geometry goes to FORMULA.xyz, or beside the file that --out names.
     With --core a valence density gets cores: exact at --points, on grids means over voxels that hold every electron.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
+
+    Example: orbdens predict --smiles CCO --out ethanol.cube
     """
     from orbdens.prediction import Request, Written, predict_files, split_inputs
 
-    model, files = split_inputs(inputs)
+    model, files = split_inputs(inputs or [], alone=bool(smiles))
     on_grid = {"--grid and --margin": grid is not None or margin is not None, "--like": like is not None}
     elsewhere = {"--points": points is not None, "--coefficients": coefficients}
     _refuse_two(on_grid | elsewhere, "each says where the density is wanted")
@@ -214,6 +221,7 @@ def predict(
 
     request = Request(
         files=files,
+        smiles=smiles or [],
         model=model,
         charge=charge,
         multiplicity=multiplicity,
@@ -236,7 +244,10 @@ def predict(
         for file in done:
             expected = "" if file.expected_error is None else f"   expected NMAE {file.expected_error:.2f} %"
             state = f"   charge {file.structure.charge:+d}, multiplicity {file.structure.multiplicity}"
-            line = f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}{state}"
+            of_smiles = "" if file.geometry is None else f"   geometry {file.geometry}"
+            line = (
+                f"{file.path}   {file.structure.formula}   {file.n_electrons:.4f} electrons{expected}{state}{of_smiles}"
+            )
             stdout.print(line, soft_wrap=True)
             if file.unfamiliar:
                 names = ", ".join(file.unfamiliar[:SHOWN])

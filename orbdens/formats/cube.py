@@ -50,6 +50,35 @@ def write_potential_cube(path: Path, structure: Structure, grid: Grid, values: N
     _write(path, structure, grid, values, titles, 1.0)
 
 
+def write_nci_cubes(
+    dens: Path,
+    grad: Path,
+    structure: Structure,
+    grid: Grid,
+    signed_density: NDArray[np.floating],
+    reduced_gradient: NDArray[np.floating],
+) -> None:
+    """Write the two cube files of non-covalent interactions that NCIPLOT writes and its scripts for VMD expect.
+
+    Args:
+        dens: gets 100 times the density with the sign of λ2, in e/Bohr³.
+        grad: gets the reduced density gradient.
+        structure: its atoms go into the headers.
+        grid: where the values are.
+        signed_density: sign(λ2)ρ in e/Å³, of the grid's shape.
+        reduced_gradient: of the grid's shape.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    lengths = "Lengths in Bohr, z fastest"
+    for path, values, what, unit in (
+        (dens, signed_density, "100 sign(lambda2) density in e/Bohr^3", 100 * BOHR**3),
+        (grad, reduced_gradient, "Reduced density gradient", 1.0),
+    ):
+        _write(path, structure, grid, values, (f"{what} of {structure.formula} written by orbdens", lengths), unit)
+
+
 def _write(
     path: Path,
     structure: Structure,

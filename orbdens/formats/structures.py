@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from orbdens.errors import UserError
-from orbdens.files import check_input
+from orbdens.files import check_input, written_whole
 from orbdens.formats.cube import CUBE_SUFFIXES, read_cube
 from orbdens.formats.molfile import read_molfile
 from orbdens.structure import Structure
@@ -87,6 +87,20 @@ def _charges_of_pdb(path: Path) -> list[int]:
             charges.append(total)
             total = None
     return charges
+
+
+def write_structure(path: Path, structure: Structure, **info: str) -> None:
+    """Write an extended xyz file of one molecule (Å; charge, multiplicity and ``info`` in its comment).
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from ase import Atoms
+
+    atoms = Atoms(structure.numbers, structure.positions)
+    atoms.info = {"charge": structure.charge, "multiplicity": structure.multiplicity, **info}
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        write_frame(file, atoms)
 
 
 def write_frame(file: TextIO, atoms: ase.Atoms) -> None:

@@ -7,6 +7,7 @@ from orbdens.kernels.backends import BACKENDS, backend_device, validate
 from orbdens.kernels.fields import (
     density_from_orbitals,
     orbital_field_derivatives,
+    orbital_field_hessians,
     orbital_fields,
     orbital_fields_on_grid,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "moved_multipoles",
     "normalisation",
     "orbital_field_derivatives",
+    "orbital_field_hessians",
     "orbital_field_integrals",
     "orbital_field_moments",
     "orbital_field_transforms",

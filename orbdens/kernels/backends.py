@@ -24,8 +24,9 @@ AUTOMATIC = {"cpu": "cpu", "cuda": "gpu"}
 class Backend(Protocol):
     """A module with these functions, which take orbitals that were checked.
 
-    It may offer one more, ``grid_forward(orbitals, origin, steps, shape)``: fields [nx * ny * nz, K] of one structure
+    It may offer two more. ``grid_forward(orbitals, origin, steps, shape)``: fields [nx * ny * nz, K] of one structure
     on a grid (see ``orbital_fields_on_grid``), or None for grids and orbitals that it takes no faster than points.
+    ``second_derivatives``, with the arguments of ``derivatives``: fields, gradients, Hessians [n_points, 3, 3, K].
     """
 
     def validate(self) -> str | None:
@@ -63,6 +64,11 @@ def choose_backend(name: str, device: torch.device) -> str:
 
 def _module(name: str) -> Backend:
     return cast(Backend, import_module(BACKENDS[name]))
+
+
+def has_second_derivatives(name: str) -> bool:
+    """Whether a backend, of a name that ``choose_backend`` gave, has Hessians of fields."""
+    return hasattr(_module(name), "second_derivatives")
 
 
 def load_backend(name: str) -> Backend:

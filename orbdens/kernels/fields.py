@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from orbdens.kernels.backends import choose_backend, load_backend
+from orbdens.kernels.backends import choose_backend, has_second_derivatives, load_backend
 from orbdens.kernels.operator import check_points, evaluate
 from orbdens.kernels.orbitals import Orbitals
 
@@ -65,6 +66,34 @@ def orbital_field_derivatives(
     ptr = _pointers(orbitals, points, point_ptr)
     check_points(orbitals, points, ptr)
     return load_backend(choose_backend(backend, orbitals.device)).derivatives(orbitals, points, ptr, memory)
+
+
+def orbital_field_hessians(
+    orbitals: Orbitals,
+    points: Tensor,
+    point_ptr: Tensor | None = None,
+    *,
+    memory: int = MEMORY,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields with their analytic gradient and Hessian at the points (critical points, curvature).
+
+    Arguments and errors as for ``orbital_fields``; not differentiable. ``auto`` takes the reference where the fast
+    backend of the device has no second derivatives (gpu).
+
+    Returns:
+        fields [n_points, K], gradients [n_points, 3, K] in 1/Å of it, Hessians [n_points, 3, 3, K] in 1/Å² of it.
+    """
+    ptr = _pointers(orbitals, points, point_ptr)
+    check_points(orbitals, points, ptr)
+    name = choose_backend(backend, orbitals.device)
+    if not has_second_derivatives(name):
+        if backend != "auto":
+            raise RuntimeError(f"backend {name!r} has no second derivatives: take 'reference', or 'cpu'")
+        name = "reference"
+    hessians: Any = load_backend(name)
+    result: tuple[Tensor, Tensor, Tensor] = hessians.second_derivatives(orbitals, points, ptr, memory)
+    return result
 
 
 def orbital_fields_on_grid(

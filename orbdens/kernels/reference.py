@@ -174,11 +174,19 @@ def _vjp(
 
 
 def derivatives(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K], by autograd twice."""
+    """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
+    fields, gradients, hessians = second_derivatives(orbitals, points, point_ptr, memory)
+    return fields, gradients, hessians.diagonal(dim1=1, dim2=2).sum(-1)
+
+
+def second_derivatives(
+    orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields [n_points, K], their gradients [n_points, 3, K] and Hessians [n_points, 3, 3, K], by autograd twice."""
     n_points, n_channels = points.shape[0], orbitals.n_channels
     fields = points.new_zeros(n_points, n_channels)
     gradients = points.new_zeros(n_points, 3, n_channels)
-    laplacians = torch.zeros_like(fields)
+    hessians = points.new_zeros(n_points, 3, 3, n_channels)
     for one, begin, end, shifts in _pieces(orbitals, point_ptr, memory):
         at = points[begin:end].detach().requires_grad_()
         with torch.enable_grad():
@@ -189,5 +197,5 @@ def derivatives(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: i
             gradients[begin:end, :, k] = first.detach()
             for axis in range(3 if first.requires_grad else 0):
                 (second,) = torch.autograd.grad(first[:, axis].sum(), at, retain_graph=True)
-                laplacians[begin:end, k] += second[:, axis]
-    return fields, gradients, laplacians
+                hessians[begin:end, axis, :, k] = second
+    return fields, gradients, hessians

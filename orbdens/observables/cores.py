@@ -22,6 +22,7 @@ from orbdens.expectation import Expectation
 from orbdens.grid import Grid
 from orbdens.metrics import MARGIN, SPACING
 from orbdens.observables.free_atoms import FreeAtom, core, free_atom, superposition
+from orbdens.observables.potential import cores
 from orbdens.structure import Structure
 
 REACH = 2.5
@@ -161,6 +162,13 @@ class WholeDensity(Density):
         whole: NDArray[np.float32] = (values + cores_on(self.structure, grid, more)).astype(np.float32)
         return whole
 
+    def second_derivatives_at(
+        self, points: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        parts = [part.second_derivatives_at(points) for part in (self.valence, self._cores)]
+        values, gradients, hessians = (valence + core for valence, core in zip(*parts, strict=True))
+        return values, gradients, hessians
+
     @property
     def n_electrons(self) -> float:
         return self.valence.n_electrons + self._cores.n_electrons
@@ -168,6 +176,17 @@ class WholeDensity(Density):
     @property
     def dipole(self) -> NDArray[np.float64]:
         return self.valence.dipole + self._cores.dipole
+
+
+def whole_density(density: Density) -> Density:
+    """A density of all electrons as it is, a valence density with the frozen cores of its atoms.
+
+    Raises:
+        UserError: it is not known which electrons the density holds, or as ``WholeDensity.of``.
+    """
+    if isinstance(density, WholeDensity) or np.array_equal(cores(density), density.structure.numbers):
+        return density
+    return WholeDensity.of(density)
 
 
 def _cores(structure: Structure) -> dict[str, FreeAtom]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from orbdens.density import Density, check_molecule
 from orbdens.kernels import solid_harmonics
-from orbdens.observables.cores import WholeDensity
-from orbdens.observables.potential import cores
+from orbdens.observables.cores import whole_density
 from orbdens.structure import Structure
 
 CHUNK = 1 << 22
@@ -83,10 +82,9 @@ class Quadrature:
         to 0.02 e (by up to 0.04 with functions for the valence alone), by Hirshfeld by 0.001 to 0.007 e.
 
         Raises:
-            UserError: as ``of`` and ``WholeDensity.of``, or it is not known which electrons the density holds.
+            UserError: as ``of`` and ``whole_density``.
         """
-        whole = np.array_equal(cores(density), density.structure.numbers)
-        return cls.of(density if whole else WholeDensity.of(density), level)
+        return cls.of(whole_density(density), level)
 
     @property
     def n_electrons(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbdens.kernels import Orbitals, orbital_field_derivatives, orbital_fields
+from orbdens.kernels import Orbitals, orbital_field_derivatives, orbital_field_hessians, orbital_fields
 from orbdens.kernels.operator import arguments_of, fields_op
 from orbdens.kernels.reference import structure_fields
 
@@ -85,6 +85,33 @@ def test_gradient_and_laplacian_at_points_equal_pyscf(backend: str, dtype: torch
         (laplacian, truth[4] + truth[7] + truth[9]),
     ):
         assert np.abs(mine.double().numpy() - exact).max() <= accuracy * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [row for row in ROWS if row[0] != "gpu"])
+def test_hessian_at_points_equals_pyscf(backend: str, dtype: torch.dtype) -> None:
+    benzene = contracted()
+    points, coefficients = random_points(90).to(dtype), random_coefficients(benzene.n_coefficients, 2)
+    truth = benzene.truth(points, derivatives=2) @ coefficients.to(dtype).double().numpy()
+    found = orbital_field_hessians(benzene.orbitals(coefficients, dtype), points, backend=backend)
+    square = truth[[4, 5, 6, 5, 7, 8, 6, 8, 9]].transpose(1, 0, 2).reshape(90, 3, 3, 2)
+    accuracy = 1e-4 if dtype == torch.float32 else 1e-8
+    for mine, exact in zip(found, (truth[0], truth[1:4].transpose(1, 0, 2), square), strict=True):
+        assert np.abs(mine.double().numpy() - exact).max() <= accuracy * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("cutoff", [None, 2.5])
+def test_hessian_of_high_l_scaled_contracted_shells_is_that_of_the_definition(cutoff: float | None) -> None:
+    orbitals = orbitals_of(ragged(k=2), cutoff=cutoff, tolerance=1e-12)
+    points, ptr = ragged()["points"], ragged()["point_ptr"]
+    truth = orbital_field_hessians(orbitals, points, ptr, backend="reference")
+    for mine, exact in zip(orbital_field_hessians(orbitals, points, ptr, backend="cpu"), truth, strict=True):
+        assert torch.allclose(mine, exact, atol=1e-9 * float(exact.abs().max()))
+
+
+def test_a_backend_without_second_derivatives_says_so() -> None:
+    case = ragged()
+    with pytest.raises(RuntimeError, match="'gpu' has no second derivatives"):
+        orbital_field_hessians(orbitals_of(case), case["points"], case["point_ptr"], backend="gpu")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

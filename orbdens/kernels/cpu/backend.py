@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from orbdens.kernels.blocks import BLOCK, slices
-from orbdens.kernels.cpu import gradients, grid, loops
+from orbdens.kernels.cpu import gradients, grid, hessians, loops
 from orbdens.kernels.cpu.scratch import Blocks, blocks, new_scratch
 from orbdens.kernels.cpu.threads import share
 from orbdens.kernels.cpu.vector import VECTOR_BYTES
@@ -116,17 +116,33 @@ def grid_forward(orbitals: Orbitals, origin: Tensor, steps: Tensor, shape: tuple
 
 def derivatives(orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int) -> tuple[Tensor, Tensor, Tensor]:
     """Fields [n_points, K], their gradients [n_points, 3, K] and Laplacians [n_points, K]."""
+    everything = _columns(gradients.derivatives, 5, orbitals, points, point_ptr, memory)
+    return everything[:, 3], everything[:, :3], everything[:, 4]
+
+
+def second_derivatives(
+    orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fields [n_points, K], their gradients [n_points, 3, K] and Hessians [n_points, 3, 3, K]."""
+    everything = _columns(hessians.second_derivatives, hessians.COLUMNS, orbitals, points, point_ptr, memory)
+    square = everything[:, [[4, 5, 6], [5, 7, 8], [6, 8, 9]]]
+    return everything[:, 3], everything[:, :3], square
+
+
+def _columns(
+    loop: Callable[..., None], n_columns: int, orbitals: Orbitals, points: Tensor, point_ptr: Tensor, memory: int
+) -> Tensor:
+    """What a loop over derivatives writes at every point for every field [n_points, n_columns, K]."""
     coefficients = orbitals.coefficients.detach().numpy()
-    out = np.empty((points.shape[0], 5, coefficients.shape[1]), coefficients.dtype)
+    out = np.empty((points.shape[0], n_columns, coefficients.shape[1]), coefficients.dtype)
     ready = prepare(orbitals, at_least=1.0)
     for begin, end, part, ptr in slices(points, point_ptr, _slice_size(ready, memory)):
         run = _Run.of(ready, part, ptr, coefficients.dtype)
         for k in range(coefficients.shape[1]):
-            channel = np.empty((end - begin, 5), coefficients.dtype)
-            run.forward(gradients.derivatives, 1, np.ascontiguousarray(coefficients[:, k]), channel)
+            channel = np.empty((end - begin, n_columns), coefficients.dtype)
+            run.forward(loop, 1, np.ascontiguousarray(coefficients[:, k]), channel)
             out[begin:end, :, k] = channel
-    everything = torch.from_numpy(out)
-    return everything[:, 3], everything[:, :3], everything[:, 4]
+    return torch.from_numpy(out)
 
 
 class Gradients(NamedTuple):

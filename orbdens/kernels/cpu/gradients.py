@@ -21,19 +21,17 @@ from orbdens.kernels.cpu.vector import VECTOR_BYTES, compiled, fma, inlined, loa
 
 
 @inlined
-def derivative_rows(
-    tables: Any, scene: Any, site: int, n: int, l: int, nearest2: float, want_laplacian: bool, work: Any
-) -> None:
+def derivative_rows(tables: Any, scene: Any, site: int, n: int, nearest2: float, want_second: bool, work: Any) -> None:
     """Derivatives of the n radial functions found by ``radial_rows``, into work.radial[1] and, if wanted, [2]."""
-    gradient_factor = work.radial[1]
-    scale = scene.scalings[site] if scene.scalings.size else gradient_factor.dtype.type(1.0)
+    slopes = work.radial[1]
+    scale = scene.scalings[site] if scene.scalings.size else slopes.dtype.type(1.0)
     entry = scene.reach_ptr[site] - tables.type_primitive[scene.site_type[site]]
     for j in range(n):
         empty = True
         for q in range(tables.primitive_ptr[work.shells[j]], tables.primitive_ptr[work.shells[j] + 1]):
             if scene.reach2[entry + q] > nearest2:
                 weight, exponent = tables.weights[q], tables.exponents[q] * scale
-                add_derivatives(empty, l, weight, exponent, work.d, gradient_factor, work.radial[2], want_laplacian, j)
+                add_derivatives(empty, weight, exponent, work.d, slopes, work.radial[2], want_second, j)
                 empty = False
 
 
@@ -62,7 +60,11 @@ def add_gradient(n_harmonics: int, angular: Any, gradient_factor: Any, d: Any, s
 
 @compiled
 def derivatives(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks: int, work: Any, out: Any) -> None:
-    """Gradient (3), value and Laplacian of the field of one channel c [n_coefficients] into out [n_points, 5]."""
+    """Gradient (3), value and Laplacian of the field of one channel c [n_coefficients] into out [n_points, 5].
+
+    The Laplacian of angular_k(r²) S_k is (r² curved_k + (2 l + 3) steep_k) S_k, where curved_k is four times the second
+    derivative of angular_k by r² and steep_k twice the first.
+    """
     real = out.dtype.type
     s, angular, values = work.s, work.angular, work.values
     for unit in range(task, blocks.unit_structure.size, n_tasks):
@@ -84,18 +86,20 @@ def derivatives(tables: Any, scene: Any, blocks: Any, c: Any, task: int, n_tasks
                     index, last = tables.group_shell_ptr[group], tables.group_shell_ptr[group + 1]
                     while index < last:
                         n, index = radial_rows(tables, scene, site, index, last, nearest2, work)
-                        derivative_rows(tables, scene, site, n, l, nearest2, True, work)
+                        derivative_rows(tables, scene, site, n, nearest2, True, work)
                         for order in range(3):
                             contract(
                                 c, work.orders, 2 * l + 1, work.offsets, n, work.radial[order], angular[order], l * l
                             )
                 add_gradient((top + 1) ** 2, angular[0], angular[1], work.d, s, values)
                 for p in range(0, BLOCK, VECTOR_BYTES // out.itemsize):
-                    field, laplacian = load(values, 3, p), load(values, 4, p)
-                    for k in range((top + 1) ** 2):
-                        harmonic = load(s, k, p)
-                        field = fma(harmonic, load(angular[0], k, p), field)
-                        laplacian = fma(harmonic, load(angular[2], k, p), laplacian)
+                    field, laplacian, r2 = load(values, 3, p), load(values, 4, p), load(work.d, 3, p)
+                    for l in range(top + 1):
+                        for k in range(l * l, (l + 1) ** 2):
+                            harmonic = load(s, k, p)
+                            field = fma(harmonic, load(angular[0], k, p), field)
+                            curved = fma(r2, load(angular[2], k, p), real(2 * l + 3) * load(angular[1], k, p))
+                            laplacian = fma(harmonic, curved, laplacian)
                     store(values, 3, p, field)
                     store(values, 4, p, laplacian)
             first = blocks.block_ptr[block]
@@ -161,7 +165,7 @@ def vjp(
                             for j in range(n):
                                 radial_gradients(tables, scene, site, j, nearest2, work, grads)
                         if want_geometry:
-                            derivative_rows(tables, scene, site, n, l, nearest2, False, work)
+                            derivative_rows(tables, scene, site, n, nearest2, False, work)
                             contract(c, work.orders, 2 * l + 1, work.offsets, n, radial, angular[0], l * l)
                             contract(c, work.orders, 2 * l + 1, work.offsets, n, gradient_factor, angular[1], l * l)
                 if want_geometry:

@@ -198,32 +198,21 @@ def gaussian_moments(z: Any, row: int, exponent: float, d: Any) -> tuple[float, 
 
 @compiled
 def add_derivatives(
-    first: bool,
-    l: int,
-    weight: float,
-    exponent: float,
-    d: Any,
-    gradient_factor: Any,
-    laplacian_factor: Any,
-    want_laplacian: bool,
-    row: int,
+    first: bool, weight: float, exponent: float, d: Any, slopes: Any, curvatures: Any, want_second: bool, row: int
 ) -> None:
-    """Add twice the derivative by r² to gradient_factor[row], and the radial part of the Laplacian, if it is wanted.
+    """Add twice the derivative by r² to slopes[row], four times the second one, if it is wanted, to curvatures[row].
 
-    For f = w exp(-a r²) times S_lm these are -2 a f and (4 a² r² - (6 + 4 l) a) f, because S_lm is harmonic and
-    r . grad S_lm = l S_lm. The ``first`` is stored, not added.
+    For f = w exp(-a r²) these are -2 a f and 4 a² f. The ``first`` is stored, not added.
     """
-    real = gradient_factor.dtype.type
-    rate, w, slope = real(-LOG2E * exponent), real(weight), real(-2.0 * exponent)
-    square, constant = real(4.0 * exponent * exponent), splat(real(-(6.0 + 4.0 * l) * exponent))
-    for p in range(0, BLOCK, VECTOR_BYTES // gradient_factor.itemsize):
-        value = w * exp2(rate * load(d, 4, p))
-        derivative = slope * value
+    real = slopes.dtype.type
+    rate, w, factor = real(-LOG2E * exponent), real(weight), real(-2.0 * exponent)
+    for p in range(0, BLOCK, VECTOR_BYTES // slopes.itemsize):
+        slope = factor * (w * exp2(rate * load(d, 4, p)))
+        curvature = factor * slope
         if not first:
-            derivative = derivative + load(gradient_factor, row, p)
-        store(gradient_factor, row, p, derivative)
-        if want_laplacian:
-            curvature = value * fma(square, load(d, 3, p), constant)
+            slope = slope + load(slopes, row, p)
+        store(slopes, row, p, slope)
+        if want_second:
             if not first:
-                curvature = curvature + load(laplacian_factor, row, p)
-            store(laplacian_factor, row, p, curvature)
+                curvature = curvature + load(curvatures, row, p)
+            store(curvatures, row, p, curvature)

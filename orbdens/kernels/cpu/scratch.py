@@ -36,13 +36,14 @@ class Scratch(NamedTuple):
     gathered: Real  # [3, UNIT * 64] points of the unit
     local: Real  # [3, 64] points of the block from its origin
     d: Real  # [5, 64] x, y, z, r² from a site, and r² or huge beyond the cut-off
-    radial: Real  # [3, ROWS, 64] radial functions; twice their derivative by r²; their part of the Laplacian
+    radial: Real  # [3, ROWS, 64] radial functions; twice their derivative by r²; four times the second
     angular: Real  # [3, n_harmonics, 64] the same, contracted with the coefficients
     s: Real  # [n_harmonics, 64] solid harmonics
+    slopes: Real  # [3, n_harmonics, 64] their gradients
     weighted: Real  # [n_harmonics, 64] harmonics times cotangents
     z: Real  # [ROWS, 64] those times coefficients, summed over m
     orbitals: Real  # [ROWS * (2 l_max + 1), 64]
-    values: Real  # [max(K, 8), 64]
+    values: Real  # [max(K, 10), 64]
     cotangents: Real  # [UNIT, 64]
     sums: Real  # [3 * UNIT, 64] gradients at the points of a unit
     origin: Array  # [3]
@@ -64,10 +65,11 @@ def new_scratch(scene: Scene, l_max: int, n_channels: int, dtype: np.dtype[np.fl
         radial=np.empty((3, ROWS, BLOCK), dtype),
         angular=np.empty((3, n_harmonics, BLOCK), dtype),
         s=np.empty((n_harmonics, BLOCK), dtype),
+        slopes=np.empty((3, n_harmonics, BLOCK), dtype),
         weighted=np.empty((n_harmonics, BLOCK), dtype),
         z=np.empty((ROWS, BLOCK), dtype),
         orbitals=np.empty((n_orbitals if n_channels > 1 else 0, BLOCK), dtype),
-        values=np.empty((max(n_channels, 8), BLOCK), dtype),
+        values=np.empty((max(n_channels, 10), BLOCK), dtype),
         cotangents=np.empty((UNIT, BLOCK), dtype),
         sums=np.empty((3 * UNIT, BLOCK), dtype),
         origin=np.empty(3),

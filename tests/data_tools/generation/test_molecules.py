@@ -121,7 +121,7 @@ def test_ions_and_pairs(tmp_path: Path) -> None:
 
 def test_molecules_of_one_smiles_lie_side_by_side() -> None:
     pytest.importorskip("rdkit")
-    from data_tools.generation.rdkit_bridge import from_smiles
+    from orbdens.formats.smiles import from_smiles
 
     for smiles in ("O.O", "CCO.c1ccccc1", "O.O.[OH3+]"):
         positions = from_smiles(smiles).positions
