@@ -1,0 +1,146 @@
+"""The parts of a Fock matrix that a density gives: its Coulomb and its exchange-correlation potential, in atomic units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from pyscf import df, dft, gto, lib
+from pyscf.dft import numint
+from pyscf.gto import moleintor
+
+from orbdens.density import OrbitalDensity
+from orbdens.pyscf.integrals import Functions
+from orbdens.store.records import LabelShell
+from orbdens.units import BOHR
+
+AUXILIARY_BASIS = "def2-universal-jfit"
+"""Where the calculation has no density fitting of its own."""
+
+SEMILOCAL = "pbe"
+"""The functional in place of one that needs orbitals: hybrids, Hartree-Fock, meta-GGAs, non-local correlation."""
+
+
+class CoulombFit:
+    """Densities in the auxiliary basis of a calculation, orthonormal in the Coulomb norm: half their square is an energy.
+
+    Three-centre integrals of the thousands of functions of a predicted density would be exact; the two-centre ones
+    with some hundred auxiliary functions take a twentieth of the time, and the calculation knows no other repulsion.
+    """
+
+    def __init__(self, mf: Any) -> None:
+        own = getattr(mf, "with_df", None)
+        self.fit = own if isinstance(own, df.DF) else df.DF(mf.mol, AUXILIARY_BASIS)
+        if self.fit._cderi is None:
+            self.fit.build()
+        self.factor = scipy.linalg.cholesky(self.fit.auxmol.intor("int2c2e"), lower=True)
+
+    def of_densities(self, densities: Sequence[OrbitalDensity]) -> NDArray[np.float64]:
+        """The sum of densities [n_auxiliary]."""
+        total = sum(_repulsions(self.fit.auxmol, density) for density in densities)
+        result: NDArray[np.float64] = scipy.linalg.solve_triangular(self.factor, total, lower=True)
+        return result
+
+    def of_matrix(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The density of a density matrix [n, n]: [n_auxiliary]."""
+        pairs = lib.pack_tril(2 * matrix - np.diag(np.diag(matrix)))
+        return np.concatenate([integrals @ pairs for integrals in self.fit.loop()])
+
+    def potential(self, fitted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The matrix [n, n] of the potential of a density [n_auxiliary]."""
+        total, start = np.zeros(self.fit.mol.nao * (self.fit.mol.nao + 1) // 2), 0
+        for integrals in self.fit.loop():
+            total += fitted[start : start + len(integrals)] @ integrals
+            start += len(integrals)
+        matrix: NDArray[np.float64] = lib.unpack_tril(total)
+        return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class ExchangeCorrelation:
+    """What a semilocal functional says of a density.
+
+    Attributes:
+        potential: its matrix [n, n].
+        energy: Hartree.
+        of_potential: ∫v ρ dr, Hartree.
+    """
+
+    potential: NDArray[np.float64]
+    energy: float
+    of_potential: float
+
+    @classmethod
+    def of(cls, mf: Any, densities: Sequence[OrbitalDensity]) -> ExchangeCorrelation:
+        """Of the sum of densities, by analytic gradients on the quadrature grid of a calculation, spins paired."""
+        mol, xc = mf.mol, functional(mf)
+        grids = getattr(mf, "grids", None) or dft.Grids(mol)
+        if grids.coords is None:
+            grids.build(with_non0tab=True)
+        integrator = numint.NumInt()
+        kind = dft.libxc.xc_type(xc)
+        bins = numint.NBINS * 2 - int(numint.NBINS * np.log(grids.cutoff * 1e2) / np.log(grids.cutoff))
+        pairs, places = mol.get_overlap_cond() < -np.log(integrator.cutoff), mol.ao_loc_nr()
+        half = np.zeros((mol.nao, mol.nao))
+        energy = of_potential = 0.0
+        for orbitals, mask, volumes, points in integrator.block_loop(mol, grids, mol.nao, 1):
+            values, gradients = _with_gradient(densities, points)
+            fields = np.concatenate([values[None], gradients.T]) if kind == "GGA" else values
+            per_electron, derivatives = integrator.eval_xc_eff(xc, fields, deriv=1, xctype=kind, spin=0)[:2]
+            weighted = volumes * np.atleast_2d(derivatives)
+            energy += float((per_electron * values) @ volumes)
+            of_potential += float((weighted * np.atleast_2d(fields)).sum())
+            weighted[0] *= 0.5  # the other half comes with the transposed matrix
+            part = numint._scale_ao_sparse(orbitals[: len(weighted)], weighted, mask, places)
+            numint._dot_ao_ao_sparse(orbitals[0], part, None, bins, mask, pairs, places, hermi=0, out=half)
+        return cls(half + half.T, energy, of_potential)
+
+
+def functional(mf: Any) -> str:
+    """The functional of a calculation if the density alone gives its potential, else ``SEMILOCAL``."""
+    xc = getattr(mf, "xc", "hf")
+    return xc if is_semilocal(mf) else SEMILOCAL
+
+
+def is_semilocal(mf: Any) -> bool:
+    """Whether a calculation is of an LDA or GGA, with nothing beside it."""
+    xc = getattr(mf, "xc", "hf")
+    plain = dft.libxc.xc_type(xc) in ("LDA", "GGA") and not getattr(mf, "disp", None) and not getattr(mf, "nlc", "")
+    return bool(plain and not dft.libxc.is_hybrid_xc(xc) and not dft.libxc.is_nlc(xc))
+
+
+def _repulsions(auxiliary: Any, density: OrbitalDensity) -> NDArray[np.float64]:
+    """∫∫P(r)ρ(r')/|r − r'| dr dr' of all auxiliary functions P [n_auxiliary]."""
+    functions = _functions(density)
+    coefficients = np.empty(len(density.coefficients))
+    coefficients[functions.order] = density.coefficients * BOHR**1.5
+    atoms, shells, env = gto.conc_env(auxiliary._atm, auxiliary._bas, auxiliary._env, *functions.tables())
+    n = auxiliary.nbas
+    integrals = moleintor.getints("int2c2e_sph", atoms, shells, env, shls_slice=(0, n, n, len(shells)))
+    result: NDArray[np.float64] = integrals @ coefficients
+    return result
+
+
+def _functions(density: OrbitalDensity) -> Functions:
+    """The orbitals of a density as libcint takes them."""
+    table = density.shells
+    exponents, weights = table.exponents.tolist(), table.weights.tolist()
+    ends = table.primitive_ptr.tolist()
+    shells = [
+        LabelShell(l, tuple(exponents[begin:end]), tuple(weights[begin:end]))
+        for l, begin, end in zip(table.shell_l.tolist(), ends[:-1], ends[1:], strict=True)
+    ]
+    firsts = table.shell_ptr.tolist()
+    return Functions(density.site_positions, [shells[firsts[t] : firsts[t + 1]] for t in density.site_types])
+
+
+def _with_gradient(
+    densities: Sequence[OrbitalDensity], points: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values [n_points] and gradients [n_points, 3] of the sum of densities at points in Bohr, in atomic units."""
+    parts = [density.derivatives_at(points * BOHR) for density in densities]
+    return sum(part[0] for part in parts) * BOHR**3, sum(part[1] for part in parts) * BOHR**4
