@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import orbdens
-from orbdens.cli import properties, verbs
+from orbdens.cli import properties, starts, verbs
 from orbdens.cli.xray import xray
 from orbdens.errors import UserError
 
@@ -37,6 +37,8 @@ for verb in (
     properties.potential,
     properties.charges,
     properties.moments,
+    starts.scf,
+    starts.cp2k,
     xray,
     verbs.evaluate,
     verbs.compare,

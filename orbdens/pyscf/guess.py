@@ -64,9 +64,7 @@ class FirstOrbitals:
         with written_whole(path) as temporary, temporary.open("w", encoding="ascii") as file:
             molden.header(mf.mol, file)
             for index in range(2 if spins else 1):
-                c, e, n = (
-                    a[index] if spins else a for a in (self.coefficients, self.energies, self.occupations)
-                )
+                c, e, n = (a[index] if spins else a for a in (self.coefficients, self.energies, self.occupations))
                 molden.orbital_coeff(mf.mol, file, c, spin=("Alpha", "Beta")[index], ene=e, occ=n)
 
 
