@@ -1,4 +1,4 @@
-"""Self-consistent calculations from predicted densities and from PySCF's own guesses: ``python -m benchmarks.scf STORE``.
+"""Self-consistent calculations from predicted densities and PySCF's own guesses: ``python -m benchmarks.scf STORE``.
 
 Counted is everything between the geometry and the converged energy, with a model that is loaded: cycles, Fock builds
 hidden in the guess, processor time of one thread (which other work on the machine does not change). A calculation that
@@ -118,7 +118,7 @@ def summary(runs: Sequence[Run], count_coulomb: bool = False) -> list[str]:
         shared = [(run, against[key]) for key, run in of_key.items() if key in against]
         figures: list[Callable[[Run], float]] = [
             lambda run: run.cycles,
-            lambda run, hidden=hidden: run.cycles + hidden * (run.guess == guess),
+            lambda run, guess=guess, hidden=hidden: run.cycles + hidden * (run.guess == guess),
         ]
         cells = []
         for figure in figures:
@@ -143,7 +143,7 @@ def summary(runs: Sequence[Run], count_coulomb: bool = False) -> list[str]:
         lines += [f"  {run.formula} ({key}) from {run.guess}: not converged" for run in own if not run.converged]
         lowest = min(run.energy for run in own)
         lines += [
-            f"  {run.formula} ({key}) from {run.guess}: another state, {run.energy - lowest:.6f} Hartree above the lowest"
+            f"  {run.formula} ({key}) from {run.guess}: another state, {run.energy - lowest:.6f} Hartree too high"
             for run in own
             if run.energy > lowest + SAME_STATE
         ]
@@ -174,9 +174,7 @@ def main() -> None:
         keys = store.keys(arguments.split)
         keys = keys if arguments.n is None else evenly_spaced(keys, arguments.n)
         structures = [stored_density(store, key).structure for key in keys]
-        first_orbitals(
-            mean_field(molecule(structures[0], settings), settings), model.predict(structures[0])
-        )  # compiles
+        measure(keys[0], structures[0], settings, [PREDICTED], model)  # compiles kernels
         for key, structure in zip(keys, structures, strict=True):
             new = measure(key, structure, settings, guesses, model)
             runs += new

@@ -122,9 +122,7 @@ def scf_starts(
         if converge:
             mf.kernel(dm0=first.density_matrix)
             if not mf.converged:
-                raise UserError(
-                    f"the calculation of {density.structure.formula} has not converged in {mf.cycles} cycles"
-                )
+                raise UserError(f"{density.structure.formula} has not converged in {mf.cycles} cycles")
         first.write_molden(mf, path)
         progress("calculations", done, len(paths))
         yield Started(path, density, one_shot, mf.e_tot if converge else None, mf.cycles if converge else None)
@@ -208,9 +206,7 @@ def _repeated(density: Density, cell: NDArray[np.float64] | None) -> tuple[Densi
         )
     if structure.periodic:
         if cell is not None or not all(structure.pbc):
-            raise UserError(
-                f"{structure.formula} is periodic already: --cell is of molecules, and CP2K of three dimensions"
-            )
+            raise UserError(f"{structure.formula} is periodic: then in three dimensions, and without --cell")
         assert structure.cell is not None
         return density, structure.cell
     if cell is None:

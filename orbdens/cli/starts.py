@@ -57,7 +57,7 @@ def scf(
     effective core potentials must leave the electrons that the density holds. Coulomb integrals are by density
     fitting. With --converge also the converged energy, its cycles, and how far the one-shot energy was from it.
 
-    Example: orbdens scf molecule.xyz     Example: orbdens scf molecule.xyz --functional pbe0 --basis def2-tzvp --converge
+    Example: orbdens scf molecule.xyz     Example: orbdens scf molecule.xyz --functional pbe0 --basis def2-tzvp
     """
     request = _request(inputs, charge, multiplicity, out, force)
     from orbdens.cli.screen import stdout
@@ -85,8 +85,7 @@ def cp2k(
         str | None,
         typer.Option(
             metavar="A[,B,C]",
-            help="Edges of a right-angled cell, or nine components of its vectors A, B, C, Å; of structures that have a "
-            "cell [default: that].",
+            help="Edges of a right-angled cell, or nine components of its vectors, Å [default: the cell of the file].",
         ),
     ] = None,
     charge: Charge = None,
@@ -117,9 +116,8 @@ def cp2k(
     for files in done:
         shape = " x ".join(map(str, files.shape))
         names = " ".join(map(str, (files.cube, *files.inputs)))
-        stdout.print(
-            f"{names}   {files.density.structure.formula}   {shape} points, {files.electrons:.4f} e", soft_wrap=True
-        )
+        formula = files.density.structure.formula
+        stdout.print(f"{names}   {formula}   {shape} points, {files.electrons:.4f} e", soft_wrap=True)
         _warn(files.density)
 
 

@@ -1,4 +1,4 @@
-"""CP2K: its finest grid, and inputs that start from a density on it. Å in its cells and coordinates, Rydberg in cut-offs."""
+"""CP2K: its finest grid, and inputs that start from a density on it; cells in Å, cut-offs in Rydberg."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def finest_grid(cell: NDArray[np.float64], cutoff: float) -> Grid:
     allowed = np.array(LENGTHS.split(), dtype=int)
     if least.max() > allowed[-1]:
         raise UserError(
-            f"a cut-off of {cutoff:g} Ry needs {least.max()} points along one vector of this cell, and CP2K has at most "
+            f"a cut-off of {cutoff:g} Ry needs {least.max()} points along one vector of the cell, more than CP2K's "
             f"{allowed[-1]}"
         )
     counts = allowed[np.searchsorted(allowed, least)]
@@ -88,7 +88,7 @@ def write_input(
     }[use]
     lines = [
         "! Needs a CP2K of September 2026 or later (pull requests 5920 and 5959): spin-restricted, semilocal GPW.",
-        f"! {cube.name} is on the finest grid of this CELL and CUTOFF; with another one, or another XC_GRID, it is refused.",
+        f"! {cube.name} is on the finest grid of this CELL and CUTOFF; with others it is refused.",
         "&GLOBAL",
         f"  PROJECT {path.stem}",
         "  RUN_TYPE ENERGY",

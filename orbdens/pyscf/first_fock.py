@@ -1,4 +1,4 @@
-"""The parts of a Fock matrix that a density gives: its Coulomb and its exchange-correlation potential, in atomic units."""
+"""What a density gives of a Fock matrix: Coulomb and exchange-correlation potentials, in atomic units."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEMILOCAL = "pbe"
 
 
 class CoulombFit:
-    """Densities in the auxiliary basis of a calculation, orthonormal in the Coulomb norm: half their square is an energy.
+    """Densities in the auxiliary basis of a calculation, made orthonormal: half their square is a Coulomb energy.
 
     Three-centre integrals of the thousands of functions of a predicted density would be exact; the two-centre ones
     with some hundred auxiliary functions take a twentieth of the time, and the calculation knows no other repulsion.

@@ -42,7 +42,7 @@ class FirstOrbitals:
         energies: Hartree [n_orbitals], or [2, n_orbitals].
         occupations: [n_orbitals], or [2, n_orbitals].
         density_matrix: [n_ao, n_ao], or [2, n_ao, n_ao].
-        harris: energy of Harris' functional for the predicted density, Hartree; None for functionals that need orbitals.
+        harris: energy of Harris' functional for the predicted density, Hartree; None for those that need orbitals.
         screening: −χ₀v, the response of independent electrons to the Coulomb potential v of an error of the density,
             in units of that error.
     """
@@ -176,7 +176,7 @@ def _response(
 
 
 def _whole(mf: Any, density: Density) -> list[OrbitalDensity]:
-    """The density, and the cores that the calculation has beside it; raises UserError if they do not belong together."""
+    """The density, and the cores that the calculation has beside it; UserError if they do not belong together."""
     known = isinstance(mf, scf.hf.RHF | scf.uhf.UHF) and not isinstance(mf, scf.rohf.ROHF)
     if not known or hasattr(type(mf.mol), "lattice_vectors"):
         raise UserError(f"expected an RHF, UHF, RKS or UKS calculation of a molecule, but got {type(mf).__name__}")
@@ -186,7 +186,7 @@ def _whole(mf: Any, density: Density) -> list[OrbitalDensity]:
     _check_atoms(mf.mol, structure)
     if structure.multiplicity != mf.mol.spin + 1:
         raise UserError(
-            f"the density was predicted for multiplicity {structure.multiplicity}, the calculation has {mf.mol.spin + 1}"
+            f"the density is of multiplicity {structure.multiplicity}, the calculation of {mf.mol.spin + 1}"
         )
     cored = _atoms_with_cores(mf.mol, density)
     parts = [density]
