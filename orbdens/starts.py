@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,14 +53,16 @@ class Level:
 
         pseudo = pseudo_for(self.basis, self.pseudo)
         try:
-            mol = gto.M(
-                atom=list(zip(structure.symbols, structure.positions.tolist(), strict=True)),
-                basis=self.basis,
-                **{"pseudo" if (pseudo or "").lower().startswith("gth") else "ecp": pseudo},
-                charge=structure.charge,
-                spin=structure.multiplicity - 1,
-                verbose=0,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PySCF's advice to install more basis sets
+                mol = gto.M(
+                    atom=list(zip(structure.symbols, structure.positions.tolist(), strict=True)),
+                    basis=self.basis,
+                    **{"pseudo" if (pseudo or "").lower().startswith("gth") else "ecp": pseudo},
+                    charge=structure.charge,
+                    spin=structure.multiplicity - 1,
+                    verbose=0,
+                )
             kind = dft.libxc.xc_type(self.functional)
         except (KeyError, ValueError, RuntimeError, OSError, AssertionError) as error:
             raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,44 +59,36 @@ class CoulombFit:
         return matrix
 
 
-@dataclass(frozen=True, eq=False)
-class ExchangeCorrelation:
-    """What a semilocal functional says of a density.
+def exchange_correlation(
+    mf: Any, densities: Sequence[OrbitalDensity], grids: dft.Grids
+) -> tuple[NDArray[np.float64], float]:
+    """The matrix [n, n] of the potential v of the sum of densities, and ∫v ρ dr in Hartree; spins paired.
 
-    Attributes:
-        potential: its matrix [n, n].
-        energy: Hartree.
-        of_potential: ∫v ρ dr, Hartree.
+    Args:
+        mf: the calculation; its functional, or ``SEMILOCAL``.
+        densities: with analytic gradients.
+        grids: a quadrature that is built.
     """
+    mol, xc = mf.mol, functional(mf)
+    integrator, kind = numint.NumInt(), dft.libxc.xc_type(xc)
+    bins = numint.NBINS * 2 - int(numint.NBINS * np.log(grids.cutoff * 1e2) / np.log(grids.cutoff))
+    pairs, places = mol.get_overlap_cond() < -np.log(integrator.cutoff), mol.ao_loc_nr()
+    half, of_potential = np.zeros((mol.nao, mol.nao)), 0.0
+    for orbitals, mask, volumes, points in integrator.block_loop(mol, grids, mol.nao, 1):
+        fields = _fields(densities, points)[: 4 if kind == "GGA" else 1]
+        weighted = volumes * _evaluated(integrator, xc, fields)[1]
+        of_potential += float((weighted * fields).sum())
+        weighted[0] *= 0.5  # the other half comes with the transposed matrix
+        part = numint._scale_ao_sparse(orbitals[: len(weighted)], weighted, mask, places)
+        numint._dot_ao_ao_sparse(orbitals[0], part, None, bins, mask, pairs, places, hermi=0, out=half)
+    return half + half.T, of_potential
 
-    potential: NDArray[np.float64]
-    energy: float
-    of_potential: float
 
-    @classmethod
-    def of(cls, mf: Any, densities: Sequence[OrbitalDensity]) -> ExchangeCorrelation:
-        """Of the sum of densities, by analytic gradients on the quadrature grid of a calculation, spins paired."""
-        mol, xc = mf.mol, functional(mf)
-        grids = getattr(mf, "grids", None) or dft.Grids(mol)
-        if grids.coords is None:
-            grids.build(with_non0tab=True)
-        integrator = numint.NumInt()
-        kind = dft.libxc.xc_type(xc)
-        bins = numint.NBINS * 2 - int(numint.NBINS * np.log(grids.cutoff * 1e2) / np.log(grids.cutoff))
-        pairs, places = mol.get_overlap_cond() < -np.log(integrator.cutoff), mol.ao_loc_nr()
-        half = np.zeros((mol.nao, mol.nao))
-        energy = of_potential = 0.0
-        for orbitals, mask, volumes, points in integrator.block_loop(mol, grids, mol.nao, 1):
-            values, gradients = _with_gradient(densities, points)
-            fields = np.concatenate([values[None], gradients.T]) if kind == "GGA" else values
-            per_electron, derivatives = integrator.eval_xc_eff(xc, fields, deriv=1, xctype=kind, spin=0)[:2]
-            weighted = volumes * np.atleast_2d(derivatives)
-            energy += float((per_electron * values) @ volumes)
-            of_potential += float((weighted * np.atleast_2d(fields)).sum())
-            weighted[0] *= 0.5  # the other half comes with the transposed matrix
-            part = numint._scale_ao_sparse(orbitals[: len(weighted)], weighted, mask, places)
-            numint._dot_ao_ao_sparse(orbitals[0], part, None, bins, mask, pairs, places, hermi=0, out=half)
-        return cls(half + half.T, energy, of_potential)
+def exchange_correlation_energy(mf: Any, densities: Sequence[OrbitalDensity], grids: dft.Grids) -> float:
+    """Hartree, of the sum of densities; arguments as ``exchange_correlation`` has them."""
+    xc = functional(mf)
+    fields = _fields(densities, grids.coords)[: 4 if dft.libxc.xc_type(xc) == "GGA" else 1]
+    return float((_evaluated(numint.NumInt(), xc, fields)[0] * fields[0]) @ grids.weights)
 
 
 def functional(mf: Any) -> str:
@@ -138,9 +129,21 @@ def _functions(density: OrbitalDensity) -> Functions:
     return Functions(density.site_positions, [shells[firsts[t] : firsts[t + 1]] for t in density.site_types])
 
 
-def _with_gradient(
-    densities: Sequence[OrbitalDensity], points: NDArray[np.float64]
+def _fields(densities: Sequence[OrbitalDensity], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values and gradients [4, n_points] of the sum of densities at points in Bohr, in atomic units."""
+    total = np.zeros((4, len(points)))
+    for density in densities:
+        values, gradients, _ = density.derivatives_at(points * BOHR)
+        total[0] += values * BOHR**3
+        total[1:] += gradients.T * BOHR**4
+    return total
+
+
+def _evaluated(
+    integrator: Any, xc: str, fields: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values [n_points] and gradients [n_points, 3] of the sum of densities at points in Bohr, in atomic units."""
-    parts = [density.derivatives_at(points * BOHR) for density in densities]
-    return sum(part[0] for part in parts) * BOHR**3, sum(part[1] for part in parts) * BOHR**4
+    """Energy of an electron [n_points] and derivatives by the fields, in their shape."""
+    kind = dft.libxc.xc_type(xc)
+    given = fields if kind == "GGA" else fields[0]
+    energies, derivatives = integrator.eval_xc_eff(xc, given, deriv=1, xctype=kind, spin=0)[:2]
+    return energies, np.reshape(derivatives, fields.shape)

@@ -8,6 +8,7 @@ Fock matrix. The orbitals of the mixture are the guess.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
-from pyscf import scf
+from pyscf import dft, scf
 from pyscf.tools import molden
 
 from orbdens.density import Density, OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 from orbdens.observables.free_atoms import core, free_atom, superposition
-from orbdens.pyscf.first_fock import CoulombFit, ExchangeCorrelation, is_semilocal
+from orbdens.pyscf.first_fock import CoulombFit, exchange_correlation, exchange_correlation_energy, is_semilocal
 from orbdens.structure import Structure
 from orbdens.units import BOHR
+
+GRID_LEVEL = 0
+"""Of PySCF's quadratures; finer ones for the potential of the predicted density save no cycle and take longer."""
 
 SMALLEST_GAP = 1e-2
 """Hartree; smaller differences of orbital energies than this are taken for this in estimates of second order."""
@@ -42,17 +46,19 @@ class FirstOrbitals:
         energies: Hartree [n_orbitals], or [2, n_orbitals].
         occupations: [n_orbitals], or [2, n_orbitals].
         density_matrix: [n_ao, n_ao], or [2, n_ao, n_ao].
-        harris: energy of Harris' functional for the predicted density, Hartree; None for those that need orbitals.
         screening: −χ₀v, the response of independent electrons to the Coulomb potential v of an error of the density,
             in units of that error.
+        bare: Hartree; energy of Harris' functional without exchange and correlation of the density.
+        densities: what was predicted, and cores.
     """
 
     coefficients: NDArray[np.float64]
     energies: NDArray[np.float64]
     occupations: NDArray[np.float64]
     density_matrix: NDArray[np.float64]
-    harris: float | None
     screening: float
+    bare: float
+    densities: Sequence[OrbitalDensity]
 
     def write_molden(self, mf: Any, path: Path) -> None:
         """Write the orbitals, occupied and empty, as a Molden file, whole or not at all.
@@ -121,26 +127,33 @@ def energy_of(mf: Any, first: FirstOrbitals) -> OneShot:
     potential = mf.get_veff(mf.mol, first.density_matrix)
     variational = float(mf.energy_tot(first.density_matrix, vhf=potential))
     left = _response(first.coefficients, first.energies, first.occupations, mf.get_hcore() + potential)
-    return OneShot(variational - 0.5 * left / (1 + first.screening), variational, first.harris)
+    harris = None
+    if is_semilocal(mf):
+        harris = first.bare + exchange_correlation_energy(mf, first.densities, mf.grids)
+    return OneShot(variational - 0.5 * left / (1 + first.screening), variational, harris)
 
 
 def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
     """The orbitals that ``initial_guess`` occupies, and all others; arguments and errors are those of it."""
     densities = _whole(mf, density)
-    mol, overlap = mf.mol, mf.get_ovlp()
-    fit, exchange = CoulombFit(mf), ExchangeCorrelation.of(mf, densities)
+    grids = dft.Grids(mf.mol)
+    grids.level = GRID_LEVEL
+    grids.build(with_non0tab=True)
+    fit, overlap = CoulombFit(mf), mf.get_ovlp()
     fitted = fit.of_densities(densities)
-    fock = mf.get_hcore() + fit.potential(fitted) + exchange.potential
-    outside = mol.energy_nuc() - 0.5 * float(fitted @ fitted) + exchange.energy - exchange.of_potential
+    exchange, of_exchange = exchange_correlation(mf, densities, grids)
+    fock = mf.get_hcore() + fit.potential(fitted) + exchange
     energies, coefficients, occupations = _diagonalised(mf, fock, overlap)
-    harris = float((occupations * energies).sum()) + outside if is_semilocal(mf) else None
+    counted_twice = 0.5 * float(fitted @ fitted) + of_exchange
+    bare = float((occupations * energies).sum()) + float(mf.mol.energy_nuc()) - counted_twice
     matrix = mf.make_rdm1(coefficients, occupations)
     missing = fit.of_matrix(matrix.sum(axis=0) if matrix.ndim == 3 else matrix) - fitted
     potential = fit.potential(missing)
-    screening = _response(coefficients, energies, occupations, potential) / float(missing @ missing)
+    repulsion = max(float(missing @ missing), np.finfo(float).tiny)
+    screening = _response(coefficients, energies, occupations, potential) / repulsion
     energies, coefficients, occupations = _diagonalised(mf, fock + potential / (1 + screening), overlap)
     matrix = mf.make_rdm1(coefficients, occupations)
-    return FirstOrbitals(coefficients, energies, occupations, matrix, harris, screening)
+    return FirstOrbitals(coefficients, energies, occupations, matrix, screening, bare, densities)
 
 
 def _diagonalised(

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_scf_prints_energies_and_writes_orbitals(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("scf methanol.xyz --grid-level 0 --converge".split(), debug=True) == 0
+    assert run_command(["scf", "methanol.xyz", "--grid-level", "0", "--converge"], debug=True) == 0
     printed = " ".join(capsys.readouterr().out.split())
     found = re.search(
         r"methanol.molden CH4O one-shot (\S+) Harris (\S+) converged (\S+) Hartree in (\d+) cycles", printed
@@ -38,7 +38,7 @@ def test_scf_prints_energies_and_writes_orbitals(folder: Path, capsys: pytest.Ca
 
 
 def test_cp2k_gets_the_density_on_its_grid(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("cp2k methanol.xyz --cell 7,8,9 --cutoff 120".split(), debug=True) == 0
+    assert run_command(["cp2k", "methanol.xyz", "--cell", "7,8,9", "--cutoff", "120"], debug=True) == 0
     structure, grid, values = read_cube(folder / "methanol.cube")
     assert grid.shape == (48, 54, 60)
     np.testing.assert_allclose(grid.steps * np.array(grid.shape)[:, None], np.diag([7.0, 8, 9]), atol=1e-6)
@@ -54,7 +54,7 @@ def test_cp2k_gets_the_density_on_its_grid(folder: Path, capsys: pytest.CaptureF
     np.testing.assert_allclose(nearest, expected, rtol=0.5)
     for use in ("guess", "harris"):
         assert "CUTOFF 120" in (folder / f"methanol.{use}.inp").read_text()
-    assert "48 x 54 x 60 points, 14.00" in capsys.readouterr().out
+    assert re.search(r"48 x 54 x 60 points, (14\.00|13\.99)\d\d e", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_cp2k_gets_the_density_on_its_grid(folder: Path, capsys: pytest.CaptureF
     [
         ("scf methanol.xyz --functional nonsense", "PySCF cannot calculate CH4O by nonsense in gth-dzvp"),
         ("scf methanol.xyz --basis nonsense", "PySCF cannot calculate CH4O by pbe in nonsense"),
-        ("scf methanol.xyz --multiplicity 2", "multiplicity 2|electrons"),
+        ("scf methanol.xyz --multiplicity 2", "Electron number 14 and spin 1 are not consistent"),
         ("scf methanol.xyz --out methanol.cube", "these files end in .molden, but --out names methanol.cube"),
         ("scf sodium.xyz", "Na"),
         ("cp2k methanol.xyz --cutoff 100", "CH4O has no cell: say in which one"),
