@@ -20,6 +20,9 @@ from orbdens.units import BOHR
 AUXILIARY_BASIS = "def2-universal-jfit"
 """Where the calculation has no density fitting of its own."""
 
+SHELLS = 500
+"""Shells of a density whose integrals are held at once."""
+
 SEMILOCAL = "pbe"
 """The functional in place of one that needs orbitals: hybrids, Hartree-Fock, meta-GGAs, non-local correlation."""
 
@@ -109,11 +112,16 @@ def _repulsions(auxiliary: Any, density: OrbitalDensity) -> NDArray[np.float64]:
     functions = _functions(density)
     coefficients = np.empty(len(density.coefficients))
     coefficients[functions.order] = density.coefficients * BOHR**1.5
-    atoms, shells, env = gto.conc_env(auxiliary._atm, auxiliary._bas, auxiliary._env, *functions.tables())
-    n = auxiliary.nbas
-    integrals = moleintor.getints("int2c2e_sph", atoms, shells, env, shls_slice=(0, n, n, len(shells)))
-    result: NDArray[np.float64] = integrals @ coefficients
-    return result
+    own = functions.tables()
+    starts = np.cumsum([0, *((2 * own[1][:, gto.ANG_OF] + 1) * own[1][:, gto.NCTR_OF])])
+    atoms, shells, env = gto.conc_env(auxiliary._atm, auxiliary._bas, auxiliary._env, *own)
+    n, total = auxiliary.nbas, np.zeros(auxiliary.nao)
+    for begin in range(0, len(own[1]), SHELLS):
+        end = min(begin + SHELLS, len(own[1]))
+        slices = (0, n, n + begin, n + end)
+        integrals = moleintor.getints("int2c2e_sph", atoms, shells, env, shls_slice=slices)
+        total += integrals @ coefficients[starts[begin] : starts[end]]
+    return total
 
 
 def _functions(density: OrbitalDensity) -> Functions:

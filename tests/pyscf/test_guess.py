@@ -123,6 +123,19 @@ def test_cores_are_added_for_all_electrons(density: Density) -> None:
     np.testing.assert_allclose(matrix, converged.make_rdm1(), atol=0.02)
 
 
+def test_effective_core_potentials_take_the_place_of_cores() -> None:
+    chloride = Structure(np.array([17, 1]), np.array([[0.0, 0, 0], [0, 0, 1.29]]))
+    atoms = list(zip(chloride.symbols, chloride.positions, strict=True))
+    mol = gto.M(atom=atoms, basis="lanl2dz", ecp={"Cl": "lanl2dz"}, verbose=0)
+    mf, usual = (without_checkpoint(dft.RKS(mol, xc="pbe")).density_fit() for _ in range(2))
+    usual.kernel()
+    first = first_orbitals(mf, orbdens.load().predict(chloride))
+    assert sum(part.n_electrons for part in first.densities) == pytest.approx(8, abs=1e-3)
+    mf.kernel(dm0=first.density_matrix)
+    assert mf.cycles <= usual.cycles
+    assert mf.e_tot == pytest.approx(usual.e_tot, abs=1e-7)
+
+
 def test_open_shells_have_two_matrices(density: Density) -> None:
     ion = orbdens.load().predict(Structure(WATER.numbers, WATER.positions, charge=1, multiplicity=2))
     mf = calculation(charge=1, spin=1)
