@@ -153,7 +153,7 @@ def summary(runs: Sequence[Run], count_coulomb: bool = False) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", nargs="+", help="folders of stores, whose geometries and level of theory are taken")
-    parser.add_argument("--split", default="test", help="named split [default: test]")
+    parser.add_argument("--split", help="named split [default: test where there is one, else all]")
     parser.add_argument("--n", type=int, help="largest number of structures of a store, evenly spaced [default: all]")
     parser.add_argument("--model", default="general", help="as `orbdens predict` takes it [default: general]")
     parser.add_argument("--guesses", default="minao,atom,huckel,orbdens", help="names [default: all four]")
@@ -171,12 +171,12 @@ def main() -> None:
     for place in arguments.store:
         store = open_store(place)
         settings = settings_of(store.manifest.level, arguments.xc, arguments.basis)
-        keys = store.keys(arguments.split)
+        keys = store.keys(arguments.split or ("test" if "test" in store.manifest.splits else None))
         keys = keys if arguments.n is None else evenly_spaced(keys, arguments.n)
         structures = [stored_density(store, key).structure for key in keys]
         model.predict(structures[0]).derivatives_at(structures[0].positions)  # type: ignore[attr-defined]  # compiles
         for key, structure in zip(keys, structures, strict=True):
-            new = measure(key, structure, settings, guesses, model)
+            new = measure(f"{Path(place).stem}/{key}", structure, settings, guesses, model)
             runs += new
             print(f"{new[0].formula:12}", *(f"{r.guess} {r.cycles} in {r.seconds:.1f} s;" for r in new), new[-1].errors)
             if arguments.json:
