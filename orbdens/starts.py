@@ -45,12 +45,15 @@ class Level:
         """PySCF's calculation of a molecule, not yet run, its Coulomb integrals by density fitting.
 
         Raises:
-            UserError: PySCF has no such functional, basis or pseudopotential, or they do not go with the molecule.
+            UserError: the structure is periodic, PySCF has no such functional, basis or pseudopotential, or they do not
+                go with the molecule.
         """
         from pyscf import dft, gto, scf
 
         from orbdens.pyscf.bases import pseudo_for
 
+        if structure.periodic:
+            raise UserError(f"{structure.formula} is periodic, and this is for molecules")
         pseudo = pseudo_for(self.basis, self.pseudo)
         try:
             with warnings.catch_warnings():
@@ -114,21 +117,32 @@ def scf_starts(
         UserError: as ``predicted`` and ``initial_guess``, PySCF lacks something, a file cannot be written, or a
             calculation does not converge.
     """
-    from orbdens.pyscf.guess import energy_of, first_orbitals
+    from orbdens.pyscf.guess import whole_densities
 
     named = list(predicted(request))
     paths = _paths(request, [name for name, _ in named], ".molden")
     calculations = [level.calculation(density.structure) for _, density in named]
+    for (_, density), mf in zip(named, calculations, strict=True):
+        whole_densities(mf, density)  # raises what can be wrong before the first file is written
     for done, (path, (_, density), mf) in enumerate(zip(paths, named, calculations, strict=True), start=1):
+        started = _started(path, density, mf, converge)
+        progress("calculations", done, len(paths))
+        yield started
+
+
+def _started(path: Path, density: Density, mf: Any, converge: bool) -> Started:
+    from orbdens.pyscf.guess import energy_of, first_orbitals
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Function int1e.*not found")  # PySCF on its own integrals of GTH projectors
         first = first_orbitals(mf, density)
         one_shot = energy_of(mf, first)
         if converge:
             mf.kernel(dm0=first.density_matrix)
             if not mf.converged:
                 raise UserError(f"{density.structure.formula} has not converged in {mf.cycles} cycles")
-        first.write_molden(mf, path)
-        progress("calculations", done, len(paths))
-        yield Started(path, density, one_shot, mf.e_tot if converge else None, mf.cycles if converge else None)
+    first.write_molden(mf, path)
+    return Started(path, density, one_shot, mf.e_tot if converge else None, mf.cycles if converge else None)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def energy_of(mf: Any, first: FirstOrbitals) -> OneShot:
 
 def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
     """The orbitals that ``initial_guess`` occupies, and all others; arguments and errors are those of it."""
-    densities = _whole(mf, density)
+    densities = whole_densities(mf, density)
     grids = dft.Grids(mf.mol)
     grids.level = GRID_LEVEL
     grids.build(with_non0tab=True)
@@ -188,8 +188,8 @@ def _response(
     return total
 
 
-def _whole(mf: Any, density: Density) -> list[OrbitalDensity]:
-    """The density, and the cores that the calculation has beside it; UserError if they do not belong together."""
+def whole_densities(mf: Any, density: Density) -> list[OrbitalDensity]:
+    """A density and the cores that the calculation has beside it; arguments and errors are those of ``initial_guess``."""
     known = isinstance(mf, scf.hf.RHF | scf.uhf.UHF) and not isinstance(mf, scf.rohf.ROHF)
     if not known or hasattr(type(mf.mol), "lattice_vectors"):
         raise UserError(f"expected an RHF, UHF, RKS or UKS calculation of a molecule, but got {type(mf).__name__}")

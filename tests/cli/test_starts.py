@@ -65,6 +65,7 @@ def test_cp2k_gets_the_density_on_its_grid(folder: Path, capsys: pytest.CaptureF
         ("scf methanol.xyz --multiplicity 2", "Electron number 14 and spin 1 are not consistent"),
         ("scf methanol.xyz --out methanol.cube", "these files end in .molden, but --out names methanol.cube"),
         ("scf sodium.xyz", "Na"),
+        ("scf crystal.xyz", "H2O is periodic, and this is for molecules"),
         ("cp2k methanol.xyz --cutoff 100", "CH4O has no cell: say in which one"),
         ("cp2k methanol.xyz --cutoff 100 --cell 7,8", "expected 1, 3 or 9 numbers in Å as --cell"),
         ("cp2k methanol.xyz --cutoff -1 --cell 8", "expected a cut-off above 0 Ry"),
