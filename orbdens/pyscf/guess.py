@@ -189,7 +189,7 @@ def _response(
 
 
 def whole_densities(mf: Any, density: Density) -> list[OrbitalDensity]:
-    """A density and the cores that the calculation has beside it; arguments and errors are those of ``initial_guess``."""
+    """A density and the cores that the calculation has beside it; all else as ``initial_guess`` has it."""
     known = isinstance(mf, scf.hf.RHF | scf.uhf.UHF) and not isinstance(mf, scf.rohf.ROHF)
     if not known or hasattr(type(mf.mol), "lattice_vectors"):
         raise UserError(f"expected an RHF, UHF, RKS or UKS calculation of a molecule, but got {type(mf).__name__}")
