@@ -33,10 +33,6 @@ from orbdens.structure import Structure
 from orbdens.units import KCAL_PER_MOL
 
 PREDICTED = "orbdens"
-HIDDEN_BUILDS = {PREDICTED: 1}
-"""Fock builds before the first cycle. Beside the Fock matrix of the predicted density ours builds one Coulomb matrix,
-without exchange and correlation, which ``--count-coulomb`` counts as a whole one."""
-
 SAME_STATE = 1e-6
 """Hartree between energies of one state."""
 
@@ -49,6 +45,7 @@ class Run:
         key, formula: of the structure.
         guess: its name.
         cycles: of the self-consistent calculation.
+        hidden: Fock matrices built before the first cycle.
         seconds: processor time from the geometry to the energy.
         energy: Hartree.
         converged: whether it did.
@@ -60,6 +57,7 @@ class Run:
     formula: str
     guess: str
     cycles: int
+    hidden: int
     seconds: float
     energy: float
     converged: bool
@@ -103,7 +101,8 @@ def measure(
             shot = energy_of(mf, first)
             values = (shot.energy, shot.variational, shot.harris)
             errors = tuple(None if e is None else float((e - mf.e_tot) * KCAL_PER_MOL) for e in values)
-        runs.append(Run(key, structure.formula, guess, mf.cycles, seconds, float(mf.e_tot), bool(mf.converged), errors))
+        cycles, hidden, total = mf.cycles, first.builds if first else 0, float(mf.e_tot)
+        runs.append(Run(key, structure.formula, guess, cycles, hidden, seconds, total, bool(mf.converged), errors))
     return runs
 
 
@@ -114,11 +113,10 @@ def summary(runs: Sequence[Run], count_coulomb: bool = False) -> list[str]:
     against = of_guess.get("minao", {})
     lines = [f"{len(structures)} structures", "guess       cycles (median)   ERIC (median)   processor time, s (sum)"]
     for guess, of_key in of_guess.items():
-        hidden = HIDDEN_BUILDS.get(guess, 0) + (guess == PREDICTED and count_coulomb)
         shared = [(run, against[key]) for key, run in of_key.items() if key in against]
         figures: list[Callable[[Run], float]] = [
             lambda run: run.cycles,
-            lambda run, guess=guess, hidden=hidden: run.cycles + hidden * (run.guess == guess),
+            lambda run: run.cycles + run.hidden + (count_coulomb and run.guess == PREDICTED),
         ]
         cells = []
         for figure in figures:

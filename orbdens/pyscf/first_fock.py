@@ -63,16 +63,16 @@ class CoulombFit:
 
 
 def exchange_correlation(
-    mf: Any, densities: Sequence[OrbitalDensity], grids: dft.Grids
+    mol: Any, xc: str, densities: Sequence[OrbitalDensity], grids: dft.Grids
 ) -> tuple[NDArray[np.float64], float]:
     """The matrix [n, n] of the potential v of the sum of densities, and ∫v ρ dr in Hartree; spins paired.
 
     Args:
-        mf: the calculation; its functional, or ``SEMILOCAL``.
+        mol: PySCF's molecule.
+        xc: a functional whose semilocal part is an LDA or GGA.
         densities: with analytic gradients.
         grids: a quadrature that is built.
     """
-    mol, xc = mf.mol, functional(mf)
     integrator, kind = numint.NumInt(), dft.libxc.xc_type(xc)
     bins = numint.NBINS * 2 - int(numint.NBINS * np.log(grids.cutoff * 1e2) / np.log(grids.cutoff))
     pairs, places = mol.get_overlap_cond() < -np.log(integrator.cutoff), mol.ao_loc_nr()
@@ -87,22 +87,43 @@ def exchange_correlation(
     return half + half.T, of_potential
 
 
-def exchange_correlation_energy(mf: Any, densities: Sequence[OrbitalDensity], grids: dft.Grids) -> float:
+def exchange_correlation_energy(xc: str, densities: Sequence[OrbitalDensity], grids: dft.Grids) -> float:
     """Hartree, of the sum of densities; arguments as ``exchange_correlation`` has them."""
-    xc = functional(mf)
     fields = _fields(densities, grids.coords)[: 4 if dft.libxc.xc_type(xc) == "GGA" else 1]
     return float((_evaluated(numint.NumInt(), xc, fields)[0] * fields[0]) @ grids.weights)
 
 
+def exact_exchange(mf: Any, matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The matrix of exact exchange, as much as a functional has of it; None where the rest is no LDA or GGA.
+
+    Args:
+        mf: an RHF, UHF, RKS or UKS calculation.
+        matrix: density matrix [n, n], or [2, n, n] of open shells; the result has its shape.
+    """
+    xc = functional(mf)
+    if dft.libxc.xc_type(xc) not in ("LDA", "GGA", "HF") or not (is_hartree_fock(xc) or dft.libxc.is_hybrid_xc(xc)):
+        return None
+    omega, long_range, share = numint.NumInt().rsh_and_hybrid_coeff(xc)
+    potential = share * mf.get_k(mf.mol, matrix)
+    if omega:
+        potential = potential + (long_range - share) * mf.get_k(mf.mol, matrix, omega=omega)
+    result: NDArray[np.float64] = -potential if matrix.ndim == 3 else -0.5 * potential
+    return result
+
+
 def functional(mf: Any) -> str:
-    """The functional of a calculation if the density alone gives its potential, else ``SEMILOCAL``."""
-    xc = getattr(mf, "xc", "hf")
-    return xc if is_semilocal(mf) else SEMILOCAL
+    """The functional of a calculation."""
+    return str(getattr(mf, "xc", "hf"))
+
+
+def is_hartree_fock(xc: str) -> bool:
+    """Whether a functional has no other exchange and correlation than the exact exchange."""
+    return bool(dft.libxc.xc_type(xc) == "HF")
 
 
 def is_semilocal(mf: Any) -> bool:
     """Whether a calculation is of an LDA or GGA, with nothing beside it."""
-    xc = getattr(mf, "xc", "hf")
+    xc = functional(mf)
     plain = dft.libxc.xc_type(xc) in ("LDA", "GGA") and not getattr(mf, "disp", None) and not getattr(mf, "nlc", "")
     return bool(plain and not dft.libxc.is_hybrid_xc(xc) and not dft.libxc.is_nlc(xc))
 

@@ -23,7 +23,16 @@ from orbdens.density import Density, OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 from orbdens.observables.free_atoms import core, free_atom, superposition
-from orbdens.pyscf.first_fock import CoulombFit, exchange_correlation, exchange_correlation_energy, is_semilocal
+from orbdens.pyscf.first_fock import (
+    SEMILOCAL,
+    CoulombFit,
+    exact_exchange,
+    exchange_correlation,
+    exchange_correlation_energy,
+    functional,
+    is_hartree_fock,
+    is_semilocal,
+)
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 
@@ -50,6 +59,7 @@ class FirstOrbitals:
             in units of that error.
         bare: Hartree; energy of Harris' functional without exchange and correlation of the density.
         densities: what was predicted, and cores.
+        builds: Fock matrices on the way; the Coulomb matrix of the mixture is none.
     """
 
     coefficients: NDArray[np.float64]
@@ -59,6 +69,7 @@ class FirstOrbitals:
     screening: float
     bare: float
     densities: Sequence[OrbitalDensity]
+    builds: int
 
     def write_molden(self, mf: Any, path: Path) -> None:
         """Write the orbitals, occupied and empty, as a Molden file, whole or not at all.
@@ -129,7 +140,7 @@ def energy_of(mf: Any, first: FirstOrbitals) -> OneShot:
     left = _response(first.coefficients, first.energies, first.occupations, mf.get_hcore() + potential)
     harris = None
     if is_semilocal(mf):
-        harris = first.bare + exchange_correlation_energy(mf, first.densities, mf.grids)
+        harris = first.bare + exchange_correlation_energy(functional(mf), first.densities, mf.grids)
     return OneShot(variational - 0.5 * left / (1 + first.screening), variational, harris)
 
 
@@ -139,28 +150,39 @@ def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
     grids = dft.Grids(mf.mol)
     grids.level = GRID_LEVEL
     grids.build(with_non0tab=True)
-    fit, overlap = CoulombFit(mf), mf.get_ovlp()
+    fit, builds = CoulombFit(mf), 1
     fitted = fit.of_densities(densities)
-    exchange, of_exchange = exchange_correlation(mf, densities, grids)
-    fock = mf.get_hcore() + fit.potential(fitted) + exchange
-    energies, coefficients, occupations = _diagonalised(mf, fock, overlap)
+    semilocal = is_semilocal(mf)
+    exchange, of_exchange = exchange_correlation(mf.mol, functional(mf) if semilocal else SEMILOCAL, densities, grids)
+    alone = mf.get_hcore() + fit.potential(fitted)
+    fock = alone + exchange
+    energies, coefficients, occupations = _diagonalised(mf, fock)
     counted_twice = 0.5 * float(fitted @ fitted) + of_exchange
     bare = float((occupations * energies).sum()) + float(mf.mol.energy_nuc()) - counted_twice
     matrix = mf.make_rdm1(coefficients, occupations)
+    exact = None if semilocal else exact_exchange(mf, matrix)
+    if exact is not None:
+        fock, builds = alone + exact, 2
+        if not is_hartree_fock(functional(mf)):
+            fock = fock + exchange_correlation(mf.mol, functional(mf), densities, grids)[0]
+        energies, coefficients, occupations = _diagonalised(mf, fock)
+        matrix = mf.make_rdm1(coefficients, occupations)
     missing = fit.of_matrix(matrix.sum(axis=0) if matrix.ndim == 3 else matrix) - fitted
     potential = fit.potential(missing)
     repulsion = max(float(missing @ missing), np.finfo(float).tiny)
     screening = _response(coefficients, energies, occupations, potential) / repulsion
-    energies, coefficients, occupations = _diagonalised(mf, fock + potential / (1 + screening), overlap)
+    energies, coefficients, occupations = _diagonalised(mf, fock + potential / (1 + screening))
     matrix = mf.make_rdm1(coefficients, occupations)
-    return FirstOrbitals(coefficients, energies, occupations, matrix, screening, bare, densities)
+    return FirstOrbitals(coefficients, energies, occupations, matrix, screening, bare, densities, builds)
 
 
 def _diagonalised(
-    mf: Any, fock: NDArray[np.float64], overlap: NDArray[np.float64]
+    mf: Any, fock: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Energies, coefficients and occupations of one potential for both spins."""
-    energies, coefficients = mf.eig(np.array([fock, fock]) if isinstance(mf, scf.uhf.UHF) else fock, overlap)
+    """Energies, coefficients and occupations in a potential [n, n] for all spins, or [2, n, n] of two."""
+    if isinstance(mf, scf.uhf.UHF) and fock.ndim == 2:
+        fock = np.array([fock, fock])
+    energies, coefficients = mf.eig(fock, mf.get_ovlp())
     return energies, coefficients, mf.get_occ(energies, coefficients)
 
 

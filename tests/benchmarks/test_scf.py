@@ -7,8 +7,8 @@ from dataclasses import replace
 from benchmarks.scf import Run, settings_of, summary
 from orbdens.units import KCAL_PER_MOL
 
-USUAL = Run("a", "H2O", "minao", 12, 4.0, -17.0, True)
-OURS = Run("a", "H2O", "orbdens", 6, 2.0, -17.0, True, (0.01, 0.03, None))
+USUAL = Run("a", "H2O", "minao", 12, 0, 4.0, -17.0, True)
+OURS = Run("a", "H2O", "orbdens", 6, 1, 2.0, -17.0, True, (0.01, 0.03, None))
 LEVEL = {"xc": "PBE", "basis": "gth-dzvp", "pseudo": "gth-pbe", "auxbasis": "def2-universal-jfit", "grid_level": 1}
 
 

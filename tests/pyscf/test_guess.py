@@ -79,10 +79,10 @@ def test_potentials_are_those_of_the_density_matrix(helium: tuple[Any, NDArray[n
     np.testing.assert_allclose(fit.potential(fitted), mf.get_j(dm=matrix), atol=1e-9)
     np.testing.assert_allclose(fitted, fit.of_matrix(matrix), atol=1e-9)
     _, energy, potential = mf._numint.nr_rks(mf.mol, mf.grids, "pbe", matrix)
-    found, of_potential = exchange_correlation(mf, [density], mf.grids)
+    found, of_potential = exchange_correlation(mf.mol, "pbe", [density], mf.grids)
     np.testing.assert_allclose(found, potential, atol=1e-7)
     assert of_potential == pytest.approx((potential * matrix).sum(), abs=1e-6)
-    assert exchange_correlation_energy(mf, [density], mf.grids) == pytest.approx(energy, abs=1e-8)
+    assert exchange_correlation_energy("pbe", [density], mf.grids) == pytest.approx(energy, abs=1e-8)
 
 
 def test_auxiliary_basis_holds_a_prediction(density: Density) -> None:
