@@ -87,10 +87,11 @@ def generate(
     """
     from data_tools.cli.parsing import parse_splits
     from data_tools.generation.generate import generate as run
-    from data_tools.generation.settings import Settings, pseudo_for
+    from data_tools.generation.settings import Settings
     from data_tools.generation.structures import Structures as ReadStructures
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
+    from orbdens.pyscf.bases import pseudo_for
 
     settings = Settings(
         xc=xc,
@@ -173,9 +174,9 @@ def geometries(
     from data_tools.generation.geometries import write_geometries
     from data_tools.generation.rdkit_bridge import find_molecule
     from data_tools.generation.sampling import LEVEL_OF_FORCES, Sampling
-    from data_tools.generation.settings import pseudo_for
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
+    from orbdens.pyscf.bases import pseudo_for
 
     sampling = Sampling(
         method=method,

@@ -66,10 +66,3 @@ class Settings:
             "max_cycle": self.max_cycle,
             "code": self.code,
         }
-
-
-def pseudo_for(basis: str, name: str | None) -> str | None:
-    """A pseudopotential as users name it: ``none`` is None, and without a name a GTH basis has that of PBE."""
-    if name is None:
-        return "gth-pbe" if basis.lower().startswith("gth") else None
-    return None if name.lower() == "none" else name

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import orbdens
-from orbdens.cli import properties, verbs
+from orbdens.cli import properties, starts, verbs
 from orbdens.cli.topology import topology
 from orbdens.cli.view import view
 from orbdens.cli.xray import xray
@@ -41,6 +41,8 @@ for verb in (
     properties.moments,
     topology,
     view,
+    starts.scf,
+    starts.cp2k,
     xray,
     verbs.evaluate,
     verbs.compare,

@@ -57,6 +57,13 @@ def named_basis(symbols: Iterable[str], basis: str, pseudo: str | None) -> tuple
     return LabelBasis(elements), valence
 
 
+def pseudo_for(basis: str, name: str | None) -> str | None:
+    """A pseudopotential as users name it: ``none`` is None, and without a name a GTH basis has that of PBE."""
+    if name is None:
+        return "gth-pbe" if basis.lower().startswith("gth") else None
+    return None if name.lower() == "none" else name
+
+
 def even_tempered(symbol: str, source: str, beta: float) -> list[NDArray[np.float64]]:
     """Exponents in Å⁻² of even-tempered functions for the density of an atom, by PySCF's rule ``aug_etb``.
 
