@@ -121,11 +121,12 @@ def summary(runs: Sequence[Run], count_coulomb: bool = False) -> list[str]:
         cells = []
         for figure in figures:
             mine, theirs = ([figure(pair[i]) for pair in shared] for i in (0, 1))
-            change = 100 * (statistics.median(mine) / statistics.median(theirs) - 1) if shared else float("nan")
-            cells.append(f"{statistics.median(map(figure, of_key.values())):g} ({change:+.0f} %)")
-        seconds = [sum(pair[i].seconds for pair in shared) for i in (0, 1)]
-        ratio = seconds[0] / seconds[1] if shared else float("nan")
-        lines.append(f"{guess:10}  {cells[0]:>15}   {cells[1]:>13}   {seconds[0]:8.1f} ({ratio:.2f} of minao's)")
+            change = f" ({100 * (statistics.median(mine) / statistics.median(theirs) - 1):+.0f} %)" if shared else ""
+            cells.append(f"{statistics.median(map(figure, of_key.values())):g}{change}")
+        seconds = sum(run.seconds for run in of_key.values())
+        ratio = sum(run.seconds for run, _ in shared) / sum(other.seconds for _, other in shared) if shared else None
+        compared = "" if ratio is None else f" ({ratio:.2f} of minao's)"
+        lines.append(f"{guess:10}  {cells[0]:>15}   {cells[1]:>13}   {seconds:8.1f}{compared}")
         lines += [
             f"  {run.formula} ({run.key}): {run.cycles} cycles, {other.cycles} from minao"
             for run, other in shared

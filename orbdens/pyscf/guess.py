@@ -55,8 +55,7 @@ class FirstOrbitals:
         energies: Hartree [n_orbitals], or [2, n_orbitals].
         occupations: [n_orbitals], or [2, n_orbitals].
         density_matrix: [n_ao, n_ao], or [2, n_ao, n_ao].
-        screening: −χ₀v, the response of independent electrons to the Coulomb potential v of an error of the density,
-            in units of that error.
+        fit: what the Coulomb matrices were made by.
         bare: Hartree; energy of Harris' functional without exchange and correlation of the density.
         densities: what was predicted, and cores.
         builds: Fock matrices on the way; the Coulomb matrix of the mixture is none.
@@ -66,7 +65,7 @@ class FirstOrbitals:
     energies: NDArray[np.float64]
     occupations: NDArray[np.float64]
     density_matrix: NDArray[np.float64]
-    screening: float
+    fit: CoulombFit
     bare: float
     densities: Sequence[OrbitalDensity]
     builds: int
@@ -120,8 +119,8 @@ def initial_guess(mf: Any, density: Density) -> NDArray[np.float64]:
 def energy(mf: Any, density: Density) -> OneShot:
     """The energy of a calculation from a predicted density and one Fock matrix of its first orbitals.
 
-    The correction is −½ gᵀH⁻¹g: g is the gradient of the energy in rotations of the orbitals, H their Hessian, taken as
-    differences of orbital energies times one plus the screening.
+    The correction is the energy's lowest value to second order along the step that independent electrons would take,
+    −½ g² / (g + c): g is twice their gain, c twice the Coulomb energy of the density that moves.
 
     Args:
         mf, density: as ``initial_guess`` has them.
@@ -137,11 +136,14 @@ def energy_of(mf: Any, first: FirstOrbitals) -> OneShot:
     """``energy`` of first orbitals that are there already."""
     potential = mf.get_veff(mf.mol, first.density_matrix)
     variational = float(mf.energy_tot(first.density_matrix, vhf=potential))
-    left = _response(first.coefficients, first.energies, first.occupations, mf.get_hcore() + potential)
+    fock = mf.get_hcore() + potential
+    gain, change = _response(first.coefficients, first.energies, first.occupations, fock)
+    moved = first.fit.of_matrix(change)
+    correction = 0.5 * gain / (1 + float(moved @ moved) / gain) if gain > 0 else 0.0
     harris = None
     if is_semilocal(mf):
         harris = first.bare + exchange_correlation_energy(functional(mf), first.densities, mf.grids)
-    return OneShot(variational - 0.5 * left / (1 + first.screening), variational, harris)
+    return OneShot(variational - correction, variational, harris)
 
 
 def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
@@ -170,10 +172,10 @@ def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
     missing = fit.of_matrix(matrix.sum(axis=0) if matrix.ndim == 3 else matrix) - fitted
     potential = fit.potential(missing)
     repulsion = max(float(missing @ missing), np.finfo(float).tiny)
-    screening = _response(coefficients, energies, occupations, potential) / repulsion
+    screening = _response(coefficients, energies, occupations, potential)[0] / repulsion
     energies, coefficients, occupations = _diagonalised(mf, fock + potential / (1 + screening))
     matrix = mf.make_rdm1(coefficients, occupations)
-    return FirstOrbitals(coefficients, energies, occupations, matrix, screening, bare, densities, builds)
+    return FirstOrbitals(coefficients, energies, occupations, matrix, fit, bare, densities, builds)
 
 
 def _diagonalised(
@@ -191,23 +193,24 @@ def _response(
     energies: NDArray[np.float64],
     occupations: NDArray[np.float64],
     potential: NDArray[np.float64],
-) -> float:
-    """−⟨v|χ₀|v⟩ in Hartree: what independent electrons gain, twice, when a potential [n, n] or [2, n, n] is added."""
-    total = 0.0
-    n = coefficients.shape[-1]
-    spins = zip(
-        coefficients.reshape(-1, len(potential) if potential.ndim == 2 else potential.shape[1], n),
-        energies.reshape(-1, n),
-        occupations.reshape(-1, n),
-        strict=True,
-    )
-    for index, (c, e, occupied) in enumerate(spins):
+) -> tuple[float, NDArray[np.float64]]:
+    """What independent electrons do when a potential v [n, n] or [2, n, n] is added to theirs.
+
+    Returns:
+        −⟨v|χ₀|v⟩ in Hartree, twice what they gain, and the change of their density matrix [n_ao, n_ao], spins together.
+    """
+    n_ao, n = coefficients.shape[-2:]
+    gain, change = 0.0, np.zeros((n_ao, n_ao))
+    spins = coefficients.reshape(-1, n_ao, n), energies.reshape(-1, n), occupations.reshape(-1, n)
+    for index, (c, e, occupied) in enumerate(zip(*spins, strict=True)):
         v = potential if potential.ndim == 2 else potential[index]
         full = occupied > 0
         mixed = c[:, full].T @ v @ c[:, ~full]
-        gaps = np.maximum(e[~full] - e[full][:, None], SMALLEST_GAP)
-        total += 2 * float((occupied[full][:, None] * mixed**2 / gaps).sum())
-    return total
+        rotation = occupied[full][:, None] * mixed / np.maximum(e[~full] - e[full][:, None], SMALLEST_GAP)
+        gain += 2 * float((rotation * mixed).sum())
+        part = c[:, full] @ rotation @ c[:, ~full].T
+        change -= part + part.T
+    return gain, change
 
 
 def whole_densities(mf: Any, density: Density) -> list[OrbitalDensity]:
