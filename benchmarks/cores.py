@@ -2,7 +2,7 @@
 
 ``make FOLDER --from STORE`` takes a store of closed-shell all-electron records (``orbdens data generate``) apart:
 ``whole.store``, and ``valence.store`` without the orbitals of the cores, both with the same splits; every fifth record
-is in ``val``. ``floors`` fits both in several ways, ``models`` measures two trained models. All is compared with the
+is in ``val``. ``floors`` fits both in several ways, ``models`` measures trained models. All is compared with the
 whole density on the quadrature of ``orbdens evaluate``, on ``val``. Frozen cores are the means of those of ``train``.
 """
 
