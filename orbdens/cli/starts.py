@@ -55,7 +55,8 @@ def scf(
     second order without self-consistency, and that of Harris' functional beside it (for LDA and GGA); their difference
     is a measure of the density's error. Frozen cores of free atoms are added where the basis is for all electrons;
     effective core potentials must leave the electrons that the density holds. Coulomb integrals are by density
-    fitting. With --converge also the converged energy, its cycles, and how far the one-shot energy was from it.
+    fitting. With --converge also the converged energy, its cycles, and how far the one-shot energy was from it. Open
+    shells may end in an excited state: both spins begin in one potential.
 
     Example: orbdens scf molecule.xyz     Example: orbdens scf molecule.xyz --functional pbe0 --basis def2-tzvp
     """
