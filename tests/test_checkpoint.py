@@ -54,7 +54,12 @@ def test_runs_of_older_versions_are_fine_tuned_with_their_own_config(name: str, 
 
 def test_options_of_old_runs_are_found_where_they_stand_now() -> None:
     config = read_header(MODELS / "v1-orbital" / "model.safetensors").config
-    assert config.objective.model_dump() == {"points_stage": 0.5, "points_per_structure": 64, "dipole_weight": 0.0}
+    assert config.objective.model_dump() == {
+        "metric": "overlap",
+        "points_stage": 0.5,
+        "points_per_structure": 64,
+        "dipole_weight": 0.0,
+    }
     assert isinstance(config.training, TrainingConfig)
 
 

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from orbdens.kernels.blocks import pointers
 from orbdens.kernels.boys import boys
 from orbdens.kernels.checks import check_numbers, check_shape
 from orbdens.kernels.harmonics import solid_harmonics
@@ -126,6 +125,8 @@ def _by_definition(orbitals: Orbitals, points: Tensor) -> tuple[Tensor, Tensor]:
 
 def multipoles(orbitals: Orbitals) -> Multipoles:
     """The orbitals of one structure and field, on the host, as the compiled loops take them."""
+    from orbdens.kernels.blocks import pointers  # numba is dear to import
+
     table = orbitals.shells.per_site(orbitals.site_type, orbitals.scalings)
     shell_l, exponents = table.shell_l.numpy(), table.exponents.detach().numpy()
     counts = np.diff(table.primitive_ptr.numpy())
