@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orbdens.cli.verbs import Force
+from orbdens.cli.options import Charge, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
 from orbdens.errors import UserError
 from orbdens.metrics import MARGIN, SPACING
 
@@ -21,12 +21,6 @@ Inputs = Annotated[
         help="As for `orbdens predict`: the model [default: general, which ships], and structure files.",
     ),
 ]
-Charge = Annotated[
-    int | None, typer.Option(help="Total charge of every structure, e [default: what its file says, or 0].")
-]
-Multiplicity = Annotated[
-    int | None, typer.Option(min=1, help="2S + 1 of every structure [default: what its file says, or 1].")
-]
 StoreOption = Annotated[
     str | None,
     typer.Option(metavar="STORE", help="Take the reference densities of a store instead of predicting any."),
@@ -35,7 +29,6 @@ Split = Annotated[str, typer.Option(help="Named split of that store.")]
 Most = Annotated[
     int | None, typer.Option("--n", min=1, help="Largest number of its records, evenly spaced [default: all].")
 ]
-Json = Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")]
 
 
 def potential(
@@ -45,17 +38,9 @@ def potential(
     store: StoreOption = None,
     split: Split = "test",
     n: Most = None,
-    grid: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=5.0, help=f"Spacing of the grid around each structure, Å [default: {SPACING:g}]."),
-    ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=50.0, help=f"Distance from the outermost atoms to the grid's edge, Å [default: {MARGIN:g}]."
-        ),
-    ] = None,
-    like: Annotated[Path | None, typer.Option(metavar="REF.cube", help="Take the grid of this cube file.")] = None,
+    grid: GridSpacing = None,
+    margin: GridMargin = None,
+    like: GridLike = None,
     points: Annotated[
         Path | None, typer.Option(metavar="P.npy", help="Values and fields at these points, an array [n, 3] in Å.")
     ] = None,

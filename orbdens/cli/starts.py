@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbdens.cli.properties import Charge, Multiplicity
-from orbdens.cli.verbs import Force
+from orbdens.cli.options import Charge, Force, Multiplicity
 from orbdens.errors import UserError
 
 if TYPE_CHECKING:

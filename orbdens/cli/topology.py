@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orbdens.cli.properties import Charge, Inputs, Json, Most, Multiplicity, Split, StoreOption, chosen_source
-from orbdens.cli.verbs import Force
+from orbdens.cli.options import Charge, Force, Json, Multiplicity
+from orbdens.cli.properties import Inputs, Most, Split, StoreOption, chosen_source
 from orbdens.errors import UserError
 from orbdens.metrics import SPACING
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from orbdens.cli.options import Charge, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
 from orbdens.errors import UserError
 from orbdens.formats import CHOICES, FORMATS_HELP
 from orbdens.metrics import MARGIN, SPACING
 
-Force = Annotated[bool, typer.Option("--force", help="Replace output that exists.")]
 Model = Annotated[
     Path,
     typer.Argument(
@@ -60,7 +60,7 @@ def floor(
     ] = None,
     split: Annotated[str, typer.Option(help="Named split of the store.")] = "train",
     n: Annotated[int, typer.Option("--n", min=1, help="Largest number of structures, evenly spaced.")] = 20,
-    json: Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")] = None,
+    json: Json = None,
     force: Force = False,
 ) -> None:
     """Print the floor of a basis: how far its least-squares fits are from the reference densities of a store.
@@ -149,23 +149,11 @@ def predict(
         list[str] | None,
         typer.Option(help="A SMILES, whose geometry RDKit's force field makes (extra geometries); may be repeated."),
     ] = None,
-    charge: Annotated[
-        int | None, typer.Option(help="Total charge of every structure, e [default: what its file says, or 0].")
-    ] = None,
-    multiplicity: Annotated[
-        int | None, typer.Option(min=1, help="2S + 1 of every structure [default: what its file says, or 1].")
-    ] = None,
-    grid: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=5.0, help=f"Spacing of the grid around each structure, Å [default: {SPACING:g}]."),
-    ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=50.0, help=f"Distance from the outermost atoms to the grid's edge, Å [default: {MARGIN:g}]."
-        ),
-    ] = None,
-    like: Annotated[Path | None, typer.Option(metavar="REF.cube", help="Take the grid of this cube file.")] = None,
+    charge: Charge = None,
+    multiplicity: Multiplicity = None,
+    grid: GridSpacing = None,
+    margin: GridMargin = None,
+    like: GridLike = None,
     points: Annotated[
         Path | None,
         typer.Option(metavar="P.npy", help="Write values at these points instead, an array [n, 3] in Å, as .npz."),

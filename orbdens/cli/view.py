@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orbdens.cli.properties import Charge, Multiplicity
-from orbdens.cli.verbs import Force
+from orbdens.cli.options import Charge, Force, Multiplicity
 
 
 def view(

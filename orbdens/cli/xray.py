@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from orbdens.cli.options import Force, Json
 from orbdens.errors import UserError
 
 
@@ -37,8 +38,8 @@ def xray(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File of the table [default: the CIF's name, .tsc, here].")
     ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace output that exists.")] = False,
+    json: Json = None,
+    force: Force = False,
 ) -> None:
     """Form factors of a crystal's atoms from predicted densities, for refinement beyond spherical atoms.
 
