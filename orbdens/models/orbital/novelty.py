@@ -88,13 +88,14 @@ class Novelty(nn.Module):
             present = described[rows_of_type[kind]][weight[rows_of_type[kind]] > 0.5]
             self.known[kind] = _spread_out(self._leading(kind, present - self.mean[kind]), KNOWN)
 
-    def forward(self, described: Tensor, site_type: Tensor) -> Tensor:
-        """The novelty of sites [n_sites]; arguments as ``measure``."""
+    def forward(self, described: Tensor, site_type: Tensor, coordinates: Tensor | None = None) -> Tensor:
+        """The novelty of sites [n_sites]; arguments as ``measure``, and ``coordinates`` where these are known."""
+        coordinates = self.coordinates(described, site_type) if coordinates is None else coordinates
         result = described.new_zeros(len(described))
         for kind in range(len(self.mean)):
             rows = (site_type == kind).nonzero()[:, 0]
             z = described[rows] - self.mean[kind]
-            leading = self._leading(kind, z)
+            leading = coordinates[rows]
             rest = z - (z @ self.directions[kind]) @ self.directions[kind].T
             from_mean = leading.square().sum(dim=1) + rest.square().sum(dim=1) / self.variances[kind, -1]
             from_nearest = torch.cdist(leading, self.known[kind]).amin(dim=1).square()

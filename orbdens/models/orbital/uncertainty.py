@@ -116,7 +116,8 @@ class Uncertainty(nn.Module):
         """What is known of the sites of a graph, by the network's last features [n_sites, (l_max + 1)², channels]."""
         described = describe(features)
         coordinates = self.novelty.coordinates(described, graph.site_type)
-        return Judged(self.novelty(described, graph.site_type), self.difficulty(coordinates, graph.site_type))
+        kinds = graph.site_type
+        return Judged(self.novelty(described, kinds, coordinates), self.difficulty(coordinates, kinds))
 
     def learn(self, features: Tensor, graph: Graph, errors: Tensor) -> None:
         """Learn what is hard from structures that were trained on; after ``novelty.measure``.
