@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from orbdens.checkpoint import load_model
 from orbdens.comparison import comparison
-from orbdens.config import BasisConfig
 from orbdens.density import Density, OrbitalDensity
 from orbdens.kernels import Metric
 from orbdens.labels import stored_density
@@ -30,6 +29,7 @@ from orbdens.metrics import Summary, nmae
 from orbdens.models.interface import DensityModel
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_label
+from orbdens.models.orbital.options import BasisConfig
 from orbdens.observables.cores import WholeDensity
 from orbdens.pyscf.integrals import dipole
 from orbdens.sites import place_sites

@@ -13,9 +13,10 @@ import pyscf.lib
 import torch
 
 from orbdens import shipped
-from orbdens.config import OrbitalRun, find_config, load_config
+from orbdens.config import find_config, load_config
 from orbdens.labels import stored_density
 from orbdens.models.orbital.density_fitting import fit_label
+from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.orbital.task import basis_of
 from orbdens.sampling import evenly_spaced
 from orbdens.store import open_store

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orbdens import shipped
 from orbdens.errors import UserError
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 class Options(BaseModel):
@@ -35,50 +33,6 @@ class DataConfig(Options):
     n_validation: int = Field(20, ge=1, description="how many structures to validate on")
 
 
-class VirtualBasisConfig(Options):
-    """Orbitals of virtual sites: those of an element, in a window of their own."""
-
-    like: str = Field("O", description="element whose functions in the source basis set the range of exponents")
-    beta: float = Field(2.0, gt=1.05, le=4.0, description="ratio of neighbouring exponents")
-    l_max: int = Field(2, ge=0, le=6, description="highest angular momentum")
-    min_exponent: float = Field(1.0, ge=0, description="Å⁻²; more diffuse functions are left out")
-    max_exponent: float = Field(10.0, gt=0, description="Å⁻²; sharper functions are left out")
-
-    def largest_exponent(self, l: int) -> float:
-        """Å⁻²; the limit for functions of angular momentum l, the same for all."""
-        return self.max_exponent
-
-
-class BasisConfig(Options):
-    """Start exponents: the even-tempered expansion of a PySCF basis by PySCF's rule for density fitting."""
-
-    source: str = Field("def2-qzvppd", description="name of the PySCF basis that sets the ranges of the exponents")
-    beta: float = Field(1.6, gt=1.05, le=4.0, description="ratio of neighbouring exponents; smaller is finer")
-    l_max: int = Field(4, ge=0, le=6, description="highest angular momentum")
-    min_exponent: float = Field(0.0, ge=0, description="Å⁻²; more diffuse functions are left out")
-    max_exponent: Positive | list[Positive] = Field(
-        72.0,
-        description="Å⁻²; sharper functions are left out (cores: pseudopotentials need none); or one for each l = 0, "
-        "1, ..., of which the last serves all higher l: all-electron densities need sharp ones in l = 0 alone",
-    )
-    virtual: VirtualBasisConfig = Field(default_factory=VirtualBasisConfig, description="orbitals of virtual sites")
-    table: dict[str, list[list[float]]] = Field(
-        default_factory=dict,
-        description="exponents in Å⁻² given outright: for a type (`C`, `bond`, `H-C`) a list for each l = 0, 1, ...",
-    )
-
-    @model_validator(mode="after")
-    def _limits_fit(self) -> BasisConfig:
-        if isinstance(self.max_exponent, list) and not 1 <= len(self.max_exponent) <= self.l_max + 1:
-            raise ValueError(f"max_exponent should hold 1 to {self.l_max + 1} numbers, one for each l up to l_max")
-        return self
-
-    def largest_exponent(self, l: int) -> float:
-        """Å⁻²; the limit for functions of angular momentum l."""
-        limits = self.max_exponent if isinstance(self.max_exponent, list) else [self.max_exponent]
-        return limits[min(l, len(limits) - 1)]
-
-
 class ModelOptions(Options):
     """What a model is; every model has options of its own. What it learns from and how is said elsewhere."""
 
@@ -87,98 +41,6 @@ class ModelOptions(Options):
 
 class ObjectiveOptions(Options):
     """What training minimises; every model has options of its own, or none."""
-
-
-class OrbitalConfig(ModelOptions):
-    """The orbital model: an equivariant network that outputs coefficients of atom-centred Gaussian orbitals."""
-
-    kind: Literal["orbital"] = Field("orbital", description="the orbital model")
-    sites: Literal["atoms", "bonds", "bond-pairs"] = Field(
-        "atoms",
-        description="where orbitals sit: on atoms; also on bond midpoints, all of one type; or of a type for each pair",
-    )
-    basis: BasisConfig = Field(default_factory=BasisConfig, description="the orbitals of each site type")
-    orbital_cutoff: float | None = Field(
-        None,
-        gt=0,
-        description="Å; an orbital is zero farther from its site than this; null: where the most diffuse has fallen to "
-        "1e-6 of its height",
-    )
-    channels: int = Field(32, ge=4, description="features per angular momentum component")
-    layers: int = Field(3, ge=1, description="message-passing layers")
-    l_max: int = Field(4, ge=1, le=6, description="highest angular momentum of the features")
-    m_max: int = Field(2, ge=0, le=6, description="highest order m mixed in the frame of an edge")
-    convolution: Literal["so2", "tensor-product"] = Field(
-        "so2",
-        description="messages in the frame of each edge (eSCN), or full tensor products with its harmonics (NequIP)",
-    )
-    cutoff: float = Field(6.0, gt=0.5, le=100, description="Å; sites nearer than this exchange messages")
-    radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
-    radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")
-    electrons: Literal["local", "global"] = Field(
-        "local",
-        description="how the number of electrons is made exact: charge moves between neighbours, so that molecules "
-        "apart keep their own; or over the whole structure, as up to version 0.1.0",
-    )
-    learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
-    scaling_limit: float = Field(
-        1.0, ge=1, le=3, description="the network may scale a site's exponents by up to this factor; 1 turns it off"
-    )
-    displacement_limit: float = Field(
-        0.0, ge=0, le=1, description="Å; the network may displace a virtual site by up to this; 0 turns it off"
-    )
-
-    @model_validator(mode="after")
-    def _orders_fit(self) -> OrbitalConfig:
-        tables = [len(shells) - 1 for shells in self.basis.table.values()]
-        needed = max([self.basis.l_max, self.basis.virtual.l_max if self.sites != "atoms" else 0, *tables])
-        if needed > self.l_max:
-            raise ValueError(f"the basis needs features of l = {needed}, but l_max = {self.l_max}")
-        return self
-
-
-class OrbitalObjective(ObjectiveOptions):
-    """What the orbital model minimises: first the norm of the error, analytic, then the mean error on points."""
-
-    points_stage: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of the run, at its end, that minimises the mean |Δ| on fresh points (grid records: 1); "
-        "before it, the norm of the error of orbital records, analytic",
-    )
-    metric: Literal["overlap", "coulomb"] = Field(
-        "overlap",
-        description="which norm, and the metric of the fits of labels: overlap is L2, of all-electron densities nearly "
-        "all core; coulomb the electrostatic energy of the error",
-    )
-    points_per_structure: int = Field(4000, ge=16, description="points a step of that stage draws per structure")
-    dipole_weight: float = Field(
-        0.0,
-        ge=0,
-        description="weight of the dipole's error in e·Å beside the relative error of the density in that stage "
-        "(records with a dipole)",
-    )
-
-
-class UNetConfig(ModelOptions):
-    """3D U-Net on a grid with one Gaussian input channel per element or atom."""
-
-    kind: Literal["unet3d"] = Field("unet3d", description="the 3D U-Net")
-    channels_per: Literal["element", "atom"] = Field(
-        "element", description="one Gaussian input channel per element, or per atom (one composition, fixed atom order)"
-    )
-    gaussian_width: float = Field(0.5, gt=0, description="Å; standard deviation of the input Gaussians")
-    spacing: float = Field(0.4, gt=0.02, description="Å; spacing of the grid the network works on")
-    margin: float = Field(4.0, ge=0, description="Å; grid around the atoms")
-    features: int = Field(8, ge=1, description="feature maps of the first encoder; each deeper one has twice as many")
-    depth: int = Field(3, ge=1, le=6, description="how often the grid is halved")
-
-
-class UNetObjective(ObjectiveOptions):
-    """The U-Net minimises the mean squared error on its grid."""
-
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate (hurts beside batch norm, hence off)")
 
 
 class FitOptions(Options):
@@ -235,22 +97,6 @@ class Config(Options):
     model: ModelOptions
     objective: ObjectiveOptions = Field(default_factory=ObjectiveOptions)
     training: FitOptions = Field(default_factory=FitOptions)
-
-
-class OrbitalRun(Config):
-    """A run of the orbital model."""
-
-    model: OrbitalConfig
-    objective: OrbitalObjective = Field(default_factory=OrbitalObjective)
-    training: TrainingConfig
-
-
-class UNetRun(Config):
-    """A run of the 3D U-Net."""
-
-    model: UNetConfig
-    objective: UNetObjective = Field(default_factory=UNetObjective)
-    training: TrainingConfig
 
 
 def find_config(path: Path) -> Path:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orbdens.config import Config, OrbitalRun, find_config, load_config, parse_config
+from orbdens.config import Config, find_config, load_config, parse_config
 from orbdens.errors import UserError
+from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.registry import MODELS
 
 SHIPPED = find_config(Path("lithium-oxide.yaml"))

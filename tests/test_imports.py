@@ -114,6 +114,16 @@ def test_imports_point_down(module: str) -> None:
             assert below is not None and below < level, f"{module} imports {other}"
 
 
+def test_models_do_not_know_of_each_other() -> None:
+    """What several share stands beside their folders."""
+    for module, file in MODULES.items():
+        parts = module.split(".")
+        if parts[:2] == ["orbdens", "models"] and len(parts) > 3:
+            for other in imported_modules(file):
+                theirs = other.split(".")
+                assert theirs[:2] != parts[:2] or len(theirs) <= 3 or theirs[2] == parts[2], f"{module} imports {other}"
+
+
 def test_there_are_no_circles() -> None:
     graph = {module: imported_modules(file) - {module, "orbdens"} for module, file in MODULES.items()}
     # A package that re-exports its modules, and modules that import siblings through it, are no circle.
@@ -163,7 +173,11 @@ def test_files_are_short() -> None:
 
 
 def test_names_are_imported_without_torch() -> None:
-    code = f"import sys, orbdens, orbdens.config, orbdens.cli;print([m for m in {HEAVY} if m in sys.modules])"
+    code = (
+        "import sys, orbdens, orbdens.config, orbdens.cli;from orbdens.models.registry import find, kinds;"
+        "options = [find(kind).run_class() for kind in kinds()];"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

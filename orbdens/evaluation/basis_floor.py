@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.comparison import comparison
-from orbdens.config import OrbitalConfig, OrbitalObjective, find_config, load_config, parse_config
+from orbdens.config import find_config, load_config, parse_config
 from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.files import written_whole
@@ -33,6 +33,7 @@ from orbdens.metrics import (
 )
 from orbdens.models.orbital.basis import Basis, make_basis
 from orbdens.models.orbital.density_fitting import fit_label
+from orbdens.models.orbital.options import OrbitalConfig, OrbitalObjective
 from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import place_sites, type_name

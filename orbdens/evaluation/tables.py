@@ -10,8 +10,8 @@ from orbdens.evaluation.result import Evaluation, MeasuredOn
 from orbdens.metrics import REGIONS, Summary
 
 if TYPE_CHECKING:
-    from orbdens.config import BasisConfig
     from orbdens.evaluation.basis_floor import Floor
+    from orbdens.models.orbital.options import BasisConfig
 
 ROWS = {
     "nmae": "NMAE [%]",

@@ -31,12 +31,14 @@ class Registration(NamedTuple):
 
 MODELS: dict[str, Registration] = {
     "orbital": Registration(
-        "orbdens.config:OrbitalRun",
+        "orbdens.models.orbital.options:OrbitalRun",
         "orbdens.models.orbital.model:OrbitalModel",
         "orbdens.models.orbital.task:OrbitalTask",
     ),
     "unet3d": Registration(
-        "orbdens.config:UNetRun", "orbdens.models.unet3d:UNetModel", "orbdens.models.unet3d:UNetTask"
+        "orbdens.models.unet3d.options:UNetRun",
+        "orbdens.models.unet3d.model:UNetModel",
+        "orbdens.models.unet3d.model:UNetTask",
     ),
 }
 """Kind, as ``model.kind`` of a config names it, and classes.

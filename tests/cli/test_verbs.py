@@ -21,9 +21,9 @@ from timing import seconds_of_children
 import orbdens as package
 from orbdens.cli.main import run
 from orbdens.cli.verbs import SiteRule
-from orbdens.config import OrbitalConfig
 from orbdens.evaluation.result import Evaluation
 from orbdens.formats import WRITERS
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.shipped import store_path
 from orbdens.sites import SITE_RULES
 from orbdens.store import Store

@@ -13,10 +13,10 @@ import yaml
 from all_electron import all_electron_store
 
 from orbdens.cli.main import run
-from orbdens.config import BasisConfig, OrbitalConfig
 from orbdens.errors import UserError
 from orbdens.evaluation.basis_floor import Floor, basis_floor, basis_options, metric_of
 from orbdens.grid import Grid
+from orbdens.models.orbital.options import BasisConfig, OrbitalConfig
 from orbdens.store import GridRecord, StoreWriter
 from orbdens.store.manifest import Manifest
 from orbdens.structure import Structure

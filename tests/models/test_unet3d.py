@@ -13,13 +13,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from orbdens.config import UNetConfig, UNetRun, load_config
+from orbdens.config import load_config
 from orbdens.density import GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.models.task import TrainingData
-from orbdens.models.unet3d import UNet3d, UNetModel, UNetTask, network_grid
+from orbdens.models.unet3d.model import UNet3d, UNetModel, UNetTask, network_grid
+from orbdens.models.unet3d.options import UNetConfig, UNetRun
 from orbdens.progress import silent
 from orbdens.store import GridRecord, Manifest, Store, StoreWriter, open_store
 from orbdens.structure import Structure
@@ -166,7 +167,7 @@ def test_labels_are_cached(store: Store, tmp_path: Path, monkeypatch: pytest.Mon
     assert facts["valence_electrons"] == {"Li": 3, "O": 6}
     model = UNetModel(TINY, facts)
     first = training_batch(task_of(model, store, keys, tmp_path), keys)
-    monkeypatch.setattr("orbdens.models.unet3d.stored_density", None)
+    monkeypatch.setattr("orbdens.models.unet3d.model.stored_density", None)
     again = UNetModel(TINY, facts)
     assert torch.equal(training_batch(task_of(again, store, keys, tmp_path), keys).labels, first.labels)
     record = store[keys[0]]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from orbdens.config import OrbitalConfig
 from orbdens.kernels import edge_rotations
 from orbdens.models.orbital.layers import DegreeNorm, EdgeConvolution, Edges, FeedForward, RadialBasis, frame_rows
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.tensor_product import TensorProductConvolution
 
 NEIGHBOURS = 3.0

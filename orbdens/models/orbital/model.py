@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from orbdens.config import OrbitalConfig
 from orbdens.density import Density, OrbitalDensity
 from orbdens.models.interface import DensityModel
 from orbdens.models.orbital.backbone import Backbone
 from orbdens.models.orbital.basis import Basis
 from orbdens.models.orbital.graph import Graph, merge, place_graph
 from orbdens.models.orbital.head import Head
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.orbital_shapes import OrbitalShapes
 from orbdens.models.orbital.uncertainty import Uncertainty
 from orbdens.sites import BOND, Sites, type_name

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from orbdens.config import OrbitalConfig
 from orbdens.kernels import Shells, normalisation, shell_integrals
 from orbdens.models.orbital.basis import Basis
+from orbdens.models.orbital.options import OrbitalConfig
 
 
 class OrbitalShapes(nn.Module):

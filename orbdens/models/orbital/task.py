@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orbdens.config import OrbitalRun
 from orbdens.errors import UserError
 from orbdens.models.interface import ATOMS_AT_ONCE
 from orbdens.models.orbital.basis import Basis, make_basis
@@ -21,6 +20,7 @@ from orbdens.models.orbital.graph import Graph, merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.novelty import describe
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
+from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.task import ErrorsOf, GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import bonded_pairs, place_sites, type_name

@@ -10,9 +10,9 @@ from e3nn import o3
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from orbdens.config import OrbitalConfig
 from orbdens.models.orbital.backbone import Backbone
 from orbdens.models.orbital.layers import Edges
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.tensor_product import TensorProductConvolution
 
 VIRTUAL = 2

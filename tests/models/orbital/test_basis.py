@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from orbdens.config import BasisConfig, OrbitalConfig
 from orbdens.errors import UserError
 from orbdens.kernels import normalisation
 from orbdens.models.orbital.basis import Basis, Radial, make_basis
+from orbdens.models.orbital.options import BasisConfig, OrbitalConfig
 from orbdens.models.orbital.orbital_shapes import OrbitalShapes
 from orbdens.sites import BOND
 

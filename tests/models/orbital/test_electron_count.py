@@ -10,9 +10,9 @@ import places
 import pytest
 import torch
 
-from orbdens.config import OrbitalConfig
 from orbdens.models.orbital.basis import Basis
 from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.store import Store
 from orbdens.structure import Structure
 

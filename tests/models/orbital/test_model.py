@@ -14,7 +14,7 @@ import torch
 from all_electron import all_electron_store
 
 from orbdens.comparison import comparison
-from orbdens.config import OrbitalRun, parse_config
+from orbdens.config import parse_config
 from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
@@ -27,6 +27,7 @@ from orbdens.models.orbital.density_fitting import fit_label
 from orbdens.models.orbital.graph import merge, place_graph
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
+from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.orbital.task import OrbitalTask
 from orbdens.models.task import Stage, TrainingData
 from orbdens.neighbours import neighbours

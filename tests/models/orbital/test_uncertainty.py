@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from orbdens.config import OrbitalRun, parse_config
+from orbdens.config import parse_config
 from orbdens.metrics import negative_part
 from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.model import OrbitalModel
+from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.orbital.task import OrbitalTask
 from orbdens.models.orbital.uncertainty import UNSEEN_STATE, Judged, Uncertainty
 from orbdens.models.task import TrainingData

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from orbdens.config import UNetConfig, UNetRun
 from orbdens.density import Density, GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import stored_density
 from orbdens.models.interface import DensityModel
 from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
+from orbdens.models.unet3d.options import UNetConfig, UNetRun
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
 from orbdens.store.cache import TensorCache
