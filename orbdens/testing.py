@@ -2,9 +2,9 @@
 
 In a test of your own::
 
-    from orbdens.testing import CHECKS, SYMMETRIES
+    from orbdens.testing import CHECKS, CLAIMS
 
-    @pytest.mark.parametrize("check", CHECKS + SYMMETRIES, ids=lambda check: check.__name__)
+    @pytest.mark.parametrize("check", CHECKS + CLAIMS, ids=lambda check: check.__name__)
     def test_contract(check):
         check(my_model, a_molecule)
 
@@ -99,7 +99,7 @@ def a_mirrored_molecule_has_a_mirrored_density(model: DensityModel, molecule: St
 
 
 def electrons_are_exact(model: DensityModel, molecule: Structure) -> None:
-    """The density of an equivariant model holds the electrons it must, as far as single precision goes."""
+    """The density holds the electrons it must, as far as single precision goes."""
     found, expected = model.predict(molecule).n_electrons, model.count_electrons(molecule)
     assert abs(found - expected) < 1e-5, f"{found} electrons of {expected}"
 
@@ -117,9 +117,16 @@ CHECKS: list[Check] = [
 SYMMETRIES: list[Check] = [
     a_turned_molecule_has_a_turned_density,
     a_mirrored_molecule_has_a_mirrored_density,
-    electrons_are_exact,
 ]
 """What a model keeps whose class says that it is ``equivariant``."""
+
+CLAIMS: list[Check] = [*SYMMETRIES, electrons_are_exact]
+"""What a model keeps only if it says so, as ``claims`` finds."""
+
+
+def claims(model: DensityModel) -> list[Check]:
+    """Those of ``CLAIMS`` that a model makes: symmetry by ``equivariant``, the last by ``exact_electrons``."""
+    return (SYMMETRIES if model.equivariant else []) + ([electrons_are_exact] if model.exact_electrons else [])
 
 
 def check_model(model: DensityModel, molecule: Structure) -> None:
@@ -132,7 +139,7 @@ def check_model(model: DensityModel, molecule: Structure) -> None:
     Raises:
         AssertionError: with what was found.
     """
-    for check in CHECKS + (SYMMETRIES if model.equivariant else []):
+    for check in CHECKS + claims(model):
         check(model, molecule)
 
 

@@ -31,6 +31,9 @@ class DensityModel(nn.Module, ABC):
     equivariant: ClassVar[bool]
     """Whether densities turn, mirror and permute with the molecule to float precision."""
 
+    exact_electrons: bool = False
+    """Whether densities hold the electrons they must, to float precision."""
+
     config: Any
     facts: dict[str, Any]
 

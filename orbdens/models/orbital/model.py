@@ -47,6 +47,7 @@ class OrbitalModel(DensityModel):
     and l) and ``bonds`` (bonded pairs of elements, as ``H-C``)."""
 
     equivariant: ClassVar[bool] = True
+    exact_electrons = True
     config: OrbitalConfig
 
     def __init__(self, config: OrbitalConfig, facts: dict[str, Any]) -> None:
