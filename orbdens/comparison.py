@@ -1,4 +1,4 @@
-"""Where densities are compared with a reference: on a regular grid or, if it has cores, on a quadrature about atoms.
+"""Where densities are compared with a reference: on a regular grid, at points of its own or on a quadrature.
 
 A regular grid of 0.2 Å cannot hold a core: the sum over it depends on where nuclei fall between its points.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.grid import Grid
-from orbdens.metrics import MARGIN, QUADRATURE, SPACING, nearest_atoms, nearest_atoms_at
+from orbdens.metrics import MARGIN, QUADRATURE, SPACING, electronic_dipole, nearest_atoms, nearest_atoms_at
 from orbdens.structure import Structure
 
 
@@ -38,14 +38,18 @@ class OnGrid:
         """A density in e/Å³, of the grid's shape."""
         return density.on(self.grid)
 
+    def dipole(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """−∫ρ r dr of values here, e·Å [3]."""
+        return electronic_dipole(self.grid, values)
+
     def nearest(self) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """Distance in Å to the nearest atom, and which it is; both of the grid's shape."""
         return nearest_atoms(self.structure, self.grid)
 
 
 @dataclass(frozen=True, eq=False)
-class OnQuadrature:
-    """The points of Becke's and Lebedev's quadrature over all space.
+class AtPoints:
+    """Points with volumes: a reference's own, or those of Becke's and Lebedev's quadrature over all space.
 
     Attributes:
         structure: whose densities are compared.
@@ -61,17 +65,22 @@ class OnQuadrature:
         """A density in e/Å³ [n_points]."""
         return density.at(self.points)
 
+    def dipole(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """−∫ρ r dr of values here, e·Å [3]."""
+        result: NDArray[np.float64] = -(self.volumes * values) @ self.points
+        return result
+
     def nearest(self) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """Distance in Å to the nearest atom [n_points], and which it is [n_points]."""
         return nearest_atoms_at(self.structure, self.points)
 
 
-Comparison = OnGrid | OnQuadrature
+Comparison = OnGrid | AtPoints
 """Points and their volumes: Σ volumes · values(density) is its electrons."""
 
 
 def comparison(reference: Density, spacing: float = SPACING, margin: float = MARGIN) -> Comparison:
-    """Where densities are compared with a reference: on a quadrature if it has cores, else its own grid or a new one.
+    """Where densities are compared with a reference: where it is known or, with cores, on a quadrature, or a grid.
 
     Args:
         reference: the exact density.
@@ -81,7 +90,9 @@ def comparison(reference: Density, spacing: float = SPACING, margin: float = MAR
     Raises:
         UserError: the reference has cores and is known on a grid alone, or is periodic.
     """
-    structure = reference.structure
+    structure, own = reference.structure, reference.native_points
+    if own is not None:
+        return AtPoints(structure, *own)
     if not reference.has_cores:
         return OnGrid(structure, reference.native_grid or Grid.around(structure, spacing, margin))
     if reference.native_grid is not None or structure.periodic:
@@ -91,4 +102,4 @@ def comparison(reference: Density, spacing: float = SPACING, margin: float = MAR
         )
     from orbdens.pyscf.quadrature import quadrature  # PySCF takes a second to import
 
-    return OnQuadrature(structure, *quadrature(structure, QUADRATURE))
+    return AtPoints(structure, *quadrature(structure, QUADRATURE))

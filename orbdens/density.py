@@ -186,6 +186,16 @@ class Density(ABC):
         """The grid on which this density is known; None where it is known at every point."""
         return None
 
+    @property
+    def native_points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """The points at which alone this density is known, Å [n, 3], and their volumes, Å³ [n]; None for all others."""
+        return None
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether it is known by its values on a grid or at points, so that its integrals are sums over these."""
+        return self.native_grid is not None or self.native_points is not None
+
     def sample(
         self, n: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:

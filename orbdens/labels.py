@@ -13,9 +13,11 @@ from torch import Tensor
 
 from orbdens.density import Density, GridDensity, check_molecule, checked_points
 from orbdens.electrons import core_charges
+from orbdens.errors import UserError
 from orbdens.grid import Grid
-from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals, orbital_field_hessians
-from orbdens.store import LabelBasis, Manifest, OrbitalRecord, Record, Store
+from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals, orbital_field_hessians, solid_harmonics
+from orbdens.sampling import draw_weighted
+from orbdens.store import LabelBasis, Manifest, OrbitalRecord, PointsRecord, Record, Store
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
@@ -115,6 +117,61 @@ class LabelDensity(Density):
         return whole - core_charges(self.structure, self.manifest.valence_electrons) @ self.structure.positions
 
 
+@dataclass(frozen=True, eq=False)
+class PointsDensity(Density):
+    """A density that is known at the points of a record alone: its integrals are sums over them.
+
+    Attributes:
+        structure: what it is the density of.
+        record: points, their volumes, and values there.
+        valence_electrons, has_cores: as ``Density`` says.
+    """
+
+    structure: Structure
+    record: PointsRecord
+    valence_electrons: Mapping[str, int]
+    has_cores: bool
+
+    @property
+    def native_points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.record.points, self.record.weights
+
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        """Values at the record's own points.
+
+        Raises:
+            UserError: these are others.
+        """
+        if not np.array_equal(checked_points(points), self.record.points):
+            raise UserError(
+                f"the density of {self.structure.formula} is known at {len(self.record.points)} points alone, and at "
+                "no others"
+            )
+        return self.record.values
+
+    def sample(
+        self, n: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+        chosen, volumes = draw_weighted(self.record.weights, self.record.values, n, rng)
+        return self.record.points[chosen], volumes, self.record.values[chosen]
+
+    def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
+        check_molecule(self.structure, "multipole")
+        harmonics = solid_harmonics(l_max, torch.as_tensor(self.record.points - origin)).numpy()
+        result: NDArray[np.float64] = (self.record.weights * self.record.values) @ harmonics
+        return result
+
+    @property
+    def n_electrons(self) -> float:
+        return float(self.record.weights @ self.record.values.astype(np.float64))
+
+    @property
+    def dipole(self) -> NDArray[np.float64]:
+        check_molecule(self.structure, "dipole")
+        result: NDArray[np.float64] = -(self.record.weights * self.record.values) @ self.record.points
+        return result
+
+
 def _density_derivatives(orbitals: Orbitals, occupations: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Σ n|ψ|² [n_points], its gradient [n_points, 3] and Hessian [n_points, 3, 3]."""
     psi, slopes, hessians = orbital_field_hessians(orbitals, points)
@@ -128,14 +185,16 @@ def _density_derivatives(orbitals: Orbitals, occupations: Tensor, points: Tensor
 
 
 def label_density(record: Record, manifest: Manifest) -> Density:
-    """The density that a record of a store holds: exact at every point, or on a grid (its ``native_grid``).
+    """The density that a record of a store holds: exact at every point, or tabulated on its grid or at its points.
 
     Args:
-        record: a record of either kind.
+        record: a record of any kind.
         manifest: that of its store.
     """
     if isinstance(record, OrbitalRecord):
         return LabelDensity(record.structure, record, manifest)
+    if isinstance(record, PointsRecord):
+        return PointsDensity(record.structure, record, manifest.valence_electrons, manifest.density == "all-electron")
     nx, ny, nz = record.values.shape
     grid = Grid(record.origin, record.steps, (nx, ny, nz))
     values = record.values.astype(np.float32, copy=False)
@@ -159,7 +218,9 @@ def spin_density(record: Record, manifest: Manifest) -> Density | None:
         # the stored dipole is that of the whole density
         record = replace(record, occupations=record.occupations * record.spins, spins=None, dipole=None)
         return LabelDensity(record.structure, record, manifest)
-    return None if record.spin_values is None else label_density(replace(record, values=record.spin_values), manifest)
+    if isinstance(record, PointsRecord) or record.spin_values is None:
+        return None
+    return label_density(replace(record, values=record.spin_values), manifest)
 
 
 def stored_density(store: Store, key: str) -> Density:

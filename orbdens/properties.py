@@ -325,7 +325,7 @@ def molecular_moments(source: Source, atoms: bool, progress: Progress = silent) 
 
     named = source.densities()
     for done, (name, density) in enumerate(named, start=1):
-        energy = None if density.native_grid is not None else hartree_energy(density)
+        energy = None if density.tabulated else hartree_energy(density)
         of_atoms = mbis(Quadrature.of_whole(density))[0].multipoles if atoms else None
         yield MolecularMoments(name, density.structure, moments(density), energy, of_atoms)
         progress("moments", done, len(named))

@@ -96,11 +96,38 @@ def draw_voxels(
     flat = values.reshape(-1)
     sizes = np.abs(flat).astype(np.float64)
     sizes += sizes.mean() or 1.0
+    chosen, shares = _drawn(sizes, n, rng)
+    index = np.stack(np.unravel_index(chosen, grid.shape), axis=1)
+    return grid.origin + index @ grid.steps, grid.volume_element * shares, flat[chosen].astype(np.float32)
+
+
+def draw_weighted(
+    weights: NDArray[np.float64], values: NDArray[np.floating], n: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Some of given points: three of four by the electrons that each stands for, the fourth whichever it may be.
+
+    Args:
+        weights: volume of each point, Å³ [n_points]; quadratures have negative ones, too.
+        values: e/Å³ [n_points].
+        n: number of points to draw.
+        rng: source of randomness.
+
+    Returns:
+        Which points [n], and the volume that each stands for in Å³ [n].
+    """
+    # Not by volumes, as of a grid: those of a quadrature are largest far away, where nothing is.
+    sizes = np.abs(weights * values.astype(np.float64))
+    chosen, shares = _drawn(sizes + ((sizes.mean() / 3) or 1.0), n, rng)
+    return chosen, weights[chosen] * shares
+
+
+def _drawn(
+    sizes: NDArray[np.float64], n: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Places drawn with probabilities proportional to sizes, and how many places each stands for [n]."""
     cumulative = np.cumsum(sizes)
     chosen = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-    index = np.stack(np.unravel_index(chosen, grid.shape), axis=1)
-    volumes = grid.volume_element * cumulative[-1] / (n * sizes[chosen])
-    return grid.origin + index @ grid.steps, volumes, flat[chosen].astype(np.float32)
+    return chosen, cumulative[-1] / (n * sizes[chosen])
 
 
 def evenly_spaced(items: Sequence[T], count: int) -> list[T]:

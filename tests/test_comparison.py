@@ -8,7 +8,7 @@ from all_electron import CENTRED, ELECTRONS, hartree_fock
 from places import GOLDEN
 from scipy.spatial.transform import Rotation
 
-from orbdens.comparison import OnGrid, OnQuadrature, comparison
+from orbdens.comparison import AtPoints, OnGrid, comparison
 from orbdens.density import Density, GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
@@ -39,7 +39,7 @@ def test_labels_are_compared_on_their_own_grid_or_on_the_standard_one() -> None:
 def test_all_electrons_are_there() -> None:
     label = whole_water()
     points = comparison(label)
-    assert isinstance(points, OnQuadrature)
+    assert isinstance(points, AtPoints)
     assert points.volumes @ points.values(label).astype(np.float64) == pytest.approx(10, abs=1e-4)
     grid = OnGrid(label.structure, Grid.around(label.structure, SPACING, MARGIN))
     assert abs((grid.values(label) * grid.volumes).sum() - 10) > 0.1  # which is why
@@ -62,7 +62,7 @@ def test_a_molecule_that_moves_keeps_its_error() -> None:
 
 def test_nearest_atoms_of_the_quadrature() -> None:
     points = comparison(whole_water())
-    assert isinstance(points, OnQuadrature)
+    assert isinstance(points, AtPoints)
     distances, atoms = points.nearest()
     every = np.linalg.norm(points.points[:, None] - CENTRED, axis=2)
     np.testing.assert_allclose(distances, every.min(axis=1), rtol=1e-5)

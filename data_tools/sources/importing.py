@@ -225,7 +225,7 @@ def checked(record: Record, manifest: Manifest, tolerance: float, place: str) ->
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     label = label_density(record, manifest)
-    if label.native_grid is None:
+    if not label.tabulated:
         return record
     count = label.n_electrons
     expected = manifest.n_electrons(record.structure)

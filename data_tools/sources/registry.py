@@ -13,6 +13,7 @@ class SourceKind(StrEnum):
     ``open_source(paths, statement)``, which gives a ``RecordSource`` (``record_source.py``).
     """
 
+    POINTS = "points", "data_tools.sources.points"
     NPZ = "npz", "data_tools.sources.npz"
     ORBITALS = "orbitals", "data_tools.sources.orbital_files"
     CHGCAR = "chgcar", "data_tools.sources.chgcar"

@@ -58,21 +58,26 @@ def convert(
     for path in paths.values():
         if path.exists() and not overwrite:
             raise UserError(f"{path} exists; --force replaces it")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {out} cannot be made: {error.strerror}") from None
     for done, (key, path) in enumerate(paths.items(), start=1):
         record = store[key]
         label = label_density(record, store.manifest)
         spin = spin_density(record, store.manifest) if writer.holds_spin else None
         try:
             grid = label.native_grid or writer.suit(label.suited_grid(spacing, margin), label.structure)
-            writer.write(path, label.structure, grid, label.on(grid), None if spin is None else spin.on(grid))
+            values, spin_values = label.on(grid), None if spin is None else spin.on(grid)
+            _make_folder(out)
+            writer.write(path, label.structure, grid, values, spin_values)
         except UserError as error:
             raise UserError(f"record '{key}': {error}") from None
         progress("writing", done, len(paths))
     return list(paths.values())
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {out} cannot be made: {error.strerror}") from None
 
 
 def file_names(keys: Iterable[str]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def summarise(store: Store, checked: int = ELECTRONS_CHECKED) -> Summary:
     for key in sample:
         record = store[key]
         label = label_density(record, store.manifest)
-        kinds["orbital" if label.native_grid is None else "grid"] += 1
+        kinds["orbital" if not label.tabulated else "points" if label.native_grid is None else "grid"] += 1
         elements.update(set(record.structure.numbers.tolist()))
         formulas[record.structure.formula] += 1
         atoms.append(record.structure.n_atoms)

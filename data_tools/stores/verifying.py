@@ -184,7 +184,7 @@ def wrong_electrons(record: Record, manifest: Manifest, tolerance: float | None 
     except UserError as error:
         return str(error)
     label, spin = label_density(record, manifest), spin_density(record, manifest)
-    if label.native_grid is not None:
+    if label.tabulated:
         if tolerance is None:
             tolerance = max(GRID_TOLERANCE[0], GRID_TOLERANCE[1] * expected)
     else:

@@ -169,8 +169,8 @@ def basis_floor(
 ) -> Floor:
     """Fit a basis to reference densities and compare.
 
-    The fits are closest in a metric, so other densities of the basis can have a slightly smaller NMAE. Fits of grid
-    records are to a sample of their points and less close.
+    The fits are closest in a metric, so other densities of the basis can have a slightly smaller NMAE. Fits of records
+    on grids or at points are to a sample of these and less close.
 
     Args:
         store: folder of the store, or ``lithium-oxide``.
@@ -196,8 +196,9 @@ def basis_floor(
         fits.append(_compare(records[key], records, basis, model, metric))
         progress("fitting", len(fits), len(keys))
     missing = (0.0, None)
-    has_cores = label_density(records[keys[0]], records.manifest).has_cores
-    no_new_grid = has_cores or records.manifest.label_basis is None
+    label = label_density(records[keys[0]], records.manifest)
+    on_quadrature = label.has_cores and not label.tabulated
+    no_new_grid = on_quadrature or label.tabulated
     return Floor(
         store=records.path.resolve().name,
         split=split,
@@ -205,7 +206,7 @@ def basis_floor(
         metric=metric,
         spacing=None if no_new_grid else SPACING,
         margin=None if no_new_grid else MARGIN,
-        quadrature=QUADRATURE if has_cores else None,
+        quadrature=QUADRATURE if on_quadrature else None,
         radial_functions={
             type_name(site_type): [radial.n_radial for radial in radials]
             for site_type, radials in zip(basis.types, basis.radials, strict=True)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from orbdens.checkpoint import find_model, load_model, read_header
-from orbdens.comparison import OnQuadrature, comparison
+from orbdens.comparison import Comparison, comparison
 from orbdens.density import Density
 from orbdens.electrons import core_charges
 from orbdens.errors import UserError
@@ -31,9 +31,9 @@ from orbdens.metrics import (
     DensityError,
     density_error,
     dipole_error,
-    electronic_dipole,
     negative_part,
 )
+from orbdens.observables.contact import contact_error
 from orbdens.observables.hirshfeld import hirshfeld
 from orbdens.observables.mbis import mbis
 from orbdens.observables.partition import Quadrature
@@ -58,7 +58,7 @@ class Measured:
 
     Attributes:
         structure: whose density it is.
-        on_own_grid: it was compared on the grid of its record.
+        on_own: it was compared on the grid, or at the points, of its record.
         on_quadrature: it was compared on a quadrature, as it has cores.
         seconds: that the prediction took, points included.
         flagged: the model called its prediction an extrapolation, by ``unfamiliar`` or ``warnings`` of the density.
@@ -66,7 +66,7 @@ class Measured:
 
     key: str
     structure: Structure
-    on_own_grid: bool
+    on_own: bool
     on_quadrature: bool
     seconds: float
     density: DensityError
@@ -75,6 +75,7 @@ class Measured:
     negative: float
     expected: float | None
     flagged: bool
+    contact: float | None
     potential: float | None
     atomic_charges: Mapping[str, float]
 
@@ -130,7 +131,7 @@ def evaluate(
         measured.append(one)
         progress("evaluating", len(measured), len(keys))
     on_quadrature = all(one.on_quadrature for one in measured)  # all records of a store are alike
-    no_new_grid = on_quadrature or all(one.on_own_grid for one in measured)
+    no_new_grid = on_quadrature or all(one.on_own for one in measured)
     return Evaluation(
         model=ModelFacts(
             name=name or file.resolve().parent.name,
@@ -200,15 +201,16 @@ def measure_each(
         yield Measured(
             key=key,
             structure=label.structure,
-            on_own_grid=label.native_grid is not None,
-            on_quadrature=isinstance(points, OnQuadrature),
+            on_own=label.tabulated,
+            on_quadrature=label.has_cores and not label.tabulated,
             seconds=seconds,
             density=density_error(predicted, reference, points.nearest()[0], points.volumes),
             electrons=excess,
-            dipole=_dipole_error(density, predicted, label, record.dipole, excess),
+            dipole=_dipole_error(density, predicted, points, label, record.dipole, excess),
             negative=negative_part(predicted, points.volumes),
             expected=density.expected_error,
             flagged=bool(density.unfamiliar or density.warnings),
+            contact=contact_error(density, label),
             potential=_potential_error(density, label) if with_potential else None,
             atomic_charges=_charge_errors(density, label) if with_charges else {},
         )
@@ -234,6 +236,7 @@ def _charge_errors(density: Density, label: Density) -> dict[str, float]:
 def _dipole_error(
     density: Density,
     predicted: NDArray[np.float32],
+    points: Comparison,
     label: Density,
     exact: NDArray[np.float64] | None,
     excess: float,
@@ -245,9 +248,10 @@ def _dipole_error(
     Args:
         density: the prediction.
         predicted: its values where it was compared, e/Å³.
+        points: where that was.
         label: the reference.
         exact: the whole dipole of the record, cores included, e·Å [3]; without one it is that of the label, and if that
-            is on a grid, the prediction's is that of its values there.
+            is tabulated, the prediction's is that of its values there.
         excess: electrons that the prediction has too many.
     """
     structure = density.structure
@@ -259,15 +263,16 @@ def _dipole_error(
     found = density.dipole
     if exact is None:
         exact = nuclear + label.dipole
-        if label.native_grid is not None:
-            found = electronic_dipole(label.native_grid, predicted)
-            excess = label.native_grid.volume_element * float(predicted.sum(dtype=np.float64)) - label.n_electrons
+        if label.tabulated:
+            found = points.dipole(predicted)
+            excess = float((points.volumes * predicted.astype(np.float64)).sum()) - label.n_electrons
     return dipole_error(nuclear + found + excess * nuclear / charges.sum(), exact)
 
 
 def _errors(measured: Sequence[Measured]) -> Errors:
     expected = [one.expected for one in measured if one.expected is not None]
     potentials = [one.potential for one in measured if one.potential is not None]
+    contacts = [one.contact for one in measured if one.contact is not None]
     return Errors(
         keys=[one.key for one in measured],
         nmae=[one.density.nmae for one in measured],
@@ -279,6 +284,7 @@ def _errors(measured: Sequence[Measured]) -> Errors:
         charges=[one.structure.charge for one in measured],
         multiplicities=[one.structure.multiplicity for one in measured],
         flagged=[one.flagged for one in measured],
+        contact=contacts if len(contacts) == len(measured) else None,
         potential=potentials if len(potentials) == len(measured) else None,
         atomic_charges={name: [one.atomic_charges[name] for one in measured] for name in measured[0].atomic_charges},
     )
@@ -292,8 +298,10 @@ def _fingerprint(structures: Sequence[Structure]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _slice(key: str, label: Density, density: Density) -> Slice:
-    """Both densities on the plane that holds as many atoms as possible."""
+def _slice(key: str, label: Density, density: Density) -> Slice | None:
+    """Both densities on the plane that holds as many atoms as possible; None where the label knows no such plane."""
+    if label.native_points is not None:
+        return None
     structure = label.structure
     raster = Raster.around(structure, SLICE_STEP, SLICE_MARGIN)
     points = raster.points()

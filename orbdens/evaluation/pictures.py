@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.evaluation.result import Evaluation
+from orbdens.evaluation.result import Evaluation, Slice
 from orbdens.evaluation.slices import Marks
 from orbdens.files import written_whole
 from orbdens.metrics import NEAR_NUCLEUS, REGIONS, TAIL
@@ -73,11 +73,11 @@ class Picture:
 
 
 def draw(evaluations: Sequence[Evaluation]) -> dict[str, Picture]:
-    """Every picture of evaluations on the same structures, by name: errors, regions, slices."""
+    """Every picture of evaluations on the same structures, by name: errors, regions and, where there are, slices."""
     ordered = sorted(evaluations, key=lambda e: e.summary()["nmae"].mean)
-    cut, split = ordered[0].slice, ordered[0].measured_on.split
+    cuts = {evaluation.model.name: evaluation.slice for evaluation in ordered if evaluation.slice is not None}
     with matplotlib.rc_context(STYLE):
-        return {
+        pictures = {
             "errors": finished(
                 _errors(ordered),
                 "Error of every structure (one dot each), median and 95th percentile. Farther left is better.",
@@ -87,13 +87,16 @@ def draw(evaluations: Sequence[Evaluation]) -> dict[str, Picture]:
                 f"Where the error sits: the NMAE split into points nearer than {NEAR_NUCLEUS:g} Å to a nucleus, points "
                 f"farther than {TAIL:g} Å from every nucleus, and the rest. The three add up to the NMAE.",
             ),
-            "slices": finished(
-                _slices(ordered),
-                f"A cut through the structure {cut.key} of the split “{split}”. Above: the density. Below: prediction "
+        }
+        if cuts:
+            key, split = next(iter(cuts.values())).key, ordered[0].measured_on.split
+            pictures["slices"] = finished(
+                _slices(cuts),
+                f"A cut through the structure {key} of the split “{split}”. Above: the density. Below: prediction "
                 "minus reference, all models on one colour scale (linear in the middle, logarithmic outside). Crosses "
                 "mark nuclei, faint ones those off the plane.",
-            ),
-        }
+            )
+        return pictures
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, Picture]) -> None:
@@ -190,19 +193,19 @@ def _regions(evaluations: Sequence[Evaluation]) -> Figure:
     return figure
 
 
-def _slices(evaluations: Sequence[Evaluation]) -> Figure:
+def _slices(cuts: Mapping[str, Slice]) -> Figure:
     from matplotlib.colors import LogNorm, SymLogNorm
 
-    first = evaluations[0].slice
+    first = next(iter(cuts.values()))
     left, right, bottom, top = first.extent
     reference, _ = first.images()
-    n = len(evaluations) + 1
+    n = len(cuts) + 1
     width = WIDTH / max(n, 3)
     height = width * (top - bottom) / (right - left)
     figure = new_figure(0.9 + width * n, 0.9 + 2 * height)
     panels = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
     density_norm = LogNorm(*DENSITY_RANGE, clip=True)
-    differences = [predicted - shown for shown, predicted in (evaluation.slice.images() for evaluation in evaluations)]
+    differences = [predicted - shown for shown, predicted in (cut.images() for cut in cuts.values())]
     largest = max(1e-5, *(float(np.abs(difference).max()) for difference in differences))
     error_norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
     image = density_panel(panels[0, 0], first.extent, first.atoms, reference, density_norm)
@@ -218,14 +221,14 @@ def _slices(evaluations: Sequence[Evaluation]) -> Figure:
         linespacing=1.6,
         transform=panels[1, 0].transAxes,
     )
-    for column, (evaluation, difference) in enumerate(zip(evaluations, differences, strict=True), start=1):
-        density_panel(panels[0, column], first.extent, first.atoms, evaluation.slice.images()[1], density_norm)
-        panels[0, column].set_title(evaluation.model.name)
+    for column, (name, cut, difference) in enumerate(zip(cuts, cuts.values(), differences, strict=True), start=1):
+        density_panel(panels[0, column], first.extent, first.atoms, cut.images()[1], density_norm)
+        panels[0, column].set_title(name)
         error = panels[1, column].imshow(
             difference, origin="lower", extent=first.extent, cmap="RdBu_r", norm=error_norm, interpolation="bilinear"
         )
         _mark_atoms(panels[1, column], first.extent, first.atoms)
-        panels[1, column].set_title(f"{evaluation.model.name}: error", fontweight="normal")
+        panels[1, column].set_title(f"{name}: error", fontweight="normal")
         panels[1, column].set_xlabel("Å")
     panels[0, 0].set_ylabel("Å")
     panels[1, 1].tick_params(labelleft=True)

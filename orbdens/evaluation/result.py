@@ -62,6 +62,9 @@ class Errors(_Part):
     flagged: list[bool] | None = Field(
         None, description="the model called its prediction an extrapolation; null in old files"
     )
+    contact: list[float] | None = Field(
+        None, description="mean relative error of the density at nuclei, %; null where references know none"
+    )
     potential: list[float] | None = Field(
         None,
         description="RMS error of the electrostatic potential on the surface at 1.4, 1.6, 1.8 and 2.0 van der Waals "
@@ -109,20 +112,21 @@ class Evaluation(_Part):
     model: ModelFacts
     measured_on: MeasuredOn
     errors: Errors
-    slice: Slice
+    slice: Slice | None = Field(description="null where references are known at points of their own alone")
     cost: Cost
     machine: dict[str, str | int | float]
     versions: dict[str, str]
 
     def summary(self) -> dict[str, Summary]:
-        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye], potential [kcal/mol per e],
-        charges of atoms by scheme [e] and negative [%], in order.
+        """Summaries of nmae and each region [%], electrons (magnitudes), dipole [Debye], contact
+        density [%], potential [kcal/mol per e], charges of atoms by scheme [e] and negative [%], in order.
 
         There is none of dipoles where no structure has one, and of potentials and charges where they were not measured.
         """
         dipoles = [error for error in self.errors.dipole if error is not None]
         errors = {"nmae": self.errors.nmae, **self.errors.regions, "electrons": self.errors.electrons}
         errors |= {"dipole": dipoles} if dipoles else {}
+        errors |= {"contact": self.errors.contact} if self.errors.contact else {}
         errors |= {"potential": self.errors.potential} if self.errors.potential else {}
         errors |= self.errors.atomic_charges
         errors["negative"] = self.errors.negative

@@ -19,6 +19,7 @@ ROWS = {
     "l2": "L2 error [%]",
     "electrons": "|electron count error| [e]",
     "dipole": "|dipole error| [Debye]",
+    "contact": "|error of the density at nuclei| [%]",
     "potential": "potential on the surface [kcal/mol/e]",
     "hirshfeld": "|Hirshfeld charge error| [e]",
     "mbis": "|MBIS charge error| [e]",
@@ -136,7 +137,7 @@ def points_phrase(on: MeasuredOn | Floor) -> str:
     """Where densities were compared."""
     if on.quadrature is not None:
         return f"a quadrature about the atoms (Becke, Lebedev; PySCF's level {on.quadrature}), as they have cores"
-    return "their own grids" if on.spacing is None else f"a {on.spacing:g} Å grid with {on.margin:g} Å margin"
+    return "their own grids or points" if on.spacing is None else f"a {on.spacing:g} Å grid with {on.margin:g} Å margin"
 
 
 def _rows(summary: Mapping[str, Summary], digits: int) -> list[list[str]]:

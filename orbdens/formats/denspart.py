@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orbdens.errors import UserError
-from orbdens.formats.npz import read_npz, write_npz
+from orbdens.files import check_input
+from orbdens.formats.npz import parse_npz, write_npz
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 
@@ -50,9 +52,36 @@ def read_quadrature(
     Raises:
         UserError: no such file, or it lacks an array, or one has a wrong shape.
     """
-    arrays = read_npz(path, {"points": "f", "weights": "f", "density": "f", "atnums": "iuf", "atcoords": "f"})
-    points, n = arrays["points"], len(arrays["points"])
+    check_input(path)
+    with path.open("rb") as handle:
+        return parse_quadrature(handle, str(path), path.stat().st_size)
+
+
+def parse_quadrature(
+    handle: BinaryIO, place: str, size: int
+) -> tuple[Structure, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """As ``read_quadrature``, of an open file of ``size`` bytes, which messages call ``place``.
+
+    Its ``cellvecs`` [3, 3], if there, are the vectors of a cell that the structure repeats along all of them.
+
+    Raises:
+        UserError: as ``read_quadrature``.
+    """
+    needed = {"points": "f", "weights": "f", "density": "f", "atnums": "iuf", "atcoords": "f"}
+    arrays = parse_npz(handle, place, size, needed, optional={"cellvecs": "f"})
+    points, numbers, cell = arrays["points"], arrays["atnums"], arrays.get("cellvecs")
+    n, n_atoms = len(np.atleast_1d(arrays["weights"])), len(np.atleast_1d(numbers))
     if points.shape != (n, 3) or arrays["weights"].shape != (n,) or arrays["density"].shape != (n,):
-        raise UserError(f"points [n, 3], weights [n] and density [n] of {path} do not go together")
-    structure = Structure(arrays["atnums"], arrays["atcoords"] * BOHR)
+        raise UserError(f"points [n, 3], weights [n] and density [n] of {place} do not go together")
+    if numbers.shape != (n_atoms,) or arrays["atcoords"].shape != (n_atoms, 3):
+        raise UserError(f"atnums [n] and atcoords [n, 3] of {place} do not go together")
+    if cell is not None and cell.shape not in ((0, 3), (3, 3)):
+        raise UserError(f"cellvecs of {place} has shape {cell.shape}, expected (3, 3)")
+    periodic = cell is not None and len(cell) == 3
+    structure = Structure(
+        numbers.astype(np.int64),
+        arrays["atcoords"] * BOHR,
+        cell=cell * BOHR if cell is not None and periodic else None,
+        pbc=(periodic, periodic, periodic),
+    )
     return structure, points * BOHR, arrays["weights"] * BOHR**3, arrays["density"] / BOHR**3

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,27 +70,46 @@ def read_npz(path: Path, kinds: Mapping[str, str]) -> dict[str, NDArray[Any]]:
             unpacks to far more than its size.
     """
     check_input(path)
+    # opened here, as numpy leaves a file open that it cannot read
+    with path.open("rb") as handle:
+        return parse_npz(handle, str(path), path.stat().st_size, kinds)
+
+
+def parse_npz(
+    handle: BinaryIO, place: str, size: int, kinds: Mapping[str, str], optional: Mapping[str, str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """As ``read_npz``, of an open file of ``size`` bytes, which messages call ``place``.
+
+    Args:
+        handle: the file.
+        place: names it.
+        size: bytes.
+        kinds: as in ``read_npz``.
+        optional: likewise, of arrays that need not be there.
+
+    Raises:
+        UserError: as ``read_npz``.
+    """
     try:
-        # opened here, as numpy leaves a file open that it cannot read
-        with path.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is a single array, not an .npz of several")
-            missing = [name for name in kinds if name not in file]
-            if missing:
-                raise UserError(f"{path} lacks the array '{missing[0]}' (it needs {', '.join(kinds)})")
-            assert file.zip is not None  # until the file is closed
-            unpacked = sum(int(entry.file_size) for entry in file.zip.infolist())
-            if unpacked > max(ALWAYS_UNPACKED, LARGEST_RATIO * path.stat().st_size):
-                raise UserError(f"{path} would unpack to {unpacked >> 20} MiB, which no real numbers do")
-            arrays = {name: file[name] for name in kinds}
+        file = np.load(handle, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UserError(f"{place} is a single array, not an .npz of several")
+        missing = [name for name in kinds if name not in file]
+        if missing:
+            raise UserError(f"{place} lacks the array '{missing[0]}' (it needs {', '.join(kinds)})")
+        assert file.zip is not None  # until the file is closed
+        unpacked = sum(int(entry.file_size) for entry in file.zip.infolist())
+        if unpacked > max(ALWAYS_UNPACKED, LARGEST_RATIO * size):
+            raise UserError(f"{place} would unpack to {unpacked >> 20} MiB, which no real numbers do")
+        kinds = {**kinds, **{name: kind for name, kind in (optional or {}).items() if name in file}}
+        arrays = {name: file[name] for name in kinds}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as error:
-        raise UserError(f"{path} is not a whole .npz file: {_reason(error, 'a zip archive')}") from None
+        raise UserError(f"{place} is not a whole .npz file: {_reason(error, 'a zip archive')}") from None
     for name, allowed in kinds.items():
         if arrays[name].dtype.kind not in allowed:
-            raise UserError(f"array '{name}' of {path} is of type {arrays[name].dtype}")
+            raise UserError(f"array '{name}' of {place} is of type {arrays[name].dtype}")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise UserError(f"array '{name}' of {path} holds numbers that are not finite")
+            raise UserError(f"array '{name}' of {place} holds numbers that are not finite")
     return arrays
 
 

@@ -9,7 +9,7 @@ from orbdens import shipped
 from orbdens.store.checks import check_record, check_splits
 from orbdens.store.manifest import Manifest
 from orbdens.store.reader import Store
-from orbdens.store.records import GridRecord, LabelBasis, LabelShell, OrbitalRecord, Record
+from orbdens.store.records import GridRecord, LabelBasis, LabelShell, OrbitalRecord, PointsRecord, Record
 from orbdens.store.salvage import FoundRecord, Salvage, write_anew
 from orbdens.store.writer import StoreWriter
 
@@ -20,6 +20,7 @@ __all__ = [
     "LabelShell",
     "Manifest",
     "OrbitalRecord",
+    "PointsRecord",
     "Record",
     "Salvage",
     "Store",

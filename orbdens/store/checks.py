@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from orbdens.errors import UserError
-from orbdens.store.records import LabelBasis, OrbitalRecord, Record
+from orbdens.store.records import LabelBasis, OrbitalRecord, PointsRecord, Record
 
 
 def check_splits(splits: Mapping[str, Sequence[str]], has: Callable[[str], bool], store: Path) -> None:
@@ -48,6 +48,12 @@ def check_record(record: Record, label_basis: LabelBasis | None) -> None:
             if not np.isin(record.spins, (1, -1)).all():
                 raise UserError("spins holds other numbers than 1 and -1")
         arrays |= {"orbitals": record.orbitals, "occupations": record.occupations}
+    elif isinstance(record, PointsRecord):
+        n = len(record.points)
+        if n == 0 or (record.points.shape, record.weights.shape, record.values.shape) != ((n, 3), (n,), (n,)):
+            raise UserError("a record of points needs points [n, 3], weights [n] and values [n], n > 0")
+        arrays |= {"points": record.points, "weights": record.weights, "values": record.values}
+        arrays |= {"cell": structure.cell}
     else:
         shapes = (record.origin.shape, record.steps.shape, record.values.ndim)
         if shapes != ((3,), (3, 3), 3):

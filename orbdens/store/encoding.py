@@ -13,7 +13,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from orbdens.files import is_pickle
-from orbdens.store.records import GridRecord, OrbitalRecord, Record
+from orbdens.store.records import GridRecord, OrbitalRecord, PointsRecord, Record
 from orbdens.structure import Structure
 
 STRUCTURE = ("numbers", "positions", "cell")
@@ -87,6 +87,11 @@ def encode_record(record: Record) -> bytes:
         tensors["occupations"] = np.asarray(record.occupations, dtype=np.float32)
         if record.spins is not None:
             tensors["spins"] = np.asarray(record.spins, dtype=np.int8)
+    elif isinstance(record, PointsRecord):
+        metadata["kind"] = "points"
+        tensors["points"] = np.asarray(record.points, dtype=np.float64)
+        tensors["weights"] = np.asarray(record.weights, dtype=np.float64)
+        tensors["values"] = np.asarray(record.values, dtype=np.float32)
     else:
         metadata["kind"] = "grid"
         tensors["origin"] = np.asarray(record.origin, dtype=np.float64)
@@ -111,6 +116,8 @@ def decode_record(data: bytes) -> Record:
         if metadata["kind"] == "orbital":
             orbitals, occupations = tensors["orbitals"], tensors["occupations"]
             return OrbitalRecord(structure, orbitals, occupations, energy, dipole, tensors.get("spins"))
+        if metadata["kind"] == "points":
+            return PointsRecord(structure, tensors["points"], tensors["weights"], tensors["values"], energy, dipole)
         return GridRecord(
             structure,
             tensors["origin"],

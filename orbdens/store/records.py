@@ -152,4 +152,25 @@ class GridRecord:
     dipole: NDArray[np.float64] | None = None
 
 
-Record = OrbitalRecord | GridRecord
+@dataclass(frozen=True, eq=False)
+class PointsRecord:
+    """A density that is known at points alone, each of which stands for a volume: Σ weights f(points) is ∫ f dr.
+
+    Attributes:
+        structure: atoms, cell, charge, multiplicity.
+        points: Å [n_points, 3].
+        weights: Å³ [n_points].
+        values: e/Å³ [n_points], float32.
+        energy: Hartree.
+        dipole: e·Å [3].
+    """
+
+    structure: Structure
+    points: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    values: NDArray[np.float32]
+    energy: float | None = None
+    dipole: NDArray[np.float64] | None = None
+
+
+Record = OrbitalRecord | GridRecord | PointsRecord

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from all_electron import all_electron_store
 
-from orbdens.comparison import OnGrid, OnQuadrature
+from orbdens.comparison import AtPoints, OnGrid
 from orbdens.density import GridDensity, OrbitalDensity
 from orbdens.observables.free_atoms import promolecule
 from orbdens.progress import silent
@@ -61,7 +61,7 @@ def test_records_with_cores_are_validated_on_a_quadrature(tmp_path: Path) -> Non
     """The errors of all atoms are the NMAE again, and no core that a grid misses is among them."""
     store = open_store(all_electron_store(tmp_path))
     (label,) = references(store, store.keys("test"), 0.3, silent)
-    assert isinstance(label.points, OnQuadrature)
+    assert isinstance(label.points, AtPoints)
     model: Any = WithoutBonds()
     ((_, of_atoms),) = errors_of_atoms(model, store, store.keys("test"), 0.3, silent)
     (nmae,) = errors(model, [label])
