@@ -208,7 +208,7 @@ def test_structures_go_through_predict_once(
     counted(Structure, "check")
     counted(DensityModel, "count_electrons")
     if model.config.kind == "orbital":
-        from orbdens.models.orbital import graph
+        from orbdens.models import graph
 
         counted(graph, "place_sites")
         counted(graph, "neighbours")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from orbdens.errors import UserError
 from orbdens.kernels import Shells, normalisation, split_by_degree
-from orbdens.models.orbital.options import BasisConfig, VirtualBasisConfig
+from orbdens.models.basis_options import BasisConfig, VirtualBasisConfig
 from orbdens.sites import BOND, type_from_name, type_name
 
 DROP = 1e-7

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orbdens.models.orbital.graph import Graph
+from orbdens.models.graph import Graph
 
 CONDUCTANCE = 100.0
 """e²; of a pair of sites at no distance. Yields are 0.001 to 0.1 e²: inside a molecule the potential is constant."""
