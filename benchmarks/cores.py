@@ -26,10 +26,10 @@ from orbdens.kernels import Metric
 from orbdens.labels import stored_density
 from orbdens.machine import describe_machine
 from orbdens.metrics import Summary, nmae
+from orbdens.models.basis import Basis, make_basis
+from orbdens.models.basis_options import BasisConfig
+from orbdens.models.density_fitting import fit_label
 from orbdens.models.interface import DensityModel
-from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_label
-from orbdens.models.orbital.options import BasisConfig
 from orbdens.observables.cores import WholeDensity
 from orbdens.pyscf.integrals import dipole
 from orbdens.sites import place_sites

@@ -15,7 +15,7 @@ import torch
 from orbdens import shipped
 from orbdens.config import find_config, load_config
 from orbdens.labels import stored_density
-from orbdens.models.orbital.density_fitting import fit_label
+from orbdens.models.density_fitting import fit_label
 from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.orbital.task import basis_of
 from orbdens.sampling import evenly_spaced

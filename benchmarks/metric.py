@@ -19,8 +19,8 @@ import torch
 
 from orbdens.kernels import Orbitals, TabulatedMetric, metric_product
 from orbdens.machine import describe_machine, describe_versions
-from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.graph import merge
+from orbdens.models.basis import Basis, make_basis
+from orbdens.models.graph import merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import OVERLAP
 from orbdens.models.orbital.options import OrbitalConfig

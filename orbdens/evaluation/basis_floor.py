@@ -31,8 +31,8 @@ from orbdens.metrics import (
     density_error,
     nmae,
 )
-from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.density_fitting import fit_label
+from orbdens.models.basis import Basis, make_basis
+from orbdens.models.density_fitting import fit_label
 from orbdens.models.orbital.options import OrbitalConfig, OrbitalObjective
 from orbdens.progress import Progress, silent
 from orbdens.sampling import evenly_spaced

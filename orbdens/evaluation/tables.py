@@ -11,7 +11,7 @@ from orbdens.metrics import REGIONS, Summary
 
 if TYPE_CHECKING:
     from orbdens.evaluation.basis_floor import Floor
-    from orbdens.models.orbital.options import BasisConfig
+    from orbdens.models.basis_options import BasisConfig
 
 ROWS = {
     "nmae": "NMAE [%]",

@@ -35,6 +35,11 @@ MODELS: dict[str, Registration] = {
         "orbdens.models.orbital.model:OrbitalModel",
         "orbdens.models.orbital.task:OrbitalTask",
     ),
+    "soap-gpr": Registration(
+        "orbdens.models.soap_gpr.options:SoapRun",
+        "orbdens.models.soap_gpr.model:SoapModel",
+        "orbdens.models.soap_gpr.task:SoapTask",
+    ),
     "unet3d": Registration(
         "orbdens.models.unet3d.options:UNetRun",
         "orbdens.models.unet3d.model:UNetModel",

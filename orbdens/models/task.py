@@ -62,6 +62,10 @@ class FitTask(ABC, Generic[Model]):
             UserError: the records will not do.
         """
 
+    @classmethod
+    def finish(cls, model: Model, validation: Sequence[str], errors_of: ErrorsOf) -> None:
+        """Once after the fit, e.g. to learn what errors to expect; arguments as of ``GradientTask.finish``."""
+
 
 class Stage(ABC):
     """A part of a run by gradient steps, with examples and a loss of its own.

@@ -80,6 +80,11 @@ def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool
         minutes = (time.monotonic() - begun) / 60
         labels = references(store, validation_keys, VALIDATION_SPACING, display.count)
         notes = {"minutes": minutes, "validation_nmae": float(np.mean(errors(model, labels)))}
+
+        def errors_of(keys: Sequence[str]) -> list[tuple[Structure, NDArray[np.float64]]]:
+            return errors_of_atoms(model, store, keys, VALIDATION_SPACING, display.count)
+
+        task_class.finish(model, validation_keys, errors_of)
         begin_run(out, config, resume)
     _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), start=None)
     return out

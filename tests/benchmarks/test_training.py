@@ -11,9 +11,9 @@ import torch
 from benchmarks import training
 from orbdens import shipped
 from orbdens.labels import stored_density
-from orbdens.models.orbital.basis import make_basis
+from orbdens.models.basis import make_basis
+from orbdens.models.basis_options import BasisConfig
 from orbdens.models.orbital.head import Head
-from orbdens.models.orbital.options import BasisConfig
 from orbdens.store import open_store
 
 CONFIG = str(shipped.config_path("lithium-oxide.yaml"))

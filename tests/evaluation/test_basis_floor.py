@@ -16,7 +16,8 @@ from orbdens.cli.main import run
 from orbdens.errors import UserError
 from orbdens.evaluation.basis_floor import Floor, basis_floor, basis_options, metric_of
 from orbdens.grid import Grid
-from orbdens.models.orbital.options import BasisConfig, OrbitalConfig
+from orbdens.models.basis_options import BasisConfig
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.store import GridRecord, StoreWriter
 from orbdens.store.manifest import Manifest
 from orbdens.structure import Structure

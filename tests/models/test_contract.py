@@ -37,6 +37,18 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"points_stage": 1.0, "points_per_structure": 300},
     },
     "orbital with tensor products": {"model": {**ORBITAL, "convolution": "tensor-product"}},
+    "soap-gpr": {
+        "model": {
+            "kind": "soap-gpr",
+            "basis": {"beta": 2.5, "l_max": 3},
+            "radial_functions": 3,
+            "angular_degree": 3,
+            "components": 60,
+            "environments": 10,
+        },
+        "objective": {"iterations": 30},
+        "training": {},
+    },
     "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
 }
 
@@ -166,7 +178,7 @@ def test_other_compositions_in_one_batch(model: DensityModel, ethanol: Structure
     structures = [ethanol, WATER, ethanol]
     for density, structure in zip(model.predict(structures), structures, strict=True):
         assert _relative(density.at(POINTS), model.predict(structure).at(POINTS)) < 1e-6
-        if model.equivariant:
+        if model.exact_electrons:
             assert abs(density.n_electrons - model.count_electrons(structure)) < 1e-5
 
 
@@ -208,7 +220,7 @@ def test_structures_go_through_predict_once(
     counted(Structure, "check")
     counted(DensityModel, "count_electrons")
     if model.config.kind == "orbital":
-        from orbdens.models.orbital import graph
+        from orbdens.models import graph
 
         counted(graph, "place_sites")
         counted(graph, "neighbours")

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from orbdens.models.orbital.graph import Graph
+from orbdens.models.graph import Graph
 
 ANALYTIC = {"fit", "norm", "pair_index", "pair_vector"}
 POINTS = {"points", "labels", "volumes", "dipole", "cell", "pbc"}

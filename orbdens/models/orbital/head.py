@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.electron_count import equilibrium
-from orbdens.models.orbital.graph import Graph
+from orbdens.models.basis import Basis
+from orbdens.models.electron_count import equilibrium
+from orbdens.models.graph import Graph
 
 
 class Head(nn.Module):

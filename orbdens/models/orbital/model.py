@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from orbdens.density import Density, OrbitalDensity
+from orbdens.models.basis import Basis
+from orbdens.models.graph import Graph, merge, place_graph
 from orbdens.models.interface import DensityModel
 from orbdens.models.orbital.backbone import Backbone
-from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.graph import Graph, merge, place_graph
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.orbital_shapes import OrbitalShapes

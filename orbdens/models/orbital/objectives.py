@@ -14,8 +14,8 @@ from torch_geometric.data import Batch
 from orbdens.electrons import core_charges
 from orbdens.kernels import Metric, Orbitals, TabulatedMetric, orbital_field_moments, orbital_fields
 from orbdens.labels import label_density
+from orbdens.models.graph import Graph
 from orbdens.models.orbital.batch import Example, collate, graph_of
-from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.model import OrbitalModel, SiteOrbitals
 from orbdens.models.orbital.options import OrbitalObjective
 from orbdens.models.task import Stage

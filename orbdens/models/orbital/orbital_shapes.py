@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from orbdens.kernels import Shells, normalisation, shell_integrals
-from orbdens.models.orbital.basis import Basis
+from orbdens.models.basis import Basis
 from orbdens.models.orbital.options import OrbitalConfig
 
 

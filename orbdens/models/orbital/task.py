@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.errors import UserError
+from orbdens.models.basis import Basis, make_basis
+from orbdens.models.conditioning import regularised_fits, sample_for_scales
+from orbdens.models.density_fitting import fit_records
+from orbdens.models.graph import Graph, merge
 from orbdens.models.interface import ATOMS_AT_ONCE
-from orbdens.models.orbital.basis import Basis, make_basis
-from orbdens.models.orbital.conditioning import regularised_fits, sample_for_scales
-from orbdens.models.orbital.density_fitting import fit_records
-from orbdens.models.orbital.graph import Graph, merge
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.novelty import describe
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage

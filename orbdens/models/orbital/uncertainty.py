@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from orbdens.expectation import Expectation
+from orbdens.models.graph import Graph
 from orbdens.models.orbital.difficulty import LEAST, Difficulty
-from orbdens.models.orbital.graph import Graph
 from orbdens.models.orbital.novelty import Novelty, describe
 from orbdens.sites import Sites
 

@@ -20,11 +20,11 @@ from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import label_density
 from orbdens.metrics import nmae
-from orbdens.models.orbital.basis import Basis
+from orbdens.models.basis import Basis
+from orbdens.models.conditioning import RARE, SAMPLE, sample_for_scales
+from orbdens.models.density_fitting import fit_label
+from orbdens.models.graph import merge, place_graph
 from orbdens.models.orbital.batch import Example, graph_of
-from orbdens.models.orbital.conditioning import RARE, SAMPLE, sample_for_scales
-from orbdens.models.orbital.density_fitting import fit_label
-from orbdens.models.orbital.graph import merge, place_graph
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
 from orbdens.models.orbital.options import OrbitalRun

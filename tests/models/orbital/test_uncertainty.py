@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from orbdens.config import parse_config
 from orbdens.metrics import negative_part
-from orbdens.models.orbital.graph import Graph
+from orbdens.models.graph import Graph
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.options import OrbitalRun
 from orbdens.models.orbital.task import OrbitalTask

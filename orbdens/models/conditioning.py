@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.kernels import Metric
-from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.density_fitting import CHUNK, metric_matrix
+from orbdens.models.basis import Basis
+from orbdens.models.density_fitting import CHUNK, metric_matrix
 from orbdens.models.task import TrainingData
 from orbdens.processes import parallel_map
 from orbdens.sampling import evenly_spaced

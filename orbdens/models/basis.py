@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.errors import UserError
-from orbdens.kernels import Shells, normalisation, split_by_degree
-from orbdens.models.orbital.options import BasisConfig, VirtualBasisConfig
+from orbdens.kernels import Shells, normalisation, shell_integrals, split_by_degree
+from orbdens.models.basis_options import BasisConfig, VirtualBasisConfig
 from orbdens.sites import BOND, type_from_name, type_name
 
 DROP = 1e-7
@@ -97,6 +97,15 @@ class Basis:
         """For each type and l exponents [n_primitives] and ``to_primitive`` [n_primitives, n_radial], float64."""
         return [
             [(torch.as_tensor(r.exponents), torch.tensor(r.to_primitive)) for r in radials] for radials in self.radials
+        ]
+
+    @cached_property
+    def charges(self) -> list[Tensor]:
+        """For each type the integrals over space of its l = 0 functions [n_radial], float64."""
+        integrals = shell_integrals(self.shells)
+        return [
+            integrals[start : start + len(functions[0][0])] @ functions[0][1]
+            for start, functions in zip(self.shells.shell_ptr.tolist(), self.radial_functions, strict=False)
         ]
 
     def blocks(self, kind: int, coefficients: Tensor) -> list[Tensor]:

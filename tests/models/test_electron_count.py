@@ -10,7 +10,7 @@ import places
 import pytest
 import torch
 
-from orbdens.models.orbital.basis import Basis
+from orbdens.models.basis import Basis
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.store import Store

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.fragments import local_charges
-from orbdens.models.orbital.basis import Basis
+from orbdens.models.basis import Basis
 from orbdens.neighbours import Pairs, neighbours
 from orbdens.sites import Sites, bonded_pairs, bonds_of, longest_bond, pairs_of_bonds, place_sites
 from orbdens.structure import Structure

@@ -12,10 +12,12 @@ the graph that no edge leaves likewise. Inside a molecule conductances are far a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from orbdens.models.orbital.graph import Graph
+from orbdens.models.graph import Graph
 
 CONDUCTANCE = 100.0
 """e²; of a pair of sites at no distance. Yields are 0.001 to 0.1 e²: inside a molecule the potential is constant."""
@@ -51,6 +53,36 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
     missing = padded(neutral - graph.charge_share - counts, 0.0)
     potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(diagonal), missing)
     return potential.flatten()[place]
+
+
+def with_electrons(
+    coefficients: Sequence[Tensor],
+    charges: Sequence[Tensor],
+    shifts: Sequence[Tensor],
+    neutral: Sequence[float],
+    graph: Graph,
+) -> list[Tensor]:
+    """Coefficients of atoms with which every structure holds its electrons.
+
+    Args:
+        coefficients: for each element [n_atoms, n], the l = 0 functions first, float64.
+        charges: electrons in those functions, for each element [n_radial].
+        shifts: the likeliest change of their coefficients by a unit of potential, e.g. covariance · charge, likewise.
+        neutral: electrons of the neutral atom of each element.
+        graph: of the atoms, with edges up to ``REACH``.
+    """
+    counts = torch.zeros(len(graph.site_type), dtype=torch.float64)
+    yields, wanted = torch.zeros_like(counts), torch.zeros_like(counts)
+    for kind, (c, charge, shift) in enumerate(zip(coefficients, charges, shifts, strict=True)):
+        atoms = graph.site_type == kind
+        counts[atoms] = c[:, : len(charge)] @ charge
+        yields[atoms] = shift @ charge
+        wanted[atoms] = neutral[kind]
+    potential = equilibrium(counts, yields, wanted, graph, REACH)
+    return [
+        torch.cat([c[:, : len(shift)] + potential[graph.site_type == kind, None] * shift, c[:, len(shift) :]], dim=1)
+        for kind, (c, shift) in enumerate(zip(coefficients, shifts, strict=True))
+    ]
 
 
 def _laplacian(graph: Graph, row: Tensor, shape: tuple[int, int], reach: float) -> Tensor:

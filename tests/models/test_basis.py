@@ -8,8 +8,9 @@ import torch
 
 from orbdens.errors import UserError
 from orbdens.kernels import normalisation
-from orbdens.models.orbital.basis import Basis, Radial, make_basis
-from orbdens.models.orbital.options import BasisConfig, OrbitalConfig
+from orbdens.models.basis import Basis, Radial, make_basis
+from orbdens.models.basis_options import BasisConfig
+from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.orbital_shapes import OrbitalShapes
 from orbdens.sites import BOND
 

@@ -22,7 +22,7 @@ from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.kernels import Metric, Orbitals, normalisation, orbital_fields
 from orbdens.labels import stored_density
-from orbdens.models.orbital.basis import DROP, Basis
+from orbdens.models.basis import DROP, Basis
 from orbdens.models.task import TrainingData
 from orbdens.processes import parallel_map
 from orbdens.sites import Sites, place_sites

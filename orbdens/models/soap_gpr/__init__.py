@@ -1,0 +1,1 @@
+"""Kernel regression on atomic environments, SALTED's way."""
