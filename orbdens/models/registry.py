@@ -35,6 +35,11 @@ MODELS: dict[str, Registration] = {
         "orbdens.models.orbital.model:OrbitalModel",
         "orbdens.models.orbital.task:OrbitalTask",
     ),
+    "promolecule": Registration(
+        "orbdens.models.promolecule.options:PromoleculeRun",
+        "orbdens.models.promolecule.model:PromoleculeModel",
+        "orbdens.models.promolecule.model:PromoleculeTask",
+    ),
     "unet3d": Registration(
         "orbdens.models.unet3d.options:UNetRun",
         "orbdens.models.unet3d.model:UNetModel",

@@ -37,6 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"points_stage": 1.0, "points_per_structure": 300},
     },
     "orbital with tensor products": {"model": {**ORBITAL, "convolution": "tensor-product"}},
+    "promolecule": {"model": {"kind": "promolecule"}, "training": {}},
     "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
 }
 
