@@ -40,6 +40,11 @@ MODELS: dict[str, Registration] = {
         "orbdens.models.soap_gpr.model:SoapModel",
         "orbdens.models.soap_gpr.task:SoapTask",
     ),
+    "promolecule": Registration(
+        "orbdens.models.promolecule.options:PromoleculeRun",
+        "orbdens.models.promolecule.model:PromoleculeModel",
+        "orbdens.models.promolecule.model:PromoleculeTask",
+    ),
     "unet3d": Registration(
         "orbdens.models.unet3d.options:UNetRun",
         "orbdens.models.unet3d.model:UNetModel",

@@ -7,7 +7,7 @@ valence; fitted by Gaussians of l = 0 (``data_tools/recipes/free_atoms.py``), fr
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from orbdens import shipped
 from orbdens.density import OrbitalDensity, checked_points
 from orbdens.errors import UserError
+from orbdens.fragments import local_charges
 from orbdens.kernels import Shells
 from orbdens.structure import Structure
 
@@ -124,19 +125,22 @@ def superposition(structure: Structure, atoms: dict[str, FreeAtom]) -> OrbitalDe
         structure: any; its charge does not matter.
         atoms: by symbol.
     """
-    symbols = list(atoms)
-    lengths = [len(atoms[symbol].exponents) for symbol in symbols]
-    exponents = np.concatenate([atoms[symbol].exponents for symbol in symbols])
-    electrons = np.concatenate([atoms[symbol].electrons for symbol in symbols])
-    shells = Shells(  # S_00 = 1 / √4π
-        torch.arange(len(symbols) + 1),
-        torch.zeros(len(symbols), dtype=torch.int64),
-        torch.tensor([0, *lengths]).cumsum(0),
+    types = np.array([list(atoms).index(symbol) for symbol in structure.symbols])
+    ones = np.ones(structure.n_atoms)
+    return OrbitalDensity(structure, structure.positions, types, _shells([*atoms.values()]), ones, cutoff=None)
+
+
+def _shells(atoms: list[FreeAtom]) -> Shells:
+    """Free atoms as contracted shells of l = 0, each a type of its own."""
+    exponents = np.concatenate([atom.exponents for atom in atoms])
+    electrons = np.concatenate([atom.electrons for atom in atoms])
+    return Shells(  # S_00 = 1 / √4π
+        torch.arange(len(atoms) + 1),
+        torch.zeros(len(atoms), dtype=torch.int64),
+        torch.tensor([0, *(len(atom.exponents) for atom in atoms)]).cumsum(0),
         torch.as_tensor(exponents),
         torch.as_tensor(electrons * (exponents / np.pi) ** 1.5 * np.sqrt(4 * np.pi)),
     )
-    types = np.array([symbols.index(symbol) for symbol in structure.symbols])
-    return OrbitalDensity(structure, structure.positions, types, shells, np.ones(structure.n_atoms), cutoff=None)
 
 
 def promolecule(structure: Structure, kind: Kind = "all-electron") -> OrbitalDensity:
@@ -146,6 +150,34 @@ def promolecule(structure: Structure, kind: Kind = "all-electron") -> OrbitalDen
         UserError: as ``free_atom``.
     """
     return superposition(structure, {symbol: free_atom(symbol, kind) for symbol in sorted(set(structure.symbols))})
+
+
+def charged_promolecule(structure: Structure, kind: Kind = "all-electron") -> OrbitalDensity:
+    """As ``promolecule``, with exactly the electrons that the structure's charge leaves.
+
+    Every atom gives its even share of the charge of its molecule (``fragments.local_charges``) as a part of its
+    valence density, so that cores stay whole.
+
+    Raises:
+        UserError: as ``free_atom``.
+    """
+    neutral = promolecule(structure, kind)
+    if structure.charge == 0:
+        return neutral
+    symbols = sorted(set(structure.symbols))
+    valence = [free_atom(symbol, "valence") for symbol in symbols]
+    types = np.array([symbols.index(symbol) for symbol in structure.symbols])
+    parts = -local_charges(structure)[1] / np.array([atom.n_electrons for atom in valence])[types]
+    if kind == "valence":
+        return replace(neutral, coefficients=1 + parts)
+    return OrbitalDensity(
+        structure,
+        np.concatenate([structure.positions, structure.positions]),
+        np.concatenate([types, types + len(symbols)]),
+        _shells([free_atom(symbol, kind) for symbol in symbols] + valence),
+        np.concatenate([np.ones(structure.n_atoms), parts]),
+        cutoff=None,
+    )
 
 
 def atoms_at(structure: Structure, points: ArrayLike, kind: Kind = "all-electron") -> NDArray[np.float64]:

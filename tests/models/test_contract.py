@@ -49,6 +49,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"iterations": 30},
         "training": {},
     },
+    "promolecule": {"model": {"kind": "promolecule"}, "training": {}},
     "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
 }
 

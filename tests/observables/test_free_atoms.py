@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from orbdens import shipped
 from orbdens.errors import UserError
 from orbdens.observables.free_atoms import (
     atoms_at,
+    charged_promolecule,
     core,
     free_atom,
     hirshfeld_weights,
@@ -22,6 +24,7 @@ from orbdens.units import BOHR
 
 SYMBOLS = [ELEMENTS[z] for z in NUMBERS]
 WATER = Structure(np.array([8, 1, 1]), np.array([[0.0, 0.1, 0.1], [0.3, 0.76, -0.5], [0.0, -0.76, -0.6]]))
+POINTS = WATER.positions[0] + np.random.default_rng(0).normal(size=(200, 3))
 SPACING = np.array([0.0, 0.3, 0.6, 0.9, 1.5])
 """sinθ/λ in Å⁻¹."""
 
@@ -90,7 +93,7 @@ def test_closed_forms_are_sums_over_shells() -> None:
 
 
 def test_promolecule_is_the_sum_of_its_atoms() -> None:
-    points = WATER.positions[0] + np.random.default_rng(0).normal(size=(200, 3))
+    points = POINTS
     parts = atoms_at(WATER, points)
     np.testing.assert_allclose(promolecule(WATER).at(points), parts.sum(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(hirshfeld_weights(WATER, points), parts / parts.sum(axis=0), rtol=1e-9)
@@ -105,6 +108,29 @@ def test_promolecule_of_a_crystal_repeats() -> None:
     np.testing.assert_allclose(density.at(points + 5.6), density.at(points), rtol=1e-3, atol=1e-5)
     alone = promolecule(Structure(crystal.numbers, crystal.positions)).at(points)
     assert (density.at(points) > alone + 1e-4).all()
+
+
+@pytest.mark.parametrize("charge", [-1, 0, 1])
+def test_a_charge_leaves_cores_whole_and_electrons_exact(charge: int) -> None:
+    ion = replace(WATER, charge=charge)
+    for kind, electrons in (("all-electron", 10), ("valence", 8)):
+        density, neutral = charged_promolecule(ion, kind), promolecule(WATER, kind)
+        assert density.n_electrons == pytest.approx(electrons - charge, abs=1e-6)
+        moved = (density.at(POINTS) - neutral.at(POINTS)) * -charge
+        assert (moved > 0).all() if charge else not moved.any()
+        if kind == "all-electron":
+            assert density.at(WATER.positions)[0] == pytest.approx(neutral.at(WATER.positions)[0], rel=1e-3)
+
+
+def test_a_solvent_molecule_stays_neutral() -> None:
+    """Ammonium and water far away: 8 and 8 valence electrons."""
+    ammonium = np.array([[0.0, 0, 0], [0.6, 0.6, 0.6], [-0.6, -0.6, 0.6], [0.6, -0.6, -0.6], [-0.6, 0.6, -0.6]])
+    numbers = np.array([7, 1, 1, 1, 1, *WATER.numbers])
+    pair = Structure(numbers, np.concatenate([ammonium, WATER.positions + 30.0]), charge=1)
+    near_water = WATER.positions[0] + np.random.default_rng(0).normal(size=(20, 3)) * 0.7
+    density = charged_promolecule(pair, "valence")
+    np.testing.assert_allclose(density.at(near_water + 30.0), promolecule(WATER, "valence").at(near_water), rtol=1e-3)
+    assert density.n_electrons == pytest.approx(16, abs=1e-6)
 
 
 def test_weights_far_away_are_numbers() -> None:

@@ -1,0 +1,1 @@
+"""Free atoms laid over each other: the zero line of every comparison."""
