@@ -35,6 +35,11 @@ MODELS: dict[str, Registration] = {
         "orbdens.models.orbital.model:OrbitalModel",
         "orbdens.models.orbital.task:OrbitalTask",
     ),
+    "probe_gnn": Registration(
+        "orbdens.models.probe_gnn.options:ProbeRun",
+        "orbdens.models.probe_gnn.model:ProbeModel",
+        "orbdens.models.probe_gnn.task:ProbeTask",
+    ),
     "unet3d": Registration(
         "orbdens.models.unet3d.options:UNetRun",
         "orbdens.models.unet3d.model:UNetModel",

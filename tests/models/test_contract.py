@@ -37,6 +37,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"points_stage": 1.0, "points_per_structure": 300},
     },
     "orbital with tensor products": {"model": {**ORBITAL, "convolution": "tensor-product"}},
+    "probe_gnn": {
+        "model": {"kind": "probe_gnn", "channels": 8, "l_max": 2, "fields": 8, "hidden": 8, "beta": 3.0},
+        "objective": {"points_per_structure": 300},
+    },
     "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
 }
 
@@ -166,7 +170,7 @@ def test_other_compositions_in_one_batch(model: DensityModel, ethanol: Structure
     structures = [ethanol, WATER, ethanol]
     for density, structure in zip(model.predict(structures), structures, strict=True):
         assert _relative(density.at(POINTS), model.predict(structure).at(POINTS)) < 1e-6
-        if model.equivariant:
+        if model.exact_electrons:
             assert abs(density.n_electrons - model.count_electrons(structure)) < 1e-5
 
 
