@@ -45,6 +45,11 @@ MODELS: dict[str, Registration] = {
         "orbdens.models.promolecule.model:PromoleculeModel",
         "orbdens.models.promolecule.model:PromoleculeTask",
     ),
+    "probe_gnn": Registration(
+        "orbdens.models.probe_gnn.options:ProbeRun",
+        "orbdens.models.probe_gnn.model:ProbeModel",
+        "orbdens.models.probe_gnn.task:ProbeTask",
+    ),
     "unet3d": Registration(
         "orbdens.models.unet3d.options:UNetRun",
         "orbdens.models.unet3d.model:UNetModel",

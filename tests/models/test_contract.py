@@ -50,6 +50,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "training": {},
     },
     "promolecule": {"model": {"kind": "promolecule"}, "training": {}},
+    "probe_gnn": {
+        "model": {"kind": "probe_gnn", "channels": 8, "l_max": 2, "fields": 8, "hidden": 8, "beta": 3.0},
+        "objective": {"points_per_structure": 300},
+    },
     "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
 }
 
