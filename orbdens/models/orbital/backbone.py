@@ -108,7 +108,7 @@ class Backbone(nn.Module):
     def _updated(self, i: int, x: Tensor) -> Tensor:
         """Features after the part of a layer that happens at each site alone."""
         if len(x) > SITES_AT_ONCE and not torch.is_grad_enabled():
-            return torch.cat([self._updated(i, part) for part in x.split(SITES_AT_ONCE)])
+            return torch.cat([self._updated(i, part) for part in torch.split(x, SITES_AT_ONCE)])
         return x + self.updates[i](self.inner_norms[i](x))
 
     def _parts(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor) -> list[Edges] | EdgeParts:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.big import water
+from water import box
 
 import orbdens
 from orbdens.models.orbital import backbone, electron_count
@@ -33,11 +33,11 @@ def all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("n_atoms", "periodic"), [(300, False), (120, True)])
 def test_parts_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, n_atoms: int, periodic: bool) -> None:
-    model, box = orbdens.load(), water(n_atoms, periodic)
+    model, structure = orbdens.load(), water(n_atoms, periodic)
     all_at_once(monkeypatch)
-    whole: Any = model.predict(box)
+    whole: Any = model.predict(structure)
     in_small_parts(monkeypatch)
-    parts: Any = model.predict(box)
+    parts: Any = model.predict(structure)
     places = np.random.default_rng(0).uniform(0, 12, (2000, 3))
     assert np.abs(parts.coefficients - whole.coefficients).max() < 2e-6
     assert np.abs(parts.at(places) - whole.at(places)).max() < 1e-6
@@ -61,10 +61,10 @@ def test_no_part_is_larger_than_the_budget(monkeypatch: pytest.MonkeyPatch, conv
 
     monkeypatch.setattr(backbone.Backbone, "_frames", spy)
     all_at_once(monkeypatch)
-    whole: Any = model.predict(water(60, periodic=False))
+    whole: Any = model.predict(box(60, periodic=False))
     assert len(sizes) == 1
     monkeypatch.setattr(backbone, "MEMORY", {"cpu": 400_000})
-    parts: Any = model.predict(water(60, periodic=False))
+    parts: Any = model.predict(box(60, periodic=False))
     n_edges, *part_sizes = sizes
     assert max(part_sizes) * 4 * 9 * (2 * 9 + 8 * 8) <= 400_000
     assert len(part_sizes) > 3 and sum(part_sizes) > 2 * n_edges  # once for each layer that needs them, and the seeds
