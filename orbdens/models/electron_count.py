@@ -28,6 +28,12 @@ REACH = 4.0
 SMALL = 1e-9
 """e²; keeps sites that have faded out from making the equations singular."""
 
+MOST_DENSE = 800
+"""Sites of a structure up to which the equations are written out, as a matrix, in prediction as in training."""
+
+ACCURACY = 1e-12
+"""Norm of what is left over when larger ones are solved step by step, relative to that of what the sites lack."""
+
 
 def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, cutoff: float) -> Tensor:
     """Potentials φ of all sites [n_sites]: site k is to get ``yields[k] * φ[k]`` electrons more.
@@ -39,8 +45,11 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
         graph: the graph of many structures; ``n_electrons`` is what each of them must hold.
         cutoff: cut-off of its edges, Å.
     """
-    sizes = graph.site_ptr.diff()
-    shape = (graph.n_structures, int(sizes.max()))
+    shape = (graph.n_structures, int(graph.site_ptr.diff().max()))
+    missing = neutral - graph.charge_share - counts
+    conductance = _conductances(graph, min(REACH, cutoff))
+    if shape[1] > MOST_DENSE and not torch.is_grad_enabled():
+        return _solve_sparse(yields + SMALL, conductance, missing, graph)
     row = torch.arange(len(counts), device=counts.device) - graph.site_ptr[graph.structure_of_site]
     place = graph.structure_of_site * shape[1] + row
 
@@ -48,10 +57,9 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
         """Values of sites as [n_structures, most sites]."""
         return values.new_full(shape, empty).flatten().index_copy(0, place, values).reshape(shape)
 
-    laplacian = _laplacian(graph, row, shape, min(REACH, cutoff))
+    laplacian = _laplacian(graph, conductance, row, shape)
     diagonal = padded(yields + SMALL, 1.0)
-    missing = padded(neutral - graph.charge_share - counts, 0.0)
-    potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(diagonal), missing)
+    potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(diagonal), padded(missing, 0.0))
     return potential.flatten()[place]
 
 
@@ -87,11 +95,37 @@ def with_electrons(
 
 def _laplacian(graph: Graph, row: Tensor, shape: tuple[int, int], reach: float) -> Tensor:
     """The graph's Laplacian of the conductances, float64 [n_structures, most sites, most sites]."""
+def _conductances(graph: Graph, reach: float) -> Tensor:
+    """c of every edge, e², float64 [n_edges]."""
     source, target = graph.edge_index
     u = (graph.edge_vector.double().norm(dim=1) / reach).clamp(max=1.0)
     fade = (1 - u) ** 3 * (1 + 3 * u + 6 * u**2)  # two derivatives vanish at the reach
     weight = graph.site_weight.double()
-    conductance = CONDUCTANCE * fade * weight[source] * weight[target]
+    return CONDUCTANCE * fade * weight[source] * weight[target]
+
+
+def _solve_sparse(diagonal: Tensor, conductance: Tensor, missing: Tensor, graph: Graph) -> Tensor:
+    """The potentials of large structures, by conjugate gradients: time and memory go with the number of sites."""
+    from scipy.sparse import coo_array, diags_array
+    from scipy.sparse.linalg import cg
+
+    near = conductance.nonzero()[:, 0]
+    source, target = graph.edge_index[:, near].cpu().numpy()
+    n, weight = len(missing), conductance[near].cpu().numpy()
+    one_way = coo_array((weight, (source, target)), shape=(n, n)).tocsr()
+    off_diagonal = one_way + one_way.T
+    whole = diagonal.cpu().numpy() + off_diagonal.sum(axis=0)
+    solution, failed = cg(
+        diags_array(whole) - off_diagonal, missing.cpu().numpy(), rtol=ACCURACY, M=diags_array(1 / whole)
+    )
+    if failed:
+        raise RuntimeError(f"the electrons of {n} sites found no equilibrium in {failed} steps")
+    return torch.from_numpy(solution).to(missing)
+
+
+def _laplacian(graph: Graph, conductance: Tensor, row: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The graph's Laplacian of the conductances, float64 [n_structures, most sites, most sites]."""
+    source, target = graph.edge_index
     n, most = shape
     first = graph.structure_of_site[source] * most
     flat = conductance.new_zeros(n * most * most)

@@ -9,6 +9,7 @@ O(3), and mirror images get mirrored densities.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import torch
@@ -99,9 +100,41 @@ class Edges:
         """The edges of these indices [n_chosen]."""
         return Edges(*(getattr(self, field.name).index_select(0, chosen) for field in fields(self)))
 
-    def sum_at_targets(self, messages: Tensor, x: Tensor) -> Tensor:
-        """Messages [n_edges, ...] to their sums at the sites of x [n_sites, ...], in x's precision."""
-        return x.new_zeros(len(x), *messages.shape[1:]).index_add(0, self.target, messages.to(x))
+
+@dataclass(frozen=True, eq=False)
+class EdgeParts:
+    """Many edges, made in parts whenever they are gone through: what one part takes of memory is all that they take.
+
+    Attributes:
+        make: edges of their index [2, n_edges] and vector [n_edges, 3], Å.
+        index: of all of them.
+        vector: of all of them.
+        size: edges of a part.
+    """
+
+    make: Callable[[Tensor, Tensor], Edges]
+    index: Tensor
+    vector: Tensor
+    size: int
+
+    def __iter__(self) -> Iterator[Edges]:
+        for start in range(0, max(1, len(self.vector)), self.size):
+            part = slice(start, start + self.size)
+            yield self.make(self.index[:, part], self.vector[part])
+
+
+def sum_at_targets(
+    message: Callable[[Edges], Tensor], parts: Iterable[Edges], n_sites: int, dtype: torch.dtype
+) -> Tensor:
+    """Sums of messages [n_edges, ...] at the sites they go to [n_sites, ...], part by part."""
+    sums: Tensor | None = None
+    for edges in parts:
+        messages = message(edges)
+        if sums is None:
+            sums = messages.new_zeros(n_sites, *messages.shape[1:], dtype=dtype)
+        sums = sums.index_add_(0, edges.target, messages.to(dtype))
+    assert sums is not None  # there is always a part, be it without edges
+    return sums
 
 
 class EdgeConvolution(nn.Module):
@@ -121,8 +154,12 @@ class EdgeConvolution(nn.Module):
             self.mix.append(nn.Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
         self.rows = [l_max + 1, *(2 * (l_max + 1 - m) for m in range(1, m_max + 1))]
 
-    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+    def forward(self, x: Tensor, parts: Iterable[Edges]) -> Tensor:
         """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
+        return sum_at_targets(lambda edges: self._messages(x, edges), parts, len(x), x.dtype)
+
+    def _messages(self, x: Tensor, edges: Edges) -> Tensor:
+        """What goes along each edge [n_edges, (l_max + 1)², channels]."""
         n_edges, n, channels = len(edges.source), self.l_max + 1, self.channels
         weights = self.radial(edges.scalars).reshape(n_edges, n, 2 * channels)
         sites = x.flatten(1)  # gradients of rows gathered from a matrix are contiguous, and summed several times faster
@@ -138,7 +175,7 @@ class EdgeConvolution(nn.Module):
             mixed = self.mix[m](both.flatten(2)) * gates[:, None, (m - 1) * channels :]
             outputs.append(mixed.flatten(1))
         message = torch.cat(outputs, dim=1).reshape(n_edges, sum(self.rows), channels)
-        return edges.sum_at_targets(torch.bmm(edges.back, message), x)
+        return torch.bmm(edges.back, message)
 
 
 def frame_rows(l_max: int, m_max: int) -> Tensor:

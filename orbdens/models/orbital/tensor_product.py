@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
-from orbdens.models.orbital.layers import Edges, degrees
+from orbdens.models.orbital.layers import Edges, degrees, sum_at_targets
 
 
 class TensorProductConvolution(nn.Module):
@@ -48,14 +49,19 @@ class TensorProductConvolution(nn.Module):
         # e3nn takes harmonics of norm sqrt(2l + 1).
         self.register_buffer("scale", (2.0 * degrees(l_max) + 1).sqrt(), persistent=False)
 
-    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+    def forward(self, x: Tensor, parts: Iterable[Edges]) -> Tensor:
         """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
-        # The harmonics of a direction are what m = 0 along it turns into, here faded and scaled as every message.
-        harmonics = edges.back[:, :, : self.l_max + 1].sum(dim=2) * self.scale
         # e3nn's axes are (y, z, x), which leaves components in order, but it wants [channels, 2l + 1] of each l.
         sites = torch.cat([part.transpose(1, 2).flatten(1) for part in torch.split(x, self.rows, dim=1)], dim=1)
-        messages = self.product(sites.index_select(0, edges.source), harmonics, self.radial(edges.scalars))
+        received = sum_at_targets(lambda edges: self._messages(sites, edges), parts, len(x), x.dtype)
         sizes = [width * rows for width, rows in zip(self.widths, self.rows, strict=True)]
-        sums = torch.split(edges.sum_at_targets(messages, x), sizes, dim=1)
+        sums = torch.split(received, sizes, dim=1)
         shaped = [part.reshape(len(x), -1, rows) for rows, part in zip(self.rows, sums, strict=True)]
         return torch.cat([mix(part.transpose(1, 2)) for mix, part in zip(self.mix, shaped, strict=True)], dim=1)
+
+    def _messages(self, sites: Tensor, edges: Edges) -> Tensor:
+        """What goes along each edge, all paths to l'' = 0, then to 1, ... [n_edges, n]."""
+        # The harmonics of a direction are what m = 0 along it turns into, here faded and scaled as every message.
+        harmonics = edges.back[:, :, : self.l_max + 1].sum(dim=2) * self.scale
+        messages: Tensor = self.product(sites.index_select(0, edges.source), harmonics, self.radial(edges.scalars))
+        return messages

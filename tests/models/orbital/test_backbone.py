@@ -99,7 +99,7 @@ def test_tensor_product_with_scalars_gives_harmonics() -> None:
     x = torch.zeros(7, 25, 8)
     x[0, 0] = torch.randn(8)
     back = frames.transpose(1, 2) * fade[:, None, None]
-    heard = convolution(x, Edges(source, target, frames, back, torch.zeros(6, 3)))
+    heard = convolution(x, [Edges(source, target, frames, back, torch.zeros(6, 3))])
     for l, mix in enumerate(convolution.mix):
         weight = next(mix.parameters())[:, :8]  # those of the path from l = 0, the first
         expected = torch.einsum("ni,c->nic", _harmonics(l, vectors) * fade[:, None], weight @ x[0, 0])
