@@ -67,6 +67,22 @@ class TrainingConfig(FitOptions):
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="where to train; auto: a CUDA GPU if there is one"
     )
+    devices: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="processes on each machine, on CPU cores or each on its own GPU, that share every batch; null: those "
+        "that torchrun or srun has started, else one",
+    )
+    nodes: int | None = Field(
+        None, ge=1, le=4096, description="machines, each started by torchrun or srun; null: those that were started"
+    )
+    strategy: str = Field(
+        "auto", description="how processes share the work, as Lightning names it; auto: ddp where there are several"
+    )
+    patience: float = Field(
+        10.0, gt=0, description="minutes after which a process that says nothing to the others is taken for dead"
+    )
     start_from: Path | None = Field(
         None,
         description="trained model (model.safetensors or a run folder) whose weights and basis to start from; `model` "

@@ -38,10 +38,10 @@ def parallel_map(n_tasks: int, chunk: int) -> Iterator[Callable[..., Iterator[An
 
 
 def _begin_worker() -> None:
-    import torch
+    end_with_parent()
+    import torch  # takes a second, in which the parent may end
 
     torch.set_num_threads(1)
-    end_with_parent()
 
 
 @contextmanager

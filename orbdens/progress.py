@@ -24,10 +24,14 @@ LINE_EVERY = 15.0
 
 
 class Display:
-    """Progress of tasks one after the other; each has a name, a fraction and a note."""
+    """Progress of tasks one after the other; each has a name, a fraction and a note.
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
+    Args:
+        shown: whether anything is shown; of processes that work together only one speaks.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        self.console = Console(stderr=True, quiet=not shown)
         self._live = self.console.is_terminal
         self._progress = Bar(
             TextColumn("{task.description}"),

@@ -77,6 +77,7 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     # GNU OpenMP threads spin while they wait, which slows them down severalfold on a machine that does other work too.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # several processes: remarks nobody can act on
     sys.exit(run(arguments, debug))
 
 

@@ -126,14 +126,16 @@ def train(
     from orbdens.cli.screen import stderr, stdout
     from orbdens.training import run
     from orbdens.training.folder import RESUME_FILE
+    from orbdens.training.launch import launched
 
     try:
         done = run.train(checked, folder, resume, force)
     except KeyboardInterrupt:
-        if (folder / RESUME_FILE).is_file():
+        if launched().first and (folder / RESUME_FILE).is_file():
             stderr.print(f"the run's state is in {folder}: the same command with --resume goes on", soft_wrap=True)
         raise
-    stdout.print(f"wrote {done}   next: orbdens evaluate {done} {checked.data.store}", soft_wrap=True)
+    if launched().first:
+        stdout.print(f"wrote {done}   next: orbdens evaluate {done} {checked.data.store}", soft_wrap=True)
 
 
 def predict(

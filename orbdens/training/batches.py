@@ -13,6 +13,7 @@ from orbdens.errors import UserError
 from orbdens.models.task import Stage
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
+from orbdens.training.ranks import Ranks
 
 
 def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
@@ -48,10 +49,11 @@ class Draw(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A batch, and the index of the stage whose loss it is for."""
+    """A batch, how many examples are in it, and the index of the stage whose loss it is for."""
 
     stage: int
     batch: Any
+    n: int
 
 
 class Examples(Dataset[Any]):
@@ -66,13 +68,13 @@ class Examples(Dataset[Any]):
     def collate(self, examples: list[tuple[int, Any]]) -> Step:
         """One batch; all its examples are of one stage."""
         index = examples[0][0]
-        return Step(index, self.stages[index].collate([example for _, example in examples]))
+        return Step(index, self.stages[index].collate([example for _, example in examples]), len(examples))
 
 
 class EndlessBatches(Sampler[list[Draw]]):
     """Batches without end, shuffled anew each epoch. Batch number ``step`` depends on the seed and ``step`` alone.
 
-    So a run that is resumed at a step sees what it would have seen.
+    So a run that is resumed at a step sees what it would have seen, and processes that share batches agree on them.
 
     Args:
         keys: keys of all records.
@@ -80,16 +82,24 @@ class EndlessBatches(Sampler[list[Draw]]):
         seed: seed of order and examples.
         start: step of the first batch.
         stage_at: index of the stage at a step.
+        ranks: who shares each batch; what comes is the part of this process.
     """
 
     def __init__(
-        self, keys: Sequence[str], batch_size: int, seed: int, start: int, stage_at: Callable[[int], int]
+        self,
+        keys: Sequence[str],
+        batch_size: int,
+        seed: int,
+        start: int,
+        stage_at: Callable[[int], int],
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ) -> None:
         self.keys = list(keys)
         self.batch_size = batch_size
         self.seed = seed
         self.start = start
         self.stage_at = stage_at
+        self.ranks = ranks
 
     def __iter__(self) -> Iterator[list[Draw]]:
         n = len(self.keys)
@@ -98,7 +108,7 @@ class EndlessBatches(Sampler[list[Draw]]):
         while True:
             batch: list[Draw] = []
             stage = self.stage_at(step)
-            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+            for position in self.ranks.share(range(step * self.batch_size, (step + 1) * self.batch_size)):
                 if position // n != epoch:
                     epoch = position // n
                     order = np.random.default_rng((self.seed, epoch)).permutation(n)

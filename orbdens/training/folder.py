@@ -32,6 +32,10 @@ MAY_CHANGE = (
     "validation_spacing",
     "threads",
     "device",
+    "devices",
+    "nodes",
+    "strategy",
+    "patience",
 )
 """Options under ``training`` that a resumed run may have changed: where it ends and what it reports."""
 

@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -25,8 +25,11 @@ from orbdens.models.task import GradientTask
 from orbdens.progress import Display
 from orbdens.training.batches import EndlessBatches, Examples, Step
 from orbdens.training.folder import LOGS, RESUME_FILE
+from orbdens.training.launch import Place
+from orbdens.training.ranks import QUIETLY, Ranks, is_loss, lost_one
 from orbdens.training.run_log import RandomState, RunLog
 from orbdens.training.schedule import Schedule
+from orbdens.training.strategy import Environment, SharedBatchNorm, strategy_of
 from orbdens.training.validation import Reference, errors
 
 
@@ -38,16 +41,18 @@ class _Run(lightning.LightningModule):
         train_keys: Sequence[str],
         labels: Sequence[Reference],
         schedule: Schedule,
+        ranks: Ranks,
     ) -> None:
         super().__init__()
         self.task, self.model = task, task.model
         self.options, self.train_keys, self.labels, self.schedule = options, train_keys, labels, schedule
+        self.ranks = ranks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Run:
         """Averaging copies the module for its weights; caches, stores and the display stay shared."""
         task = copy(self.task)
         task.model = deepcopy(self.model, memo)
-        return _Run(task, self.options, self.train_keys, self.labels, self.schedule)
+        return _Run(task, self.options, self.train_keys, self.labels, self.schedule, self.ranks)
 
     def train_dataloader(self) -> DataLoader[Any]:
         examples = Examples(self.task.stages)
@@ -57,6 +62,7 @@ class _Run(lightning.LightningModule):
             self.options.seed,
             self.trainer.global_step,
             lambda step: self.task.stage_at(self.schedule.fraction(step)),
+            self.ranks,
         )
         return DataLoader(
             examples,
@@ -66,12 +72,8 @@ class _Run(lightning.LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(
-            self.labels,  # type: ignore[arg-type]
-            batch_size=self.options.batch_size,
-            collate_fn=list,
-            generator=torch.Generator(),
-        )
+        whole: Any = [list(self.labels)]  # the model cuts its own batches
+        return DataLoader(whole, collate_fn=itemgetter(0), generator=torch.Generator())
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         if isinstance(batch, list):  # labels to validate on stay where they are
@@ -80,11 +82,15 @@ class _Run(lightning.LightningModule):
 
     def training_step(self, step: Step, index: int) -> Tensor:
         loss = self.task.stages[step.stage].loss(step.batch)
+        if self.ranks.place.size > 1:  # gradients are averaged over processes, which may have parts of unequal size
+            loss = loss * (step.n * self.ranks.place.size / self.options.batch_size)
         self.log("loss", loss, batch_size=self.options.batch_size)
         return loss
 
-    def validation_step(self, labels: list[Reference], index: int) -> None:
-        self.log("validation_nmae", float(np.mean(errors(self.model, labels))), batch_size=len(labels))
+    def validation_step(self, labels: Sequence[Reference], index: int) -> None:
+        own = errors(self.model, labels) if labels else []
+        total, n = self.ranks.together([sum(own), len(own)], "sum")
+        self.log("validation_nmae", total / n, batch_size=int(n))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)
@@ -98,6 +104,8 @@ def run_gradient_steps(
     out: Path,
     display: Display,
     resume: bool,
+    ranks: Ranks,
+    gpu: bool,
 ) -> dict[str, float]:
     """Train a task's model in place, to averaged weights.
 
@@ -105,24 +113,31 @@ def run_gradient_steps(
         task: what learns.
         options: the section ``training``.
         keys: keys of the training records.
-        labels: what to validate on.
+        labels: what to validate on, the part of this process.
         out: run folder.
         display: shows the progress.
         resume: go on from the state in the folder.
+        ranks: the processes that share the run.
+        gpu: whether to train on GPUs, one for each process.
 
     Returns:
         Notes on the run: ``steps`` and ``minutes``.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: the loss is not finite, another process was lost, or Lightning has no such strategy.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
     """
-    schedule = Schedule(options)
+    schedule = Schedule(options, ranks)
+    place = ranks.place
     with _without_remarks():
         trainer = lightning.Trainer(
             # Lightning's own "auto" takes Apple's GPUs too, which have no double precision.
-            accelerator="gpu" if _on_gpu(options.device) else "cpu",
-            devices=1,
+            accelerator="gpu" if gpu else "cpu",
+            devices=place.local_size,
+            num_nodes=place.size // place.local_size,
+            strategy=strategy_of(options.strategy, place),
+            plugins=[Environment(place), SharedBatchNorm()] if place.size > 1 else None,
+            use_distributed_sampler=False,  # our batches know the processes
             precision=options.precision,
             max_epochs=-1,
             max_steps=options.steps or -1,
@@ -130,19 +145,19 @@ def run_gradient_steps(
             check_val_every_n_epoch=None,
             gradient_clip_val=options.gradient_clip,
             num_sanity_val_steps=0,
-            logger=TensorBoardLogger(out, name=LOGS, version=""),
+            logger=TensorBoardLogger(out, name=LOGS, version="") if ranks.first else False,
             callbacks=[
                 WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)),  # type: ignore[no-untyped-call]
                 schedule,
-                RandomState(),
-                RunLog(out, options, schedule, display, resume),
+                RandomState(options.seed, place),
+                RunLog(out, options, schedule, display, resume, ranks),
             ],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=out,
         )
-        run = _Run(task, options, keys, labels, schedule)
+        run = _Run(task, options, keys, labels, schedule, ranks)
         state = out / RESUME_FILE if resume else None
         with schedule.stops_on_interrupt():
             try:
@@ -152,16 +167,36 @@ def run_gradient_steps(
                     raise UserError(
                         f"{state} was written by another version of orbdens: finish the run with that, or start anew"
                     ) from None
+                if place.size > 1 and is_loss(error):
+                    raise UserError(lost_one(place)) from error
                 raise
-            except SystemExit:  # how Lightning ends after a second Ctrl-C
-                raise KeyboardInterrupt from None
+            except SystemExit as error:
+                if error.code == QUIETLY:
+                    raise
+                raise KeyboardInterrupt from None  # how Lightning ends after a second Ctrl-C
     if schedule.interrupted:
         raise KeyboardInterrupt
     return {"steps": trainer.global_step, "minutes": schedule.seconds / 60}
 
 
-def _on_gpu(device: str) -> bool:
-    return device == "gpu" or (device == "auto" and torch.cuda.is_available())
+def on_gpu(device: str, place: Place) -> bool:
+    """Whether to train on GPUs.
+
+    Args:
+        device: the option.
+        place: of this process; each process of a machine needs a GPU of its own.
+
+    Raises:
+        UserError: GPUs are asked for and there are too few.
+    """
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return False
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not there:
+        raise UserError("option training.device is gpu, but torch finds no CUDA GPU here: set it to auto or cpu")
+    if there < place.local_size:
+        raise UserError(f"{place.local_size} processes need a GPU each, but torch finds {there} here")
+    return True
 
 
 @contextmanager

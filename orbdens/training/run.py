@@ -25,6 +25,8 @@ from orbdens.structure import Structure
 from orbdens.training.batches import splits_of
 from orbdens.training.fine_tuning import freeze, load_start
 from orbdens.training.folder import START_FILE, begin_run, cache_folder, check_resumable, check_run_folder
+from orbdens.training.launch import Place, launched, started, threads_of
+from orbdens.training.ranks import gathered
 from orbdens.training.validation import errors, errors_of_atoms, references
 
 VALIDATION_SPACING = 0.3
@@ -39,6 +41,8 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
     started from, if any). Targets computed once per record are cached beside the store, or in the run folder where
     that is not writable.
 
+    With ``training.devices``, or under torchrun or srun, several processes share every batch; only the first writes.
+
     Args:
         config: the whole run.
         out: run folder.
@@ -49,24 +53,37 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
         The run folder.
 
     Raises:
-        UserError: the store, the folder, an option or the start will not do, or the disk is full; KeyboardInterrupt
-            after Ctrl-C, with the state saved.
+        UserError: the store, the folder, an option or the start will not do, the disk is full, or a process of
+            several is lost; KeyboardInterrupt after Ctrl-C, with the state saved.
     """
-    if config.training.threads is not None:
-        torch.set_num_threads(config.training.threads)
     registration = find(config.model.kind)
     assert registration is not None  # else the config could not have been read
     task_class = registration.task_class()
     try:
         if issubclass(task_class, FitTask):
-            return _fit(task_class, config, out, resume, force)
-        return _take_steps(task_class, config, out, resume, force)
+            if launched().first:
+                _fit(task_class, config, out, resume, force)
+        else:
+            assert isinstance(config.training, TrainingConfig)
+            with started(config.training, _train_at, config, out, resume, force) as place:
+                _train_at(place, config, out, resume, force)
     except OSError as error:
         raise UserError(f"the run in {out} stopped: {reason(error)}") from error
+    return out
 
 
-def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool, force: bool) -> Path:
+def _train_at(place: Place, config: Config, out: Path, resume: bool, force: bool) -> None:
+    """The part of one process in a run by gradient steps."""
+    registration = find(config.model.kind)
+    assert registration is not None
+    task_class = registration.task_class()
+    assert issubclass(task_class, GradientTask)
+    _take_steps(place, task_class, config, out, resume, force)
+
+
+def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool, force: bool) -> None:
     """A model that is made in one call."""
+    _set_threads(config.training.threads)
     if resume:
         raise UserError(f"a model of kind {config.model.kind} is made in one go: there is nothing to resume")
     store = open_store(config.data.store)
@@ -87,50 +104,58 @@ def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool
         task_class.finish(model, validation_keys, errors_of)
         begin_run(out, config, resume)
     _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), start=None)
-    return out
 
 
-def _take_steps(task_class: type[GradientTask[Any]], config: Config, out: Path, resume: bool, force: bool) -> Path:
+def _take_steps(
+    place: Place, task_class: type[GradientTask[Any]], config: Config, out: Path, resume: bool, force: bool
+) -> None:
     """A model that learns by gradient steps."""
-    from orbdens.training.gradient_run import run_gradient_steps  # Lightning takes seconds to import
+    from orbdens.training.gradient_run import on_gpu, run_gradient_steps  # Lightning takes seconds to import
 
     options = config.training
     assert isinstance(options, TrainingConfig)
-    if options.device == "gpu" and not torch.cuda.is_available():
-        raise UserError("option training.device is gpu, but torch finds no CUDA GPU here: set it to auto or cpu")
-    store = open_store(config.data.store)
-    keys, validation_keys = splits_of(store, config.data)
-    store[keys[0]]  # a damaged store is told before anything is written
-    if resume:
-        check_resumable(out, config)
-    start = None
-    if options.start_from is not None:
-        start = load_start(out / START_FILE if resume else options.start_from, config)
-        freeze(start.model, options.freeze)
-        start.check(store, keys + validation_keys)
-    check_run_folder(out, resume, force)
-    _seed(options.seed)
-    with Display() as display:
+    _set_threads(threads_of(place, options.threads))
+    gpu = on_gpu(options.device, place)
+    with gathered(place, gpu, options.patience) as ranks, Display(shown=ranks.first) as display:
         begun = time.monotonic()
-        data = TrainingData(store, keys, cache_folder(store.path, out), display.count)
-        facts = task_class.facts(config, data)
-        model = build_model(config, facts) if start is None else start.learning(facts)
-        task = task_class(model, config, data, fresh=start is None)
-        labels = references(store, validation_keys, options.validation_spacing, display.count)
+        progress = display.count
+        with ranks.first_of_all("preparation"):  # others find in the cache what was computed
+            store = open_store(config.data.store)
+            keys, validation_keys = splits_of(store, config.data)
+            store[keys[0]]  # a damaged store is told before anything is written
+            if resume and ranks.first:
+                check_resumable(out, config)
+            start = None
+            if options.start_from is not None:
+                start = load_start(out / START_FILE if resume else options.start_from, config)
+                freeze(start.model, options.freeze)
+                start.check(store, keys + validation_keys)
+            if ranks.first:
+                check_run_folder(out, resume, force)
+            _seed(options.seed)
+            data = TrainingData(store, keys, cache_folder(store.path, out), progress)
+            facts = task_class.facts(config, data)
+            model = build_model(config, facts) if start is None else start.learning(facts)
+            task = task_class(model, config, data, fresh=start is None)
+        labels = references(store, ranks.share(validation_keys), options.validation_spacing, progress)
         preparation = (time.monotonic() - begun) / 60
-        begin_run(out, config, resume)  # not before: what is there stays if the data or an option will not do
-        if start is not None and not resume:
-            start.save(out)
-        notes = run_gradient_steps(task, options, keys, labels, out, display, resume)
+        with ranks.first_of_all("beginning"):
+            if ranks.first:
+                begin_run(out, config, resume)  # not before: what is there stays if the data or an option will not do
+                if start is not None and not resume:
+                    start.save(out)
+        notes = run_gradient_steps(task, options, keys, labels, out, display, resume, ranks, gpu)
 
         def errors_of(keys: Sequence[str]) -> list[tuple[Structure, NDArray[np.float64]]]:
-            return errors_of_atoms(model, store, keys, options.validation_spacing, display.count)
+            return errors_of_atoms(model, store, keys, options.validation_spacing, progress)
 
-        task.finish(validation_keys, errors_of)
-    notes["preparation_minutes"] = preparation
-    before = None if start is None else start.notes
-    _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), before)
-    return out
+        with ranks.first_of_all("finish"):
+            if not ranks.first:
+                return
+            task.finish(validation_keys, errors_of)
+            notes["preparation_minutes"] = preparation
+            before = None if start is None else start.notes
+            _save(model, config, out, notes, store.path.resolve().name, store.manifest.level, len(keys), before)
 
 
 def _save(
@@ -145,6 +170,11 @@ def _save(
 ) -> None:
     about = {"structures": n_structures, "store": store, "level": dict(level), "start": start}
     save_model(out / MODEL_FILE, model, config, {**notes, **about})
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def _seed(seed: int) -> None:

@@ -15,13 +15,17 @@ import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
 from orbdens.config import TrainingConfig
+from orbdens.training.ranks import Ranks
 
 
 class Schedule(Callback):
-    """Linear warm-up and cosine decay over steps or minutes. Time counts over all resumed parts."""
+    """Linear warm-up and cosine decay over steps or minutes. Time counts over all resumed parts.
 
-    def __init__(self, options: TrainingConfig) -> None:
-        self.options = options
+    Processes that share a run agree after each step on the time and on whether one of them was interrupted.
+    """
+
+    def __init__(self, options: TrainingConfig, ranks: Ranks) -> None:
+        self.options, self.ranks = options, ranks
         self.seconds = 0.0
         self._since = 0.0
         self.interrupted = False
@@ -52,6 +56,8 @@ class Schedule(Callback):
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
+        self.seconds, interrupted = self.ranks.together([self.seconds, float(self.interrupted)], "max")
+        self.interrupted = bool(interrupted)
         if self.interrupted or self.fraction(trainer.global_step) >= 1.0:
             trainer.should_stop = True
 
