@@ -93,8 +93,6 @@ def with_electrons(
     ]
 
 
-def _laplacian(graph: Graph, row: Tensor, shape: tuple[int, int], reach: float) -> Tensor:
-    """The graph's Laplacian of the conductances, float64 [n_structures, most sites, most sites]."""
 def _conductances(graph: Graph, reach: float) -> Tensor:
     """c of every edge, e², float64 [n_edges]."""
     source, target = graph.edge_index
