@@ -81,7 +81,7 @@ def main() -> None:
                 raise SystemExit(f"{row['electrons_missing']:.2g} electrons are missing: no times are told")
             rows.append(row)
             print(
-                f"{row['n_atoms']:6d} atoms {'periodic' if periodic else 'cluster':8}  encode {row['encode_s']:7.2f} s  "
+                f"{row['n_atoms']:6d} atoms {'periodic' if periodic else 'cluster':8} encode {row['encode_s']:7.2f} s  "
                 f"points {row['points_s']:6.2f} s  {row['ms_per_atom']:6.2f} ms an atom  "
                 f"(processor {row['processor_ms_per_atom']:6.2f})  peak {row['peak_memory_mb']:6.0f} MB  "
                 f"missing {row['electrons_missing']:9.1e} e",

@@ -33,7 +33,7 @@ def all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("n_atoms", "periodic"), [(300, False), (120, True)])
 def test_parts_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, n_atoms: int, periodic: bool) -> None:
-    model, structure = orbdens.load(), water(n_atoms, periodic)
+    model, structure = orbdens.load(), box(n_atoms, periodic)
     all_at_once(monkeypatch)
     whole: Any = model.predict(structure)
     in_small_parts(monkeypatch)
