@@ -71,8 +71,8 @@ class TrainingConfig(FitOptions):
         None,
         ge=1,
         le=1024,
-        description="processes on each machine, on CPU cores or each on its own GPU, that share every batch; null: those "
-        "that torchrun or srun has started, else one",
+        description="processes on each machine, on CPU cores or each on a GPU of its own, that share every batch; "
+        "null: those that torchrun or srun has started, else one",
     )
     nodes: int | None = Field(
         None, ge=1, le=4096, description="machines, each started by torchrun or srun; null: those that were started"

@@ -10,9 +10,10 @@ import torch
 from water import box
 
 import orbdens
-from orbdens.models.orbital import backbone, electron_count
-from orbdens.models.orbital.electron_count import equilibrium
-from orbdens.models.orbital.graph import Graph
+from orbdens.models import electron_count
+from orbdens.models.electron_count import equilibrium
+from orbdens.models.graph import Graph
+from orbdens.models.orbital import backbone
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.options import OrbitalConfig
 
