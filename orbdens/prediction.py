@@ -243,6 +243,10 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         for structure in structures:
             check_valence(structure, model.count_electrons(structure))
         densities = map(WholeDensity.of, densities)
+    elif not request.coefficients and points is None:
+        from orbdens.observables.cores import for_grids
+
+        densities = map(for_grids, densities)
     for path in [*paths, *filter(None, geometries)]:
         check_output(path, request.force)
     for done, (path, geometry, density) in enumerate(zip(paths, geometries, densities, strict=True), start=1):

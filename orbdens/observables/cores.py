@@ -178,6 +178,54 @@ class WholeDensity(Density):
         return self.valence.dipole + self._cores.dipole
 
 
+@dataclass(frozen=True, eq=False)
+class WithoutCores(Density):
+    """A density of all electrons less the cores of its atoms: what is left a grid can hold.
+
+    Attributes:
+        structure: what it is the density of.
+        whole: the density with its cores.
+    """
+
+    structure: Structure
+    whole: Density
+
+    @cached_property
+    def _cores(self) -> OrbitalDensity:
+        return core_density(self.structure)
+
+    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+        return self.whole.at(points) - self._cores.at(points)
+
+    def on(self, grid: Grid) -> NDArray[np.float32]:
+        return self.whole.on(grid) - self._cores.on(grid)
+
+    @property
+    def n_electrons(self) -> float:
+        return self.whole.n_electrons - self._cores.n_electrons
+
+    @property
+    def dipole(self) -> NDArray[np.float64]:
+        return self.whole.dipole - self._cores.dipole
+
+
+def for_grids(density: Density) -> Density:
+    """A density whose values on grids add up to its electrons: with cores of its own, their means over voxels.
+
+    Hydrogen and helium alone have no cores.
+
+    Raises:
+        UserError: there is no free atom of an element.
+    """
+    structure = density.structure
+    if isinstance(density, WholeDensity) or density.tabulated or not (structure.numbers > 2).any():
+        return density
+    if density.valence_electrons is None or not np.array_equal(cores(density), structure.numbers):
+        return density
+    rest = WithoutCores(density.structure, density)
+    return WholeDensity(density.structure, rest, density.expectation, density.warnings)
+
+
 def whole_density(density: Density) -> Density:
     """A density of all electrons as it is, a valence density with the frozen cores of its atoms.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from orbdens.density import OrbitalDensity
 from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.grid import Grid
-from orbdens.observables.cores import WholeDensity, core_density, cores_on
+from orbdens.observables.cores import WholeDensity, core_density, cores_on, for_grids
 from orbdens.observables.free_atoms import free_atom, promolecule
 from orbdens.observables.potential import charge_potential, potential
 from orbdens.prediction import Request, predict_files
@@ -97,6 +98,20 @@ def test_the_potential_of_a_whole_density_is_that_of_nuclei() -> None:
 def test_densities_with_cores_get_none() -> None:
     with pytest.raises(UserError, match="14 valence electrons of CH4O, but the density holds 18"):
         WholeDensity.of(promolecule(METHANOL))
+
+
+@pytest.mark.parametrize("spacing", [0.15, 0.25])
+def test_a_density_with_cores_of_its_own_keeps_its_electrons_on_grids(spacing: float) -> None:
+    """Where the sum of its values at grid points would be tenths of an electron off."""
+    whole = replace(promolecule(METHANOL), valence_electrons={"C": 6, "O": 8, "H": 1})
+    grid = Grid(np.array([-5.02, -5.0, -5.07]), np.eye(3) * spacing, (round(11 / spacing),) * 3)
+    assert abs(electrons_on_grid(whole.on(grid), grid.steps) - 18) > 0.1
+    assert electrons_on_grid(for_grids(whole).on(grid), grid.steps) == pytest.approx(18, abs=1e-3)
+    points = METHANOL.positions[0] + np.random.default_rng(0).normal(size=(100, 3)) * 0.5
+    np.testing.assert_allclose(for_grids(whole).at(points), whole.at(points), rtol=1e-4, atol=1e-4)
+    assert for_grids(whole).n_electrons == pytest.approx(18, abs=1e-6)
+    valence = promolecule(METHANOL, "valence")
+    assert for_grids(valence) is valence
 
 
 def test_predicted_cube_with_cores_holds_all_electrons(tmp_path: Path) -> None:
