@@ -50,6 +50,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "training": {},
     },
     "promolecule": {"model": {"kind": "promolecule"}, "training": {}},
+    "orbital with a plain head": {
+        "model": {**ORBITAL, "head": "plain", "sites": "bonds", "scaling_limit": 2.0},
+        "objective": {"points_stage": 1.0, "points_per_structure": 300},
+    },
     "probe_gnn": {
         "model": {"kind": "probe_gnn", "channels": 8, "l_max": 2, "fields": 8, "hidden": 8, "beta": 3.0},
         "objective": {"points_per_structure": 300},
