@@ -21,6 +21,7 @@ from orbdens.kernels.integrals import (
 )
 from orbdens.kernels.multipoles import moved_multipoles, site_multipoles, sphere_quadrature
 from orbdens.kernels.orbitals import Orbitals
+from orbdens.kernels.pairs.closed_form import Gaussians, density_projections, overlaps
 from orbdens.kernels.pairs.metric import metric_product
 from orbdens.kernels.pairs.pair_metric import split_by_degree
 from orbdens.kernels.pairs.tabulated import TabulatedMetric
@@ -31,12 +32,14 @@ from orbdens.kernels.shells import Shells, normalisation
 
 __all__ = [
     "BACKENDS",
+    "Gaussians",
     "Metric",
     "Orbitals",
     "Shells",
     "TabulatedMetric",
     "backend_device",
     "density_from_orbitals",
+    "density_projections",
     "edge_rotations",
     "metric_product",
     "monomials",
@@ -50,6 +53,7 @@ __all__ = [
     "orbital_fields",
     "orbital_fields_on_grid",
     "orbital_potentials",
+    "overlaps",
     "potential_definition",
     "shell_integrals",
     "shell_moments",

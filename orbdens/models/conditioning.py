@@ -18,7 +18,7 @@ from torch import Tensor
 
 from orbdens.kernels import Metric
 from orbdens.models.basis import Basis
-from orbdens.models.density_fitting import CHUNK, metric_matrix
+from orbdens.models.density_fitting import CHUNK, metric_matrix, solve
 from orbdens.models.task import TrainingData
 from orbdens.processes import parallel_map
 from orbdens.sampling import evenly_spaced
@@ -108,7 +108,7 @@ def _shrink_to_mean(
     means: list[NDArray[np.float64]],
     fit: tuple[str, Tensor],
 ) -> Tensor:
-    from scipy.linalg import cho_factor, cho_solve
+    from scipy.linalg.blas import dsymv
 
     key, flat = fit
     structure = store.structure(key)
@@ -120,9 +120,8 @@ def _shrink_to_mean(
     matrix, own = metric_matrix(placed, basis, metric)
     ridge = TOWARDS_MEAN * own
     unweighted = np.divide(flat.double().numpy(), weights, where=weights > 0, out=np.zeros(len(flat)))
-    target = matrix @ unweighted + ridge * np.concatenate([means[kind] for kind in kinds])
-    drawn = cho_solve(cho_factor(matrix + np.diag(ridge)), target)
-    return torch.tensor(weights * drawn, dtype=torch.float32)
+    target = dsymv(1.0, matrix.T, unweighted, lower=1) + ridge * np.concatenate([means[kind] for kind in kinds])
+    return torch.tensor(weights * solve(matrix, ridge, target), dtype=torch.float32)
 
 
 def _means(

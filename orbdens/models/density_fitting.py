@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from orbdens.density import Density
 from orbdens.errors import UserError
-from orbdens.kernels import Metric, Orbitals, normalisation, orbital_fields
+from orbdens.kernels import Metric, Orbitals, normalisation, orbital_fields, overlaps
 from orbdens.labels import stored_density
 from orbdens.models.basis import DROP, Basis
 from orbdens.models.task import TrainingData
@@ -65,34 +65,36 @@ def fit_label(label: Density, basis: Basis, sites: str, metric: Metric = "overla
         UserError: the Coulomb metric is asked for, and the density is known on a grid alone.
     """
     placed = place_sites(label.structure, sites)
-    transform, weights = _transform(basis, basis.index(placed.types), placed.weights)
-    b = label.projections(_primitives(placed, basis), metric)
+    types = basis.index(placed.types)
+    weights = np.repeat(placed.weights, np.array(basis.sizes)[types])
+    b = label.projections(_functions(placed, basis), metric)
     if b is not None:
         matrix, own = metric_matrix(placed, basis, metric)
-        return _solve(matrix, transform.T @ b, weights, RIDGE * own)
+        return _fit(matrix, weights * b, weights, RIDGE * own)
     if metric != "overlap":
         raise UserError(f"the {metric} metric needs orbital records: grid records are fitted in L2")
-    sampled, projected = _sampled_integrals(label, placed, basis, transform.toarray())
-    return _solve(sampled, projected, weights, np.full(len(projected), SAMPLED_RIDGE))
+    sampled, projected = _sampled_integrals(label, placed, basis)
+    return _fit(sampled, projected, weights, np.full(len(projected), SAMPLED_RIDGE))
 
 
 def metric_matrix(placed: Sites, basis: Basis, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites [n, n], and its diagonal unweighted."""
-    from orbdens.pyscf.integrals import coulomb_integrals, overlaps  # PySCF takes a second to import
+    """⟨χ_k|χ_l⟩ of the weighted orthonormal functions of a molecule's sites for k <= l [n, n], C order, and its
+    diagonal unweighted; what is below the diagonal means nothing."""
+    functions, types = _functions(placed, basis), basis.index(placed.types)
+    if metric == "overlap":
+        matrix = overlaps(functions.gaussians, placed.weights)
+        return matrix, np.ones(len(matrix))
+    from orbdens.pyscf.integrals import coulomb_integrals  # PySCF takes a second to import
 
-    types = basis.index(placed.types)
-    of_primitives = {"overlap": overlaps, "coulomb": coulomb_integrals}[metric](_primitives(placed, basis))
-    transform, _ = _transform(basis, types, np.ones(len(types)))
-    unweighted: NDArray[np.float64] = transform.T @ of_primitives @ transform
+    unweighted = coulomb_integrals(functions)
     weights = np.repeat(placed.weights, np.array(basis.sizes)[types])
     return weights[:, None] * unweighted * weights, unweighted.diagonal()
 
 
-def _sampled_integrals(
-    label: Density, placed: Sites, basis: Basis, transform: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sampled_integrals(label: Density, placed: Sites, basis: Basis) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """⟨χ_k|χ_l⟩ [n, n] and ⟨χ_k|ρ⟩ [n] of orthonormal functions, estimated on points of the label."""
     structure, rng = label.structure, np.random.default_rng(0)
+    transform = _transform(basis, basis.index(placed.types), placed.weights)
     orbitals = Orbitals.of_structure(
         torch.as_tensor(placed.positions),
         torch.as_tensor(basis.index(placed.types)),
@@ -146,43 +148,64 @@ def _fit_key(store: Store, basis: Basis, sites: str, metric: Metric, key: str) -
     return fit_label(stored_density(store, key), basis, sites, metric)
 
 
-def _solve(
+def _fit(
     metric: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], ridge: NDArray[np.float64]
 ) -> dict[str, Any]:
-    from scipy.linalg import cho_factor, cho_solve
-
-    fit = cho_solve(cho_factor(metric + np.diag(ridge)), b)
+    fit = solve(metric, ridge, b)
+    # fᵀ S f, as (S + ridge) f = b
+    square = fit @ b - ridge @ fit**2
     return {
         "coefficients": torch.tensor(weights * fit, dtype=torch.float32),
-        "norm": torch.tensor([np.sqrt(fit @ metric @ fit)], dtype=torch.float32),
+        "norm": torch.tensor([np.sqrt(square)], dtype=torch.float32),
     }
 
 
-def _primitives(placed: Sites, basis: Basis) -> Functions:
-    """The L2-normalised primitives of all sites."""
+def solve(matrix: NDArray[np.float64], ridge: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(S + ridge)⁻¹ b by Cholesky's method, in place: S is lost.
+
+    Args:
+        matrix: S for rows before columns, C order [n, n].
+        ridge: what is added to its diagonal [n].
+        b: [n].
+    """
+    from scipy.linalg.lapack import dpotrf, dpotrs
+
+    matrix.flat[:: len(matrix) + 1] += ridge
+    factor, failed = dpotrf(matrix.T, lower=1, overwrite_a=1, clean=0)
+    if failed:
+        raise np.linalg.LinAlgError("the functions of the sites are linearly dependent")
+    solution: NDArray[np.float64] = dpotrs(factor, b, lower=1)[0]
+    return solution
+
+
+def _functions(placed: Sites, basis: Basis) -> Functions:
+    """The orthonormal functions of all sites, without the weights of sites."""
     from orbdens.pyscf.integrals import Functions
 
-    per_type = [
-        [
-            LabelShell(radial.l, (exponent,), (float(normalisation(radial.l, torch.tensor(exponent).double())),))
-            for radial in radials
-            for exponent in radial.exponents.tolist()
-        ]
-        for radials in basis.radials
-    ]
+    per_type = _shells(basis)
     return Functions(placed.positions, [per_type[site_type] for site_type in basis.index(placed.types)])
 
 
-def _transform(
-    basis: Basis, site_type: NDArray[np.int64], site_weights: NDArray[np.float64]
-) -> tuple[Any, NDArray[np.float64]]:
-    """Orthonormal to weighted primitive coefficients of a whole structure, sparse [n_primitive, n_orthonormal], and
-    the weight of each orthonormal coefficient."""
-    from scipy import sparse
+@lru_cache(maxsize=4)
+def _shells(basis: Basis) -> list[list[LabelShell]]:
+    """The orthonormal functions of each site type as contracted shells."""
+    return [
+        [
+            LabelShell(radial.l, tuple(radial.exponents.tolist()), tuple(column.tolist()))
+            for radial in radials
+            for column in (normalisation(radial.l, torch.as_tensor(radial.exponents)).numpy() * radial.to_primitive.T)
+        ]
+        for radials in basis.radials
+    ]
+
+
+def _transform(basis: Basis, site_type: NDArray[np.int64], site_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal to weighted primitive coefficients of a whole structure [n_primitive, n_orthonormal]."""
+    from scipy.linalg import block_diag
 
     blocks = [
         weight * np.kron(r.to_primitive, np.eye(2 * r.l + 1))
         for kind, weight in zip(site_type, site_weights, strict=True)
         for r in basis.radials[kind]
     ]
-    return sparse.block_diag(blocks, format="csr"), np.repeat(site_weights, np.array(basis.sizes)[site_type])
+    return block_diag(*blocks)

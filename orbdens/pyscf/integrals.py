@@ -18,7 +18,7 @@ from pyscf import gto
 from pyscf.gto import moleintor
 
 from orbdens.electrons import core_charges
-from orbdens.kernels import Metric
+from orbdens.kernels import Gaussians, Metric, density_projections
 from orbdens.pyscf.order import ao_order
 from orbdens.store.manifest import Manifest
 from orbdens.store.records import LabelBasis, LabelShell, OrbitalRecord
@@ -48,6 +48,20 @@ class Functions:
     def of(cls, structure: Structure, basis: LabelBasis) -> Functions:
         """The orbitals (AOs) of a structure, as a record has them in its rows."""
         return cls(structure.positions, [basis.elements[chemical_symbols[z]] for z in structure.numbers])
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """As our own kernels take them; sites that share a list of shells are of one kind."""
+        kinds = {id(shells): shells for shells in self.shells}
+        places = {key: place for place, key in enumerate(kinds)}
+        groups = [
+            [
+                (l, np.array(exponents), np.array([shell.weights for shell in contractions]))
+                for (l, exponents), contractions in groupby(shells, key=lambda shell: (shell.l, shell.exponents))
+            ]
+            for shells in kinds.values()
+        ]
+        return Gaussians(self.positions, np.array([places[id(shells)] for shells in self.shells]), groups)
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -93,19 +107,21 @@ def projections(
         functions: the χ, on any sites.
         metric: ``overlap`` or ``coulomb``.
     """
-    name, unit = {"overlap": ("int3c1e_sph", BOHR**-1.5), "coulomb": ("int3c2e_sph", BOHR**0.5)}[metric]
     orbitals = Functions.of(record.structure, basis)
-    coefficients = record.orbitals.astype(np.float64)[np.argsort(orbitals.order)]
+    ours = record.orbitals.astype(np.float64)
+    if metric == "overlap":  # ten times as fast as three-centre integrals by libcint, which has no use for D
+        return density_projections(orbitals.gaussians, (ours * record.occupations) @ ours.T, functions.gaussians)
+    coefficients = ours[np.argsort(orbitals.order)]
     density_matrix = (coefficients * record.occupations) @ coefficients.T
     row, column = np.tril_indices(len(coefficients))
     weights = np.where(row == column, 1.0, 2.0) * density_matrix[row, column]
     first, second = orbitals.tables(), functions.tables()
     atoms, shells, env = gto.conc_env(*first, *second)
-    optimiser = moleintor.make_cintopt(atoms, shells, env, name)
+    optimiser = moleintor.make_cintopt(atoms, shells, env, "int3c2e_sph")
     n, parts = len(first[1]), []
     for begin, end in _blocks(second[1], len(weights)):
         integrals = moleintor.getints(
-            name,
+            "int3c2e_sph",
             atoms,
             shells,
             env,
@@ -115,7 +131,7 @@ def projections(
             cintopt=optimiser,
         )
         parts.append(weights @ integrals)
-    result: NDArray[np.float64] = np.concatenate(parts)[functions.order] * unit
+    result: NDArray[np.float64] = np.concatenate(parts)[functions.order] * BOHR**0.5
     return result
 
 

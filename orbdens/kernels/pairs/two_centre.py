@@ -32,7 +32,7 @@ Metric = Literal["overlap", "coulomb"]
 
 
 @lru_cache
-def _gaunt(l: int, l2: int, order: int, m: int) -> float:
+def gaunt(l: int, l2: int, order: int, m: int) -> float:
     """∫ Y_lm Y_l'm Y_L0 dΩ of real harmonics."""
     from scipy.special import sph_legendre_p
 
@@ -81,5 +81,5 @@ def pair_integrals(l: int, exponents: Tensor, l2: int, exponents2: Tensor, dista
             radial = math.sqrt(math.pi) * math.factorial(n) / 2 ** (order + 2) * r**order * power
         phase = (-1) ** ((l - l2 - order) // 2) * math.sqrt(4 * math.pi * (2 * order + 1))
         for m in range(min(l, l2) + 1):
-            per_m[m] = per_m[m] + phase * _gaunt(l, l2, order, m) * scale * radial
+            per_m[m] = per_m[m] + phase * gaunt(l, l2, order, m) * scale * radial
     return torch.stack(per_m, dim=1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from orbdens.labels import stored_density
-from orbdens.models.orbital.basis import Basis
-from orbdens.models.orbital.graph import Graph
+from orbdens.models.basis import Basis
+from orbdens.models.graph import Graph
 from orbdens.models.task import TrainingData
 from orbdens.sampling import evenly_spaced
 

@@ -9,12 +9,12 @@ import numpy as np
 import places
 import pytest
 import torch
-from orbdens.models.orbital.basis import Basis
 
 from orbdens.config import load_config, parse_config
 from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.labels import stored_density
+from orbdens.models.basis import Basis
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.options import OrbitalRun
@@ -66,7 +66,7 @@ def test_gradients_reach_every_map(task: OrbitalTask) -> None:
 
 
 def test_no_label_is_fitted(task: OrbitalTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orbdens.models.orbital.density_fitting.fit_label", None)
+    monkeypatch.setattr("orbdens.models.density_fitting.fit_label", None)
     store, config = Store(GOLDEN), config_of()
     OrbitalTask(task.model, config, TrainingData(store, store.keys(), tmp_path / "other", silent))
 
