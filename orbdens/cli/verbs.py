@@ -288,6 +288,12 @@ def evaluate(
             "--charges", help="Also measure Hirshfeld and MBIS charges: mean error in e; some seconds a structure."
         ),
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness", help="Also measure half a step off the grid, and each molecule once more, turned at random."
+        ),
+    ] = False,
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
@@ -312,7 +318,9 @@ def evaluate(
     from orbdens.progress import Display
 
     with Display() as display:
-        evaluation = measure.evaluate(model, store, split, spacing, margin, name, n, display.count, potential, charges)
+        evaluation = measure.evaluate(
+            model, store, split, spacing, margin, name, n, display.count, potential, charges, robustness
+        )
     show(evaluation_table(evaluation))
     if json is not None:
         evaluation.write(json)

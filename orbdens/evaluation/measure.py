@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from orbdens.density import Density
 from orbdens.electrons import core_charges
 from orbdens.errors import UserError
 from orbdens.evaluation.result import Cost, Errors, Evaluation, MeasuredOn, ModelFacts, Slice
+from orbdens.evaluation.robustness import Turned, off_grid_error
 from orbdens.evaluation.slices import Raster
 from orbdens.grid import Grid
 from orbdens.labels import label_density, stored_density
@@ -75,6 +76,8 @@ class Measured:
     negative: float
     expected: float | None
     flagged: bool
+    off_grid: float | None
+    turned: float | None
     contact: float | None
     potential: float | None
     atomic_charges: Mapping[str, float]
@@ -91,6 +94,7 @@ def evaluate(
     progress: Progress = silent,
     with_potential: bool = False,
     with_charges: bool = False,
+    with_robustness: bool = False,
 ) -> Evaluation:
     """Compare a model with every structure of a split.
 
@@ -106,6 +110,7 @@ def evaluate(
         progress: told of every structure.
         with_potential: also compare electrostatic potentials on the surface, which takes about a second a structure.
         with_charges: also compare Hirshfeld and MBIS charges of atoms, which takes some seconds a structure.
+        with_robustness: also compare half a step off the grid, and predict each molecule once more, turned at random.
 
     Raises:
         UserError: no such model, store or split, an element the model never saw, all-electron densities on grids, or
@@ -125,8 +130,19 @@ def evaluate(
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     measured: list[Measured] = []
+    turned = None
+    if with_robustness and not any(structure.periodic for structure in structures):
+        turned = [Turned.of(structure, seed) for seed, structure in enumerate(structures)]
     for one in measure_each(
-        network.predict_many(structures), records, keys, spacing, margin, with_potential, with_charges
+        network.predict_many(structures),
+        records,
+        keys,
+        spacing,
+        margin,
+        with_potential,
+        with_charges,
+        with_robustness,
+        None if turned is None else zip(turned, network.predict_many([one.structure for one in turned]), strict=True),
     ):
         measured.append(one)
         progress("evaluating", len(measured), len(keys))
@@ -174,6 +190,8 @@ def measure_each(
     margin: float = MARGIN,
     with_potential: bool = False,
     with_charges: bool = False,
+    with_off_grid: bool = False,
+    turned: Iterator[tuple[Turned, Density]] | None = None,
 ) -> Iterator[Measured]:
     """Compare densities, which are predicted as they are asked for, with the records of ``keys``.
 
@@ -185,6 +203,8 @@ def measure_each(
         margin: Å; of that grid around the atoms.
         with_potential: also compare electrostatic potentials on the surface.
         with_charges: also compare charges of atoms.
+        with_off_grid: also compare half a step off the grid.
+        turned: the same molecules turned, and their densities, to be compared as well.
     """
     for key in keys:
         begun = time.perf_counter()
@@ -198,6 +218,7 @@ def measure_each(
         seconds += time.perf_counter() - begun
         reference = points.values(label)
         excess = density.n_electrons - store.manifest.n_electrons(label.structure)
+        one = None if turned is None else next(turned)
         yield Measured(
             key=key,
             structure=label.structure,
@@ -210,6 +231,8 @@ def measure_each(
             negative=negative_part(predicted, points.volumes),
             expected=density.expected_error,
             flagged=bool(density.unfamiliar or density.warnings),
+            off_grid=off_grid_error(density, label, points) if with_off_grid else None,
+            turned=None if one is None else one[0].error(one[1], points, reference),
             contact=contact_error(density, label),
             potential=_potential_error(density, label) if with_potential else None,
             atomic_charges=_charge_errors(density, label) if with_charges else {},
@@ -270,9 +293,6 @@ def _dipole_error(
 
 
 def _errors(measured: Sequence[Measured]) -> Errors:
-    expected = [one.expected for one in measured if one.expected is not None]
-    potentials = [one.potential for one in measured if one.potential is not None]
-    contacts = [one.contact for one in measured if one.contact is not None]
     return Errors(
         keys=[one.key for one in measured],
         nmae=[one.density.nmae for one in measured],
@@ -280,14 +300,23 @@ def _errors(measured: Sequence[Measured]) -> Errors:
         dipole=[one.dipole for one in measured],
         regions={region: [one.density.regions[region] for one in measured] for region in REGIONS},
         negative=[one.negative for one in measured],
-        expected=expected if len(expected) == len(measured) else None,
+        expected=_of_all(one.expected for one in measured),
         charges=[one.structure.charge for one in measured],
         multiplicities=[one.structure.multiplicity for one in measured],
         flagged=[one.flagged for one in measured],
-        contact=contacts if len(contacts) == len(measured) else None,
-        potential=potentials if len(potentials) == len(measured) else None,
+        off_grid=_of_all(one.off_grid for one in measured),
+        turned=_of_all(one.turned for one in measured),
+        contact=_of_all(one.contact for one in measured),
+        potential=_of_all(one.potential for one in measured),
         atomic_charges={name: [one.atomic_charges[name] for one in measured] for name in measured[0].atomic_charges},
     )
+
+
+def _of_all(figures: Iterable[float | None]) -> list[float] | None:
+    """The figures of all structures; None where one has none."""
+    every = list(figures)
+    known = [figure for figure in every if figure is not None]
+    return known if len(known) == len(every) else None
 
 
 def _fingerprint(structures: Sequence[Structure]) -> str:

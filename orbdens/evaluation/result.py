@@ -62,6 +62,13 @@ class Errors(_Part):
     flagged: list[bool] | None = Field(
         None, description="the model called its prediction an extrapolation; null in old files"
     )
+    off_grid: list[float] | None = Field(
+        None,
+        description="NMAE half a step off the points of the grid, %; null if not asked for, or references do not know",
+    )
+    turned: list[float] | None = Field(
+        None, description="NMAE of the molecules turned at random, %; null if not asked for, or they are periodic"
+    )
     contact: list[float] | None = Field(
         None, description="mean relative error of the density at nuclei, %; null where references know none"
     )
@@ -124,7 +131,10 @@ class Evaluation(_Part):
         There is none of dipoles where no structure has one, and of potentials and charges where they were not measured.
         """
         dipoles = [error for error in self.errors.dipole if error is not None]
-        errors = {"nmae": self.errors.nmae, **self.errors.regions, "electrons": self.errors.electrons}
+        errors = {"nmae": self.errors.nmae, **self.errors.regions}
+        errors |= {"off_grid": self.errors.off_grid} if self.errors.off_grid else {}
+        errors |= {"turned": self.errors.turned} if self.errors.turned else {}
+        errors["electrons"] = self.errors.electrons
         errors |= {"dipole": dipoles} if dipoles else {}
         errors |= {"contact": self.errors.contact} if self.errors.contact else {}
         errors |= {"potential": self.errors.potential} if self.errors.potential else {}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROWS = {
     "nmae": "NMAE [%]",
     **{region: f"   {label}" for region, label in REGIONS.items()},
+    "off_grid": "NMAE half a step off the grid [%]",
+    "turned": "NMAE of molecules turned at random [%]",
     "l2": "L2 error [%]",
     "electrons": "|electron count error| [e]",
     "dipole": "|dipole error| [Debye]",
