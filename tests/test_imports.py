@@ -32,6 +32,7 @@ LEVELS = [
     ["training", "evaluation", "prediction", "doctor", "testing"],
     ["demo", "examples", "crystals", "properties", "starts"],
     ["property_tables", "topology", "viewing"],
+    ["routes"],
     ["cli"],
     ["data_tools"],
 ]

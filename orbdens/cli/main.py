@@ -12,6 +12,7 @@ import typer
 
 import orbdens
 from orbdens.cli import properties, starts, verbs
+from orbdens.cli.compare import compare
 from orbdens.cli.topology import topology
 from orbdens.cli.view import view
 from orbdens.cli.xray import xray
@@ -45,7 +46,7 @@ for verb in (
     starts.cp2k,
     xray,
     verbs.evaluate,
-    verbs.compare,
+    compare,
     verbs.demo,
     verbs.doctor,
 ):

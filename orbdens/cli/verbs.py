@@ -326,28 +326,6 @@ def evaluate(
         evaluation.write(json)
 
 
-def compare(
-    files: Annotated[list[Path], typer.Argument(metavar="F.json...", help="Files of `orbdens evaluate --json`.")],
-    html: Annotated[
-        Path | None, typer.Option(metavar="REPORT.html", help="Write a self-contained page with pictures.")
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Put evaluations on the same structures and grid into one table, and pictures of them on one page.
-
-    NMAE in %, electron count error in e, dipole error in Debye; the page adds the distribution of errors, and a slice
-    of the density in e/Å³ with each model's error.
-
-    Example: orbdens compare orbital.json unet.json --html report.html
-    """
-    from orbdens.cli.screen import show, stdout
-    from orbdens.evaluation import compare as comparison
-
-    show(comparison.compare(files, html, force))
-    if html is not None:
-        stdout.print(f"wrote {html}", soft_wrap=True)
-
-
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for models, figures and report.")] = Path(
         "orbdens-demo"

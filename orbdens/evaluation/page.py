@@ -11,7 +11,9 @@ from orbdens.evaluation.pictures import Picture
 from orbdens.files import written_whole
 
 
-def write_page(path: Path, *, title: str, lead: str, table: str, pictures: Iterable[Picture], foot: str) -> None:
+def write_page(
+    path: Path, *, title: str, lead: str, table: str, pictures: Iterable[Picture], foot: str, below: str = ""
+) -> None:
     """Write a page, whole or not at all.
 
     Args:
@@ -21,6 +23,7 @@ def write_page(path: Path, *, title: str, lead: str, table: str, pictures: Itera
         table: HTML, as of ``html_table``; all else is plain text.
         pictures: below the table, in their order.
         foot: small print at the end.
+        below: HTML between the pictures and the end.
 
     Raises:
         UserError: the file cannot be written.
@@ -29,7 +32,7 @@ def write_page(path: Path, *, title: str, lead: str, table: str, pictures: Itera
         title=escape(title),
         lead=escape(lead),
         table=table,
-        figures="\n".join(map(_figure, pictures)),
+        figures="\n".join(map(_figure, pictures)) + below,
         foot=escape(foot),
     )
     with written_whole(path) as temporary:
@@ -73,6 +76,7 @@ th, td {{ text-align: right; padding: .45rem .6rem }}
 th:first-child, td:first-child {{ text-align: left; padding-left: 0; white-space: nowrap }}
 tbody tr + tr td {{ border-top: 1px solid #eef1f4 }}
 tbody tr:first-child {{ font-weight: 600 }}
+iframe {{ width: 100%; height: 760px; border: 0 }}
 img {{ display: block; height: auto; margin: 0 auto }}
 figcaption {{ font-size: .85rem; color: #47525e; margin-top: .5rem }}
 footer {{ font-size: .8rem; color: #64707d }}

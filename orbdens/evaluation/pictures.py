@@ -60,9 +60,10 @@ IN_PLANE = 0.3
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file, and what stands below it."""
+    """A PNG file, the same as SVG, and what stands below it."""
 
     png: bytes
+    svg: bytes
     caption: str
 
     @property
@@ -100,21 +101,23 @@ def draw(evaluations: Sequence[Evaluation]) -> dict[str, Picture]:
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, Picture]) -> None:
-    """Write pictures as PNG files of their names into a folder.
+    """Write pictures as PNG and SVG files of their names into a folder.
 
     Raises:
         UserError: the files cannot be written.
     """
     for name, picture in pictures.items():
-        with written_whole(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(picture.png)
+        for ending, content in (("png", picture.png), ("svg", picture.svg)):
+            with written_whole(folder / f"{name}.{ending}") as temporary:
+                temporary.write_bytes(content)
 
 
 def finished(figure: Figure, caption: str) -> Picture:
     """A figure as a picture."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.08)
-    return Picture(buffer.getvalue(), caption)
+    files = {"png": io.BytesIO(), "svg": io.BytesIO()}
+    for kind, buffer in files.items():
+        figure.savefig(buffer, format=kind, bbox_inches="tight", pad_inches=0.08)
+    return Picture(files["png"].getvalue(), files["svg"].getvalue(), caption)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -189,7 +192,7 @@ def _regions(evaluations: Sequence[Evaluation]) -> Figure:
     axes.set_ylim(len(REGIONS) - 0.5, -0.6)
     axes.margins(x=0.08)
     _percent_axis(axes, "mean share of the NMAE [%]")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(evaluations), frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(evaluations), 4), frameon=False)
     return figure
 
 

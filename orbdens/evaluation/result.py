@@ -106,6 +106,9 @@ class Slice(_Part):
 class Cost(_Part):
     """What the prediction took."""
 
+    training_memory_mb: float | None = Field(
+        None, description="largest resident memory of the process that trained it; null if not known"
+    )
     structures_per_s: float = Field(description="encoding and the density on the whole grid; no reference, no files")
     peak_memory_mb: float | None = Field(description="largest resident memory of the process; null if not known")
     peak_gpu_memory_mb: float | None

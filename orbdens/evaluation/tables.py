@@ -77,9 +77,18 @@ def _states(evaluation: Evaluation) -> str:
     return (f"\nUsed {'; '.join(states)}." if states else "") + doubts
 
 
-def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Many models: a row for each, best mean NMAE first."""
+def comparison_table(evaluations: Sequence[Evaluation], wide: bool = False) -> Table:
+    """Many models: a row for each, best mean NMAE first.
+
+    Args:
+        evaluations: on the same structures and points.
+        wide: with regions and memory, which are too much for a terminal.
+    """
     rows = []
+    moved = {"off_grid": "off grid [%]", "turned": "turned [%]"}
+    regions = {region: f"{label} [%]" for region, label in REGIONS.items()}
+    more = {name: title for name, title in (moved | regions).items() if any(name in e.summary() for e in evaluations)}
+    more = {name: title for name, title in more.items() if wide or name in moved}
     for evaluation in sorted(evaluations, key=lambda e: e.summary()["nmae"].mean):
         summary, model = evaluation.summary(), evaluation.model
         nmae = summary["nmae"]
@@ -87,11 +96,13 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
             [
                 model.name,
                 *(f"{x:.3f}" for x in (nmae.mean, nmae.median, nmae.p95, nmae.max)),
+                *(f"{summary[name].mean:.3f}" if name in summary else "–" for name in more),
                 f"{summary['electrons'].mean:.2g}",
                 f"{summary['dipole'].mean:.3f}" if "dipole" in summary else "–",
                 f"{evaluation.cost.structures_per_s:.1f}",
                 f"{model.n_parameters / 1000:.0f} k",
                 "?" if model.training_minutes is None else f"{model.training_minutes:.1f}",
+                *([_memory(evaluation.cost.training_memory_mb), _memory(evaluation.cost.peak_memory_mb)] * wide),
             ]
         )
     on = evaluations[0].measured_on
@@ -103,17 +114,25 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> Table:
             "median [%]",
             "95th [%]",
             "max [%]",
+            *more.values(),
             "N_el error [e]",
             "dipole error [Debye]",
             "speed [1/s]",
             "weights",
             "time [min]",
+            *["memory to train [MB]", "to predict [MB]"] * wide,
         ],
         rows=rows,
         notes=f"NMAE of a structure: 100 · Σ|Δρ| / Σ|ρ| on {points_phrase(on)}. "
         "Errors of electron count and dipole: mean sizes. Speed: structures predicted on these points per second. "
-        "Weights: learned numbers. Time: training.",
+        "Weights: learned numbers. Time: training."
+        + " Off grid: mean NMAE half a step off those points; turned: of molecules turned at random."
+        * ("turned" in more),
     )
+
+
+def _memory(megabytes: float | None) -> str:
+    return "?" if megabytes is None else f"{megabytes:.0f}"
 
 
 def floor_table(floor: Floor) -> Table:

@@ -1,0 +1,207 @@
+"""Training and measuring routes, each in a process of its own: one that fails does not take the others with it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from orbdens.checkpoint import MODEL_FILE
+from orbdens.errors import UserError
+from orbdens.files import written_whole
+from orbdens.machine import peak_memory_mb
+from orbdens.processes import THREAD_VARIABLES, end_with_parent
+from orbdens.routes.plan import Plan, Route
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of a comparison.
+
+    Attributes:
+        out: the folder.
+    """
+
+    out: Path
+
+    def run(self, route: Route) -> Path:
+        """The folder of a route's training."""
+        return self.out / "runs" / route.name
+
+    def evaluation(self, route: Route) -> Path:
+        """The figures of a route, as ``orbdens evaluate --json`` writes them."""
+        return self.out / "evaluations" / f"{route.name}.json"
+
+    def log(self, route: Route) -> Path:
+        """What training and measuring a route printed."""
+        return self.out / "logs" / f"{route.name}.log"
+
+    def done(self, route: Route) -> Path:
+        """What a finished training took; while there is none it has not ended."""
+        return self.out / "logs" / f"{route.name}.json"
+
+
+def work(routes: Sequence[Route], store: str, plan: Plan, place: Place, log: Log) -> dict[str, str]:
+    """Train what is missing and measure what was not measured, several routes at a time.
+
+    What an earlier call finished stays, and an interrupted training goes on.
+
+    Returns:
+        What went wrong, in a sentence, by the names of routes.
+    """
+    for folder in ("runs", "evaluations", "logs"):
+        (place.out / folder).mkdir(parents=True, exist_ok=True)
+    workers = Workers()
+    with ThreadPoolExecutor(plan.processes) as pool:
+        try:
+            found = pool.map(lambda route: _follow(route, store, plan, place, log, workers), routes)
+            return {route.name: wrong for route, wrong in zip(routes, found, strict=True) if wrong is not None}
+        except BaseException:
+            workers.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+class Workers:
+    """The processes at work, so that all can be ended."""
+
+    def __init__(self) -> None:
+        self._lock, self._running, self._stopped = threading.Lock(), set[BaseProcess](), False
+
+    def run(self, target: Callable[..., None], *arguments: Any) -> int:
+        """Call a function in a process of its own, and wait for it; its exit status."""
+        process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+        with self._lock:
+            if self._stopped:
+                return 1
+            process.start()
+            self._running.add(process)
+        process.join()
+        with self._lock:
+            self._running.discard(process)
+        return process.exitcode or 0
+
+    def stop(self) -> None:
+        """End all of them."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+def _follow(route: Route, store: str, plan: Plan, place: Place, log: Log, workers: Workers) -> str | None:
+    """Train and measure one route; what went wrong, or None."""
+    try:
+        if route.config is not None and not _is_trained(route, place):
+            log(f"training {route.name}")
+            begun = time.perf_counter()
+            status = workers.run(_train, route, place, plan.threads)
+            if status:
+                return _told(place.log(route), f"its training ended with status {status}")
+            log(f"trained {route.name} in {(time.perf_counter() - begun) / 60:.1f} minutes")
+        if not _is_measured(route, place):
+            log(f"measuring {route.name}")
+            status = workers.run(_measure, route, store, plan, place)
+            if status:
+                return _told(place.log(route), f"its evaluation ended with status {status}")
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _is_trained(route: Route, place: Place) -> bool:
+    """Whether a run ended; UserError if it was one of other options."""
+    run, done = place.run(route), place.done(route)
+    if not done.is_file() or not (run / MODEL_FILE).is_file():
+        return False
+    before = json.loads(done.read_text(encoding="utf-8"))["config"]
+    if before != route.load().model_dump(mode="json"):
+        raise UserError(f"{run} was trained with other options: remove that folder, or --force begins all anew")
+    return True
+
+
+def _is_measured(route: Route, place: Place) -> bool:
+    model = route.model or place.run(route)
+    file, figures = model / MODEL_FILE if model.is_dir() else model, place.evaluation(route)
+    return figures.is_file() and figures.stat().st_mtime >= file.stat().st_mtime
+
+
+def _told(log: Path, otherwise: str) -> str:
+    """The last line of a log, which a mistake ends with."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else otherwise
+
+
+def _begin(log: Path, threads: int) -> None:
+    """In a process of its own: what it prints goes to a file, and it ends with the process that started it."""
+    end_with_parent()
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
+def _train(route: Route, place: Place, threads: int) -> None:
+    _begin(place.log(route), threads)
+    from orbdens.training.folder import RESUME_FILE
+    from orbdens.training.run import train
+
+    run, config = place.run(route), route.load()
+    begun = time.perf_counter()
+    try:
+        resume = (run / RESUME_FILE).is_file()
+        train(config, run, resume=resume, force=not resume)
+    except UserError as error:
+        raise SystemExit(f"{error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    took = {"seconds": time.perf_counter() - begun, "peak_memory_mb": peak_memory_mb()}
+    with written_whole(place.done(route)) as temporary:
+        temporary.write_text(json.dumps(took | {"config": config.model_dump(mode="json")}), encoding="utf-8")
+
+
+def _measure(route: Route, store: str, plan: Plan, place: Place) -> None:
+    _begin(place.log(route), plan.threads)
+    import torch
+
+    from orbdens.evaluation.measure import evaluate
+
+    torch.set_num_threads(plan.threads)
+    model = route.model or place.run(route)
+    try:
+        found = evaluate(model, store, plan.split, name=route.name, n=plan.n, with_robustness=route.n_train is None)
+        if place.done(route).is_file():
+            took = json.loads(place.done(route).read_text(encoding="utf-8"))
+            cost = {"training_memory_mb": took["peak_memory_mb"]}
+            minutes = found.model.training_minutes
+            if minutes is None:  # fitted in one go
+                minutes = took["seconds"] / 60
+            found = found.model_copy(
+                update={
+                    "cost": found.cost.model_copy(update=cost),
+                    "model": found.model.model_copy(update={"training_minutes": minutes}),
+                }
+            )
+        found.write(place.evaluation(route))
+    except UserError as error:
+        raise SystemExit(f"{error}") from None
+
+
+def begin_anew(place: Place) -> None:
+    """Remove what earlier comparisons left in the folder: runs, figures, logs."""
+    for folder in ("runs", "evaluations", "logs"):
+        shutil.rmtree(place.out / folder, ignore_errors=True)
