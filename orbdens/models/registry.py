@@ -53,7 +53,12 @@ MODELS: dict[str, Registration] = {
     "unet3d": Registration(
         "orbdens.models.unet3d.options:UNetRun",
         "orbdens.models.unet3d.model:UNetModel",
-        "orbdens.models.unet3d.model:UNetTask",
+        "orbdens.models.unet3d.task:UNetTask",
+    ),
+    "residual_cnn": Registration(
+        "orbdens.models.residual_cnn.options:ResidualRun",
+        "orbdens.models.residual_cnn.model:ResidualModel",
+        "orbdens.models.residual_cnn.task:ResidualTask",
     ),
 }
 """Kind, as ``model.kind`` of a config names it, and classes.

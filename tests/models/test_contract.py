@@ -59,6 +59,23 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"points_per_structure": 300},
     },
     "unet3d": {"model": {"kind": "unet3d", "features": 2, "depth": 2, "spacing": 0.6, "margin": 2.0}},
+    "unet3d on free atoms": {
+        "model": {
+            "kind": "unet3d",
+            "features": 2,
+            "depth": 1,
+            "fold": 2,
+            "norm": "instance",
+            "promolecule": True,
+            "exact_electrons": True,
+            "spacing": 0.5,
+            "margin": 3.0,
+        },
+        "objective": {"augmentation": "rotations", "loss": "magnitudes"},
+    },
+    "residual_cnn": {
+        "model": {"kind": "residual_cnn", "channels": 4, "blocks": 2, "kernel": 3, "spacing": 0.6, "margin": 2.0},
+    },
 }
 
 

@@ -18,9 +18,12 @@ from orbdens.density import GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
 from orbdens.labels import label_density
+from orbdens.models.grids import network_grid
 from orbdens.models.task import TrainingData
-from orbdens.models.unet3d.model import UNet3d, UNetModel, UNetTask, network_grid
+from orbdens.models.unet3d.model import UNetModel
+from orbdens.models.unet3d.network import UNet3d
 from orbdens.models.unet3d.options import UNetConfig, UNetRun
+from orbdens.models.unet3d.task import UNetTask
 from orbdens.progress import silent
 from orbdens.store import GridRecord, Manifest, Store, StoreWriter, open_store
 from orbdens.structure import Structure
@@ -87,13 +90,13 @@ def test_grid_is_widened_by_whole_steps(spacing: float, margin: float, depth: in
 
 @pytest.mark.parametrize(("shape", "depth"), [((8, 16, 24), 3), ((2, 4, 6), 1), ((8, 4, 12), 2)])
 def test_network_keeps_shape(shape: tuple[int, int, int], depth: int) -> None:
-    assert UNet3d(2, 4, depth)(torch.rand(2, 2, *shape), None).shape == (2, *shape)
+    assert UNet3d(2, 4, depth)(torch.rand(2, 2, *shape)).shape == (2, *shape)
 
 
 def test_inputs_hold_valence_electrons() -> None:
     model = tiny_model(UNetConfig(spacing=0.3, margin=3.0, depth=1))
     grid = network_grid(water(), model.config)
-    electrons = model.inputs(water(), grid).sum(dim=(1, 2, 3)).numpy() * FACTS["scale"] * grid.volume_element
+    electrons = model.inputs(water(), grid, None).sum(dim=(1, 2, 3)).numpy() * FACTS["scale"] * grid.volume_element
     np.testing.assert_allclose(electrons, [2.0, 0.0, 6.0], atol=1e-4)
 
 
@@ -106,18 +109,17 @@ def test_batch_equals_singles() -> None:
         np.testing.assert_allclose(values, alone, atol=1e-6 * np.abs(alone).max())
 
 
-def test_padding_of_ragged_batches_changes_nothing(store: Store, tmp_path: Path) -> None:
+def test_structures_on_different_grids_learn_as_if_alone(store: Store, tmp_path: Path) -> None:
     model, structures = tiny_model(), [water(2.6), water()]
     examples = []
     for structure in structures:
         grid = network_grid(structure, TINY)
-        examples.append((model.inputs(structure, grid), torch.rand(grid.shape)))
+        examples.append((model.inputs(structure, grid, None), torch.rand(grid.shape)))
     task = task_of(model, store, [], tmp_path)
-    batch = task.collate(examples)
-    assert batch.mask is not None
+    assert len(task.collate(examples)) == 2
     with torch.no_grad():
         losses = [task.loss(task.collate([example])) for example in examples]
-        assert task.loss(batch).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+        assert task.loss(task.collate(examples)).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 
 def test_translation_moves_the_density() -> None:
@@ -167,13 +169,12 @@ def test_labels_are_cached(store: Store, tmp_path: Path, monkeypatch: pytest.Mon
     assert facts["valence_electrons"] == {"Li": 3, "O": 6}
     model = UNetModel(TINY, facts)
     first = training_batch(task_of(model, store, keys, tmp_path), keys)
-    monkeypatch.setattr("orbdens.models.unet3d.model.stored_density", None)
+    monkeypatch.setattr("orbdens.models.grid_task.stored_density", lambda *_: pytest.fail("computed anew"))
     again = UNetModel(TINY, facts)
-    assert torch.equal(training_batch(task_of(again, store, keys, tmp_path), keys).labels, first.labels)
+    assert torch.equal(training_batch(task_of(again, store, keys, tmp_path), keys)[0].labels, first[0].labels)
     record = store[keys[0]]
     grid = network_grid(record.structure, TINY)
-    nx, ny, nz = grid.shape
-    labels = first.labels[0, :nx, :ny, :nz].numpy() * facts["scale"]
+    labels = first[0].labels[0].numpy() * facts["scale"]
     np.testing.assert_allclose(labels, label_density(record, store.manifest).on(grid), rtol=1e-5)
 
 
@@ -191,7 +192,7 @@ def test_grid_records_are_interpolated(store: Store, tmp_path: Path) -> None:
     grid = network_grid(structure, TINY)
     distances = np.linalg.norm(grid.points()[:, None] - structure.positions, axis=-1)
     expected = np.exp(-1.5 * distances**2).sum(axis=1).reshape(grid.shape)
-    np.testing.assert_allclose(batch.labels[0].numpy() * facts["scale"], expected, atol=2e-3)
+    np.testing.assert_allclose(batch[0].labels[0].numpy() * facts["scale"], expected, atol=2e-3)
 
 
 def test_dropout_is_off_by_default_and_outside_training(store: Store, tmp_path: Path) -> None:
@@ -200,11 +201,11 @@ def test_dropout_is_off_by_default_and_outside_training(store: Store, tmp_path: 
     task_of(plain, store, [], tmp_path)
     inputs = torch.rand(1, 3, 8, 8, 8)
     with torch.no_grad():
-        assert torch.equal(dropping.network(inputs, None), plain.network(inputs, None))
+        assert torch.equal(dropping.network(inputs), plain.network(inputs))
         dropping.train()
         plain.train()
-        assert not torch.equal(dropping.network(inputs, None), dropping.network(inputs, None))
-        assert torch.equal(plain.network(inputs, None), plain.network(inputs, None))
+        assert not torch.equal(dropping.network(inputs), dropping.network(inputs))
+        assert torch.equal(plain.network(inputs), plain.network(inputs))
 
 
 def test_errors(store: Store) -> None:
