@@ -30,10 +30,14 @@ DROP = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Radial:
-    """Radial functions of one site type and l: exponents in Å⁻² [n_primitives], float64."""
+    """Radial functions of one site type and l: exponents in Å⁻² [n_primitives], float64.
+
+    If they are ``plain``, they are the primitives themselves, whatever these overlap.
+    """
 
     l: int
     exponents: NDArray[np.float64]
+    plain: bool = False
 
     @cached_property
     def to_primitive(self) -> NDArray[np.float64]:
@@ -41,6 +45,8 @@ class Radial:
 
         Two primitives overlap by (2 √(αβ) / (α + β))^(l + 3/2).
         """
+        if self.plain:
+            return np.eye(len(self.exponents))
         a = self.exponents
         overlap = (2 * np.sqrt(np.outer(a, a)) / np.add.outer(a, a)) ** (self.l + 1.5)
         values, vectors = np.linalg.eigh(overlap)
@@ -156,11 +162,11 @@ class Basis:
         }
 
     @classmethod
-    def from_json(cls, table: dict[str, Any]) -> Basis:
+    def from_json(cls, table: dict[str, Any], *, plain: bool = False) -> Basis:
         entries = sorted((type_from_name(name), shells) for name, shells in table.items())
         return cls(
             tuple(z for z, _ in entries),
-            tuple(tuple(Radial(l, np.array(e)) for l, e in enumerate(shells)) for _, shells in entries),
+            tuple(tuple(Radial(l, np.array(e), plain) for l, e in enumerate(shells)) for _, shells in entries),
         )
 
 

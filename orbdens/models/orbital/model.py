@@ -17,6 +17,7 @@ from orbdens.models.orbital.backbone import Backbone
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.orbital_shapes import OrbitalShapes
+from orbdens.models.orbital.plain_head import PlainHead
 from orbdens.models.orbital.uncertainty import Uncertainty
 from orbdens.sites import BOND, Sites, type_name
 from orbdens.structure import Structure
@@ -47,17 +48,23 @@ class OrbitalModel(DensityModel):
     and l) and ``bonds`` (bonded pairs of elements, as ``H-C``)."""
 
     equivariant: ClassVar[bool] = True
-    exact_electrons = True
     config: OrbitalConfig
 
     def __init__(self, config: OrbitalConfig, facts: dict[str, Any]) -> None:
         super().__init__(config, facts)
-        self.basis = Basis.from_json(facts["basis"])
+        plain = config.head == "plain"
+        self.exact_electrons = not plain
+        self.basis = Basis.from_json(facts["basis"], plain=plain)
         virtual = [site_type >= BOND for site_type in self.basis.types]
         self.backbone = Backbone(config, virtual)
         valence = facts["valence_electrons"]
         neutral = [0.0 if kind >= BOND else valence[type_name(kind)] for kind in self.basis.types]
-        self.head = Head(self.basis, config.channels, neutral, config.cutoff if config.electrons == "local" else None)
+        self.head: Head | PlainHead
+        if plain:
+            self.head = PlainHead(self.basis, config.channels)
+        else:
+            reach = config.cutoff if config.electrons == "local" else None
+            self.head = Head(self.basis, config.channels, neutral, reach)
         self.shapes = OrbitalShapes(self.basis, virtual, config)
         self.uncertainty = Uncertainty(neutral, config.l_max, config.channels)
 
@@ -104,7 +111,10 @@ class OrbitalModel(DensityModel):
                 scalings = self.shapes.scalings(features, site_type)
                 displacements = self.shapes.displacements(features, site_type)
                 charges = _per_site(self.shapes.charges(device), site_type, scalings)
-            coefficients = self.head(features, graph, charges)
+            if isinstance(self.head, PlainHead):
+                coefficients = self.head(features, graph)
+            else:
+                coefficients = self.head(features, graph, charges)
             return SiteOrbitals(coefficients, charges, displacements, scalings)
 
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:

@@ -36,10 +36,15 @@ class OrbitalConfig(ModelOptions):
     cutoff: float = Field(6.0, gt=0.5, le=100, description="Å; sites nearer than this exchange messages")
     radial_functions: int = Field(16, ge=4, description="Bessel functions that describe the length of an edge")
     radial_hidden: int = Field(64, ge=8, description="width of the network that turns edge lengths into weights")
+    head: Literal["conditioned", "plain"] = Field(
+        "conditioned",
+        description="how coefficients are read: in principal components of fits, from averaged atoms on and with the "
+        "exact number of electrons; or by linear maps alone, as SCDP has it",
+    )
     electrons: Literal["local", "global"] = Field(
         "local",
-        description="how the number of electrons is made exact: charge moves between neighbours, so that molecules "
-        "apart keep their own; or over the whole structure, as up to version 0.1.0",
+        description="how that head makes the number of electrons exact: charge moves between neighbours, so that "
+        "molecules apart keep their own; or over the whole structure, as up to version 0.1.0",
     )
     learn_exponents: bool = Field(False, description="let the points stage change the exponents of every type")
     scaling_limit: float = Field(
@@ -88,3 +93,9 @@ class OrbitalRun(Config):
     model: OrbitalConfig
     objective: OrbitalObjective = Field(default_factory=OrbitalObjective)
     training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _plain_learns_on_points(self) -> OrbitalRun:
+        if self.model.head == "plain" and self.objective.points_stage < 1:
+            raise ValueError("model.head=plain learns on points alone: set objective.points_stage=1")
+        return self

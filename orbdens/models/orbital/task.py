@@ -17,10 +17,12 @@ from orbdens.models.conditioning import regularised_fits, sample_for_scales
 from orbdens.models.density_fitting import fit_records
 from orbdens.models.graph import Graph, merge
 from orbdens.models.interface import ATOMS_AT_ONCE
+from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.novelty import describe
 from orbdens.models.orbital.objectives import AnalyticStage, PointsStage
 from orbdens.models.orbital.options import OrbitalRun
+from orbdens.models.orbital.plain_head import PlainHead
 from orbdens.models.task import ErrorsOf, GradientTask, Stage, TrainingData, states_of
 from orbdens.sampling import evenly_spaced
 from orbdens.sites import bonded_pairs, place_sites, type_name
@@ -61,10 +63,13 @@ class OrbitalTask(GradientTask[OrbitalModel]):
             raise UserError("the analytic objective needs orbital records: grid records need objective.points_stage=1")
         if not fresh:
             self._check_start(analytic)
-        sample = sample_for_scales(data, basis, rule) if fresh else []
+        if fresh and isinstance(model.head, PlainHead):
+            model.head.set_scale(data)
+        conditioned = isinstance(model.head, Head)
+        sample = sample_for_scales(data, basis, rule) if fresh and conditioned else []
         metric = config.objective.metric if analytic else "overlap"
         fits = fit_records(data, data.keys if analytic else sample, basis, rule, metric)
-        if fresh:
+        if fresh and isinstance(model.head, Head):
             model.head.fit_statistics(
                 (self.graph(key).site_type.numpy(), flat)
                 for key, flat in regularised_fits(data, fits, sample, basis, rule, metric).items()
