@@ -37,6 +37,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": {"points_stage": 1.0, "points_per_structure": 300},
     },
     "orbital with tensor products": {"model": {**ORBITAL, "convolution": "tensor-product"}},
+    "orbital with a plain head": {
+        "model": {**ORBITAL, "head": "plain", "sites": "bonds", "scaling_limit": 2.0},
+        "objective": {"points_stage": 1.0, "points_per_structure": 300},
+    },
     "soap-gpr": {
         "model": {
             "kind": "soap-gpr",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from orbdens.comparison import comparison
 from orbdens.labels import stored_density
 from orbdens.models.basis import Basis
 from orbdens.models.graph import Graph
@@ -45,12 +46,14 @@ class PlainHead(nn.Module):
         )
 
     def set_scale(self, data: TrainingData) -> None:
-        """Measure the standard deviation of training densities on their grids, e/Å³."""
+        """Measure the standard deviation of training densities where they are compared, e/Å³."""
         squares = []
         for key in evenly_spaced(data.keys, SCALE_RECORDS):
             label = stored_density(data.store, key)
-            values = label.on(label.native_grid or label.suited_grid())
-            squares.append(np.var(values, dtype=np.float64))
+            points = comparison(label)
+            values = points.values(label).astype(np.float64)
+            volumes = np.broadcast_to(points.volumes, values.shape)
+            squares.append(np.average((values - np.average(values, weights=volumes)) ** 2, weights=volumes))
         self.scale.fill_(math.sqrt(np.mean(squares)))
 
     def forward(self, features: Tensor, graph: Graph) -> list[Tensor]:

@@ -13,8 +13,8 @@ from orbdens.models.probe_gnn.atoms import AtomGraph
 from orbdens.models.probe_gnn.model import ProbeModel
 from orbdens.models.probe_gnn.options import ProbeRun
 from orbdens.models.probe_gnn.points import Centres, Surroundings
+from orbdens.models.promolecules import free_atom_facts
 from orbdens.models.task import GradientTask, Stage, TrainingData, states_of
-from orbdens.observables.free_atoms import free_atom
 
 
 class ProbeExample(NamedTuple):
@@ -52,18 +52,11 @@ class ProbeTask(GradientTask[ProbeModel], Stage):
         """Elements, states and which electrons the densities hold.
 
         Raises:
-            UserError: there is no free atom of an element.
+            UserError: there is no free atom of an element, or it has other electrons than in the store.
         """
         structures = [data.store.structure(key) for key in data.keys]
-        manifest = data.store.manifest
         elements = sorted({symbol for structure in structures for symbol in structure.symbols})
-        for symbol in elements:
-            free_atom(symbol)
-        return {
-            "valence_electrons": {symbol: manifest.valence_electrons[symbol] for symbol in elements},
-            "states": states_of(structures),
-            "density": manifest.density,
-        }
+        return free_atom_facts(data.store.manifest, elements) | {"states": states_of(structures)}
 
     def __init__(self, model: ProbeModel, config: ProbeRun, data: TrainingData, *, fresh: bool = True) -> None:
         self.model, self.store, self.stages = model, data.store, [self]
