@@ -23,6 +23,9 @@ STARTS = 8
 ROUNDS = 20
 """How often atoms are assigned and turned anew."""
 
+MOVED = 0.1
+"""Å; standard deviation by which the atoms of a reference are moved: a symmetric one could be met in several ways."""
+
 
 class Laid(NamedTuple):
     """A structure as it is laid over the reference.
@@ -44,14 +47,14 @@ def lay(numbers: NDArray[np.int64], positions: NDArray[np.float64], reference: L
     Args:
         numbers: atomic numbers [n_atoms].
         positions: Å [n_atoms, 3].
-        reference: None makes the structure the reference itself, turned to its principal axes.
+        reference: None makes a reference of the structure: turned to its principal axes, atoms moved by ``MOVED``.
     """
     order = np.argsort(numbers, kind="stable")
     numbers = numbers[order]
     x = positions[order] - numbers @ positions[order] / numbers.sum()
     axes = _axes(numbers, x)
     if reference is None:
-        return Laid(order, axes, x @ axes.T)
+        return Laid(order, axes, x @ axes.T + MOVED * np.random.default_rng(0).normal(size=x.shape))
     elements = [np.flatnonzero(numbers == z) for z in np.unique(numbers)]
     starts = []
     for turn in _signed_permutations():
