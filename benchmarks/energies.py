@@ -4,8 +4,8 @@
 
 As Brockherde et al. (Nat. Commun. 8, 872, 2017) and Bogojeski et al. (Nat. Commun. 11, 5223, 2020) do it: kernel ridge
 regression takes the map's densities, on a grid in the frame over which it lays molecules, to the energies that the
-store holds. Δ-learning takes them to what coupled cluster, CCSD(T) with the same basis and cores, has over PBE. One-shot
-energies, ``orbdens.pyscf.energy``, learn nothing of energies.
+store holds. Δ-learning takes them to what coupled cluster, CCSD(T) with the same basis and cores, has over PBE.
+One-shot energies, ``orbdens.pyscf.energy``, learn nothing of energies.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def main() -> None:
         return np.maximum(norms[list(some), None] + norms[list(others)] - 2 * cross, 0)
 
     def of_potentials(some: Sequence[int], others: Sequence[int]) -> NDArray[np.float64]:
-        return squared_distances(model.numbers, positions[list(some)], positions[list(others)], float(model.width))
+        return squared_distances(
+            model.numbers, positions[list(some)], positions[list(others)], float(model.get_buffer("width"))
+        )
 
     n = len(training)
     print(f"{n} training and {len(tests)} test structures of {options.store.name}; energies of PBE spread by")

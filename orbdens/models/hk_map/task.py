@@ -50,7 +50,7 @@ class HKMapTask(FitTask[HKMapModel]):
             return squares / len(targets)
 
         options = config.objective
-        kernels = {}
+        kernels: dict[tuple[float, float], NDArray[np.float64]] = {}
         for width in options.widths:
             squares = squared_distances(model.numbers, positions, positions, width)
             median = float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
