@@ -127,9 +127,7 @@ def main() -> None:
         return np.maximum(norms[list(some), None] + norms[list(others)] - 2 * cross, 0)
 
     def of_potentials(some: Sequence[int], others: Sequence[int]) -> NDArray[np.float64]:
-        return squared_distances(
-            model.numbers, positions[list(some)], positions[list(others)], float(model.get_buffer("width"))
-        )
+        return squared_distances(model.numbers, positions[list(some)], positions[list(others)], model.width)
 
     n = len(training)
     print(f"{n} training and {len(tests)} test structures of {options.store.name}; energies of PBE spread by")

@@ -52,12 +52,17 @@ class HKMapModel(DensityModel):
         self.neutral = [float(facts["valence_electrons"][type_name(z)]) for z in self.basis.types]
         n_coefficients = int(np.array(self.basis.sizes)[self.kinds].sum())
         self.register_buffer("learned", torch.zeros(n, n_atoms, 3, dtype=torch.float64))
-        self.register_buffer("width", torch.ones((), dtype=torch.float64))
+        self.register_buffer("gaussian_width", torch.ones((), dtype=torch.float64))
         self.register_buffer("length", torch.ones((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(n_coefficients, dtype=torch.float64))
         self.register_buffer("dual", torch.zeros(n, n_coefficients, dtype=torch.float64))
         for kind, radials in enumerate(self.basis.radials):
             self.register_buffer(f"shift_{kind}", torch.zeros(radials[0].n_radial, dtype=torch.float64))
+
+    @property
+    def width(self) -> float:
+        """γ of the potential's Gaussians, Å."""
+        return float(self.get_buffer("gaussian_width"))
 
     def count_electrons(self, structure: Structure) -> int:
         """As of every model; another composition or a periodic structure is a ``UserError`` too."""

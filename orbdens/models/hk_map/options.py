@@ -25,9 +25,9 @@ class HKMapObjective(ObjectiveOptions):
 
     widths: Some = Field([0.3, 0.6, 1.0], description="Å; widths γ of the Gaussians exp(−r²/2γ²) of the potential")
     lengths: Some = Field(
-        [2.0, 5.0, 15.0], description="lengths of the kernel over the median distance of training potentials"
+        [2.0, 5.0, 15.0, 50.0], description="lengths of the kernel over the median distance of training potentials"
     )
-    ridges: Some = Field([1e-10, 1e-8, 1e-6, 1e-4], description="ridges of the regression")
+    ridges: Some = Field([1e-10, 1e-8, 1e-6, 1e-4, 1e-2], description="ridges of the regression")
 
 
 class HKMapRun(Config):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orbdens.errors import UserError
 from orbdens.models.basis import make_basis
+from orbdens.models.conditioning import regularised_fits
 from orbdens.models.density_fitting import fit_records
 from orbdens.models.hk_map.alignment import lay
 from orbdens.models.hk_map.model import HKMapModel, squared_distances
@@ -32,11 +33,13 @@ class HKMapTask(FitTask[HKMapModel]):
     def fit(cls, config: HKMapRun, data: TrainingData) -> HKMapModel:
         structures = [data.store.structure(key) for key in data.keys]
         model = _laid_out(config, structures, data)
-        fits = fit_records(data, data.keys, model.basis, "atoms")
+        closest = fit_records(data, data.keys, model.basis, "atoms")
+        # The closest fits of nearly equal densities need not be alike, and what varies without need is noise here.
+        fits = regularised_fits(data, closest, data.keys, model.basis, "atoms")
         laid, rows = [], []
         for done, (key, structure) in enumerate(zip(data.keys, structures, strict=True), start=1):
             laid.append(model.lay(structure))
-            rows.append(model.laid_down(fits.get(key)["coefficients"].double(), laid[-1]).numpy())
+            rows.append(model.laid_down(fits[key].double(), laid[-1]).numpy())
             data.progress("laying structures over the first", done, len(structures))
         positions, coefficients = np.stack([one.positions for one in laid]), np.stack(rows)
         mean = coefficients.mean(axis=0)
@@ -57,7 +60,7 @@ class HKMapTask(FitTask[HKMapModel]):
             kernels |= {(width, median * part): gaussian(squares, median * part) for part in options.lengths}
         chosen = choose(kernels, targets, options.ridges, loss, config.training.seed)
         LOG.info(f"width {chosen.name[0]:g} Å, length {chosen.name[1]:.3g}, ridge {chosen.ridge:g}")
-        values = {"learned": positions, "width": chosen.name[0], "length": chosen.name[1], "mean": mean}
+        values = {"learned": positions, "gaussian_width": chosen.name[0], "length": chosen.name[1], "mean": mean}
         for name, value in {**values, "dual": chosen.dual}.items():
             model.get_buffer(name).copy_(torch.as_tensor(value))
         for kind, (c, charges) in enumerate(
