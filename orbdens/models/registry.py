@@ -30,6 +30,11 @@ class Registration(NamedTuple):
 
 
 MODELS: dict[str, Registration] = {
+    "hk-map": Registration(
+        "orbdens.models.hk_map.options:HKMapRun",
+        "orbdens.models.hk_map.model:HKMapModel",
+        "orbdens.models.hk_map.task:HKMapTask",
+    ),
     "orbital": Registration(
         "orbdens.models.orbital.options:OrbitalRun",
         "orbdens.models.orbital.model:OrbitalModel",

@@ -32,8 +32,8 @@ class SoapConfig(ModelOptions):
 class SoapObjective(ObjectiveOptions):
     """The regression minimises ‖ρ − ρ_fit‖² over the training structures plus a ridge on the weights."""
 
-    ridge: float = Field(1e-6, gt=0, description="weight of the ridge, e²/Å³ for a weight of one: the noise assumed")
-    iterations: int = Field(200, ge=1, description="most steps of the conjugate gradients that solve the regression")
+    ridge: float = Field(1e-4, gt=0, description="weight of the ridge, e²/Å³ for a weight of one: the noise assumed")
+    iterations: int = Field(150, ge=1, description="most steps of the conjugate gradients that solve the regression")
     tolerance: float = Field(1e-4, gt=0, lt=1, description="they end once the residual has fallen by this factor")
 
 

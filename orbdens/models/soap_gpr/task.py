@@ -13,11 +13,12 @@ from torch import Tensor
 from orbdens.errors import UserError
 from orbdens.models.basis import Basis, make_basis
 from orbdens.models.density_fitting import fit_records
+from orbdens.models.overlap_metric import OverlapMetric, PerType
 from orbdens.models.soap_gpr.kernel import farthest, whitened
 from orbdens.models.soap_gpr.model import SoapModel
 from orbdens.models.soap_gpr.options import SoapConfig, SoapRun
 from orbdens.models.soap_gpr.power_spectra import PowerSpectra, Spectra
-from orbdens.models.soap_gpr.regression import Blocks, OverlapMetric, PerType, Regression, principal
+from orbdens.models.soap_gpr.regression import Blocks, Regression, principal
 from orbdens.models.task import ErrorsOf, FitTask, TrainingData, states_of
 from orbdens.progress import Progress
 from orbdens.sampling import evenly_spaced

@@ -1,0 +1,1 @@
+"""The Hohenberg-Kohn map, from potential to density, by kernel ridge regression."""
