@@ -175,4 +175,4 @@ def test_srun_tells_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[07-08]")
     place = launched()
     assert (place.rank, place.size, place.local_rank, place.local_size) == (5, 8, 1, 4)
-    assert place.meeting.== "tcp://node07:15077?rank=5&world_size=8"
+    assert place.meeting == "tcp://node07:15077?rank=5&world_size=8"
