@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from orbdens import shipped
 from orbdens.checkpoint import MODEL_FILE, build_model, load_model, read_header
@@ -225,6 +226,9 @@ def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, floa
         timed("network and kernels", partial(gradients, batch))
         timed("optimiser", optimiser.step)
     seconds = {part: statistics.median(times[2:]) for part, times in clock.items()}
+    with FlopCounterMode(display=False) as products:
+        gradients(examples())
+    gigaflops = products.get_total_flops() / 1e9
     structures = [store[key].structure for key in batch_keys]
     begun = time.perf_counter()
     model.predict(structures)
@@ -234,7 +238,20 @@ def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, floa
         "trained_per_s": len(batch_keys) / whole,
         "predicted_per_s": len(batch_keys) / predicted,
         **{f"share of {part}": value / whole for part, value in seconds.items()},
+        "GFLOP of matrix products": gigaflops,
+        "share of the step they take at peak": gigaflops / _peak() / whole,
     }
+
+
+def _peak() -> float:
+    """GFLOP/s of a large product of matrices, single precision: what the network's products can reach at best."""
+    n, matrix = 1024, torch.randn(1024, 1024)
+    seconds = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - begun)
+    return 2 * n**3 / min(seconds) / 1e9
 
 
 def main(given: Sequence[str] | None = None) -> None:

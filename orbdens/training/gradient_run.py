@@ -208,7 +208,8 @@ def _without_remarks() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        for remark in ("isinstance.treespec", "find_unused_parameters", "Grad strides do not match"):
+            warnings.filterwarnings("ignore", message=f".*{remark}.*")
         try:
             yield
         finally:

@@ -62,9 +62,10 @@ def launched() -> Place:
         return ALONE
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-    slurm = SLURMEnvironment()
     rank, local_size = int(env["SLURM_PROCID"]), size // int(env.get("SLURM_STEP_NUM_NODES", 1))
-    meeting = f"tcp://{slurm.main_address}:{slurm.main_port}?rank={rank}&world_size={size}"
+    address = SLURMEnvironment.resolve_root_node_address(env.get("SLURM_STEP_NODELIST", "127.0.0.1"))
+    port = env.get("MASTER_PORT", str(15000 + int(env["SLURM_JOB_ID"]) % 10000))  # jobs that share a machine differ
+    meeting = f"tcp://{address}:{port}?rank={rank}&world_size={size}"
     return Place(rank, size, int(env["SLURM_LOCALID"]), local_size, meeting, "srun")
 
 

@@ -8,8 +8,7 @@ import torch
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch import Tensor, distributed, nn
 
 from orbdens.training.launch import Place
 
@@ -79,18 +78,31 @@ class SharedBatchNorm(LayerSync):
         return model
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over processes, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(context: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> Tensor:
+        return _Sum.forward(context, slope)
+
+
 class _SharedBatchNorm3d(nn.BatchNorm3d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         x = input.float()
         own = torch.full((1,), x.numel() / x.shape[1], device=x.device)
-        summed: Tensor = all_reduce(torch.cat([x.sum(_ALL_BUT_CHANNELS), own]))  # type: ignore[no-untyped-call]
+        summed = _total(torch.cat([x.sum(_ALL_BUT_CHANNELS), own]))
         n = summed[-1].detach()
         mean = summed[:-1] / n
         centred = x - _of_channels(mean)
-        squares: Tensor = all_reduce(centred.square().sum(_ALL_BUT_CHANNELS))  # type: ignore[no-untyped-call]
-        variance = squares / n
+        variance = _total(centred.square().sum(_ALL_BUT_CHANNELS)) / n
         with torch.no_grad():
             assert self.running_mean is not None and self.running_var is not None
             assert self.num_batches_tracked is not None and self.momentum is not None
@@ -103,6 +115,11 @@ class _SharedBatchNorm3d(nn.BatchNorm3d):
 
 
 _ALL_BUT_CHANNELS = (0, 2, 3, 4)
+
+
+def _total(own: Tensor) -> Tensor:
+    result: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _of_channels(values: Tensor) -> Any:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pyscf import df, dft, gto
 
+from orbdens import kernels
 from orbdens.kernels import Metric, normalisation
 from orbdens.labels import LabelDensity
 from orbdens.pyscf import integrals
@@ -48,6 +49,21 @@ def test_overlaps_are_pyscf_s(basis: str) -> None:
     np.testing.assert_allclose(overlaps(functions), mol.intor("int1e_ovlp")[np.ix_(order, order)], atol=1e-10)
 
 
+@pytest.mark.parametrize("basis", ["gth-dzvp", "cc-pvqz"])
+def test_overlaps_in_closed_form_are_pyscf_s(basis: str) -> None:
+    """Up to g functions, on two kinds of sites, which may have weights; rows come before columns."""
+    labels, table, mol = record(basis)
+    functions = Functions.of(labels.structure, table)
+    scales = np.array([0.5, 1.0, 0.0])
+    sizes = [sum(2 * shell.l + 1 for shell in shells) for shells in functions.shells]
+    weights = np.repeat(scales, sizes)
+    expected = mol.intor("int1e_ovlp")[np.ix_(functions.order, functions.order)]
+    found = kernels.overlaps(functions.gaussians)
+    np.testing.assert_allclose(np.triu(found), np.triu(expected), atol=2e-12)
+    found = kernels.overlaps(functions.gaussians, scales)
+    np.testing.assert_allclose(np.triu(found), np.triu(weights[:, None] * expected * weights), atol=2e-12)
+
+
 def test_coulomb_integrals_are_pyscf_s() -> None:
     labels, table, mol = record("cc-pvtz")
     functions = Functions.of(labels.structure, table)
@@ -56,20 +72,28 @@ def test_coulomb_integrals_are_pyscf_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "block"), [("overlap", 1 << 23), ("overlap", 1000), ("coulomb", 1000)], ids=["one", "blocks", "coulomb"]
+    ("metric", "basis", "block"),
+    [
+        ("overlap", "gth-dzvp", 0),
+        ("overlap", "cc-pvtz", 0),
+        ("coulomb", "gth-dzvp", 1 << 23),
+        ("coulomb", "gth-dzvp", 1000),
+    ],
 )
-def test_projections_are_pyscf_s(monkeypatch: pytest.MonkeyPatch, metric: Metric, block: int) -> None:
-    """On sites of their own, blocks of shells or all at once."""
+def test_projections_are_pyscf_s(monkeypatch: pytest.MonkeyPatch, metric: Metric, basis: str, block: int) -> None:
+    """On sites of their own and on one of the atoms; libcint's in blocks of shells or all at once."""
     monkeypatch.setattr(integrals, "BLOCK", block)
-    labels, table, mol = record("gth-dzvp")
-    sites = gto.M(atom="He .1 .2 .3; He -1 .4 0", basis=SHELLS, verbose=0)
+    labels, table, mol = record(basis)
+    sites = gto.M(atom="He .1 .2 .3; He -1 .4 0; He 0 0 0", basis=SHELLS, verbose=0)
     order = Functions.of(labels.structure, table).order
     theirs = labels.orbitals.astype(np.float64)[np.argsort(order)]
     matrix = (theirs * labels.occupations) @ theirs.T
     name, unit = {"overlap": ("int3c1e_sph", BOHR**-1.5), "coulomb": ("int3c2e_sph", BOHR**0.5)}[metric]
     expected = np.einsum("ij,ijk->k", matrix, df.incore.aux_e2(mol, sites, name)) * unit
     functions = fitting(sites)
-    np.testing.assert_allclose(projections(labels, table, functions, metric), expected[functions.order], rtol=1e-8)
+    np.testing.assert_allclose(
+        projections(labels, table, functions, metric), expected[functions.order], rtol=1e-8, atol=1e-10
+    )
 
 
 def test_projections_integrate_the_density_with_the_functions() -> None:

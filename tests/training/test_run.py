@@ -443,6 +443,7 @@ def test_one_device_and_none_without_double_precision(
         raise Asked
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
     monkeypatch.setattr(lightning, "Trainer", trainer)
     with pytest.raises(Asked):
         train(_config("unet3d", 1, device=device), tmp_path / "run")

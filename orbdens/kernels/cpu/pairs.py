@@ -58,15 +58,15 @@ def turn(x: float, y: float, z: float, l_max: int, swap: Any, work: Any, turned:
 
 @compiled
 def powers(quarter: float, exponents: Any, n: int, r2: float, highest: int, x: Any, power: Any) -> None:
-    """x = r²/4γ and exp(-x) γ^-(k + 3/2) for k up to ``highest`` [highest + 1, n]; 1/4γ from 1/4α and exponents."""
+    """x = r²/4γ into x[0] and exp(-x) γ^-(k + 3/2) for k up to ``highest`` into power [highest + 1, n]; 1/4α given."""
     for c in range(n):
         inverse = 1.0 / (quarter + 0.25 / exponents[c])
-        x[c] = 0.25 * r2 * inverse
-        power[0, c] = math.exp(-x[c]) * inverse * math.sqrt(inverse)
-        x[n + c] = inverse
+        x[0, c] = 0.25 * r2 * inverse
+        x[1, c] = inverse
+        power[0, c] = math.exp(-x[0, c]) * inverse * math.sqrt(inverse)
     for k in range(highest):
         for c in range(n):
-            power[k + 1, c] = power[k, c] * x[n + c]
+            power[k + 1, c] = power[k, c] * x[1, c]
 
 
 @compiled
@@ -77,7 +77,7 @@ def laguerre(degree: int, a: float, n: int, x: Any, before: Any, now: Any) -> No
         now[c] = 1.0
     for k in range(degree):
         for c in range(n):
-            after = ((2 * k + 1 + a - x[c]) * now[c] - (k + a) * before[c]) / (k + 1)
+            after = ((2 * k + 1 + a - x[0, c]) * now[c] - (k + a) * before[c]) / (k + 1)
             before[c] = now[c]
             now[c] = after
 
@@ -103,7 +103,7 @@ def overlap_matrix(
     l_max, most = group_l.max(), max(n_exponents.max(), n_radial.max())
     width = 2 * l_max + 1
     work, turned = np.empty((2, width, width)), np.empty((l_max + 1, width, width))
-    x, before, now = np.empty(2 * most), np.empty(most), np.empty(most)
+    x, before, now = np.empty((2, most)), np.empty(most), np.empty(most)
     power = np.empty((2 * l_max + 1, most))
     square = (l_max + 1, most, most)
     primitive, half, radial = np.empty(square), np.empty(square), np.empty(square)
@@ -188,9 +188,17 @@ def project(
     group_ptr, group_l, first, n_exponents, n_radial, column, weight_ptr, exponents, weights = kinds
     l_site, l_product, most = group_l.max(), degrees.max(), n_exponents.max()
     l_max = max(l_site, l_product)
+    limits = np.empty(len(centres))
+    for t in range(len(centres)):
+        size, at = 0.0, 0
+        for d in range(degrees[t] + 1):
+            for k in range(at, at + (d + 1) * (d + 2) // 2):
+                size = max(size, abs(moments[t, k]) * of_products[t] ** (d / 2))
+            at += (d + 1) * (d + 2) // 2
+        limits[t] = LARGEST + math.log(size)
     width = 2 * l_max + 1
     work, turned = np.empty((2, width, width)), np.empty((l_max + 1, width, width))
-    x, before, now = np.empty(2 * most), np.empty(most), np.empty(most)
+    x, before, now = np.empty((2, most)), np.empty(most), np.empty(most)
     power = np.empty((l_product + l_site + 1, most))
     framed = np.empty((l_product + 1, l_product // 2 + 1, 2 * l_product + 1))
     inner, plus, minus = np.empty((2 * l_site + 1, most)), np.empty(l_site + 1), np.empty(l_site + 1)
@@ -198,14 +206,16 @@ def project(
     sums = np.zeros((n_groups, 2 * l_site + 1, most))
     for i in range(len(positions)):
         begin, end = group_ptr[kind[i]], group_ptr[kind[i] + 1]
-        highest = 0
+        highest, softest = 0, math.inf
         for g in range(begin, end):
             sums[g] = 0.0
-            highest = max(highest, group_l[g])
+            highest, softest = max(highest, group_l[g]), min(softest, exponents[first[g]])
         for t in range(len(centres)):
             vx, vy, vz = positions[i] - centres[t]
             r2 = vx * vx + vy * vy + vz * vz
             quarter, degree = 0.25 / of_products[t], degrees[t]
+            if 0.25 * r2 / (quarter + 0.25 / softest) > limits[t]:
+                continue
             turn(vx, vy, vz, max(highest, degree), swap, work, turned)
             at = 0
             for d in range(degree + 1):
@@ -220,7 +230,7 @@ def project(
             for g in range(begin, end):
                 l2, n = group_l[g], n_exponents[g]
                 powers(quarter, exponents[first[g] :], n, r2, degree + l2, x, power)
-                while n > 0 and x[n - 1] > LARGEST:  # exponents rise
+                while n > 0 and x[0, n - 1] > limits[t]:  # exponents rise
                     n -= 1
                 if n == 0:
                     continue

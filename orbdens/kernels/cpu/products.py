@@ -89,7 +89,8 @@ def expand(
                         if factor != 0.0:
                             for o2 in range(n2):
                                 half[u, o2] += factor * matrix[start[i] + o, start[j] + o2]
-                for b in range(exponent_ptr[kind[j]], exponent_ptr[kind[j] + 1]):
+                # of one atom (a, b) and (b, a) are alike
+                for b in range(a if i == j else exponent_ptr[kind[j]], exponent_ptr[kind[j] + 1]):
                     lb, beta = degrees[b], exponents[b]
                     p = alpha + beta
                     exponential = math.exp(-alpha * beta / p * r2)
@@ -101,7 +102,7 @@ def expand(
                             value = 0.0
                             for o2 in range(n2):
                                 value += half[u, o2] * polynomials[polynomial_ptr[b] + v * n2 + o2]
-                            product[u, v] = value if i == j else 2.0 * value
+                            product[u, v] = value if i == j and a == b else 2.0 * value
                     share = beta / p
                     hermite(la, lb, p, share * x, (share - 1.0) * x, exponential, ex)
                     hermite(la, lb, p, share * y, (share - 1.0) * y, 1.0, ey)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from orbdens.kernels.cpu import pairs, products
 from orbdens.kernels.harmonics import monomials, solid_harmonics
@@ -89,9 +88,7 @@ def overlaps(functions: Gaussians, scales: Array | None = None) -> Array:
     start, l = functions.start, functions.l_max
     scales = np.ones(len(functions.kind)) if scales is None else scales
     out = np.zeros((start[-1], start[-1]))
-    own = [
-        block_diag(*(np.kron(_one_centre(group), np.eye(2 * group[0] + 1)) for group in of)) for of in functions.kinds
-    ]
+    own = [_one_site(groups) for groups in functions.kinds]
     for site, (begin, end) in enumerate(pairwise(start)):
         out[begin:end, begin:end] = scales[site] ** 2 * own[functions.kind[site]]
     pairs.overlap_matrix(
@@ -108,14 +105,20 @@ def overlaps(functions: Gaussians, scales: Array | None = None) -> Array:
     return out
 
 
-def _one_centre(group: Group) -> Array:
-    """Overlaps of the functions of one group with the same m [n_functions, n_functions]."""
-    l, exponents, weights = group
-    e = torch.as_tensor(exponents)
-    over_normalised = weights / normalisation(l, e).numpy()
-    ratios = 2 * np.sqrt(np.outer(exponents, exponents)) / np.add.outer(exponents, exponents)
-    result: Array = over_normalised @ ratios ** (l + 1.5) @ over_normalised.T
-    return result
+def _one_site(groups: Sequence[Group]) -> Array:
+    """Overlaps of all functions of one site [n, n]."""
+    blocks = [[_same_centre(one, other) for other in groups] for one in groups]
+    return np.block(blocks)
+
+
+def _same_centre(one: Group, other: Group) -> Array:
+    """Overlaps of the functions of two groups of one site, which vanish unless l and m are the same."""
+    (l, e, weights), (l2, e2, weights2) = one, other
+    if l != l2:
+        return np.zeros(((2 * l + 1) * len(weights), (2 * l2 + 1) * len(weights2)))
+    ratios = (2 * np.sqrt(np.outer(e, e2)) / np.add.outer(e, e2)) ** (l + 1.5)
+    first, second = (w / normalisation(l, torch.as_tensor(a)).numpy() for w, a in ((weights, e), (weights2, e2)))
+    return np.kron(first @ ratios @ second.T, np.eye(2 * l + 1))
 
 
 def density_projections(orbitals: Gaussians, matrix: Array, functions: Gaussians) -> Array:
