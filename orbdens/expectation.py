@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +62,21 @@ class Expectation:
         """By the names under which files keep them."""
         return {
             "expected_error": np.array(self.error),
+            "usual_error": np.array(self.usual),
             "expected_errors": self.atom_errors,
             "novelty": self.atom_novelty,
             "bonds": self.bonds,
             "bond_novelty": self.bond_novelty,
         }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Expectation:
+        """The inverse of ``arrays``."""
+        return cls(
+            error=float(arrays["expected_error"]),
+            usual=float(arrays["usual_error"]),
+            atom_errors=arrays["expected_errors"],
+            atom_novelty=arrays["novelty"],
+            bonds=arrays["bonds"],
+            bond_novelty=arrays["bond_novelty"],
+        )

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from orbdens.density import Density, GridDensity, check_molecule, checked_points
+from orbdens.density import Density, GridDensity, OrbitalDensity, check_molecule, checked_points
 from orbdens.electrons import core_charges
 from orbdens.errors import UserError
+from orbdens.expectation import Expectation
 from orbdens.grid import Grid
 from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals, orbital_field_hessians, solid_harmonics
 from orbdens.sampling import draw_weighted
-from orbdens.store import LabelBasis, Manifest, OrbitalRecord, PointsRecord, Record, Store
+from orbdens.store import CoefficientRecord, LabelBasis, Manifest, OrbitalRecord, PointsRecord, Record, Store
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
@@ -195,6 +196,8 @@ def label_density(record: Record, manifest: Manifest) -> Density:
         return LabelDensity(record.structure, record, manifest)
     if isinstance(record, PointsRecord):
         return PointsDensity(record.structure, record, manifest.valence_electrons, manifest.density == "all-electron")
+    if isinstance(record, CoefficientRecord):
+        return _of_coefficients(record, manifest)
     nx, ny, nz = record.values.shape
     grid = Grid(record.origin, record.steps, (nx, ny, nz))
     values = record.values.astype(np.float32, copy=False)
@@ -204,6 +207,23 @@ def label_density(record: Record, manifest: Manifest) -> Density:
         values,
         valence_electrons=manifest.valence_electrons,
         has_cores=manifest.density == "all-electron",
+    )
+
+
+def _of_coefficients(record: CoefficientRecord, manifest: Manifest) -> Density:
+    """A prediction that was stored, with what the model expected of it."""
+    table = manifest.site_orbitals
+    assert table is not None  # which the store made sure of
+    return OrbitalDensity(
+        structure=record.structure,
+        site_positions=record.site_positions,
+        site_types=record.site_types.astype(np.int64),
+        shells=Shells(**{name: torch.tensor(array) for name, array in table.arrays.items()}).to(dtype=torch.float64),
+        coefficients=record.coefficients.astype(np.float64),
+        cutoff=table.cutoff,
+        expectation=Expectation.from_arrays(record.expected) if record.expected else None,
+        warnings=record.warnings,
+        valence_electrons=manifest.valence_electrons,
     )
 
 
@@ -218,7 +238,7 @@ def spin_density(record: Record, manifest: Manifest) -> Density | None:
         # the stored dipole is that of the whole density
         record = replace(record, occupations=record.occupations * record.spins, spins=None, dipole=None)
         return LabelDensity(record.structure, record, manifest)
-    if isinstance(record, PointsRecord) or record.spin_values is None:
+    if isinstance(record, PointsRecord | CoefficientRecord) or record.spin_values is None:
         return None
     return label_density(replace(record, values=record.spin_values), manifest)
 

@@ -162,6 +162,8 @@ def first_difference(a: Manifest, b: Manifest) -> str | None:
         return f"density ({a.density} and {b.density})"
     if (a.label_basis is None) != (b.label_basis is None):
         return "kind: one holds orbitals, the other grids"
+    if a.site_orbitals != b.site_orbitals:
+        return "orbitals of sites"
     for symbol in a.valence_electrons:
         if a.valence_electrons[symbol] != b.valence_electrons.get(symbol, a.valence_electrons[symbol]):
             return f"electrons of {symbol} ({a.valence_electrons[symbol]} and {b.valence_electrons[symbol]})"

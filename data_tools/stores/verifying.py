@@ -157,7 +157,7 @@ def _whole_records(
             findings.records[UNREADABLE][found.key] = found.problem
             continue
         try:
-            check_record(found.record, manifest.label_basis)
+            check_record(found.record, manifest.label_basis, manifest.site_orbitals)
         except UserError as error:
             findings.records[WRONG][found.key] = str(error)
             continue

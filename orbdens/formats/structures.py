@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -21,7 +23,14 @@ TRUTH_VALUES = ("T", "F", "true", "false", "True", "False", "TRUE", "FALSE")
 
 
 def read_structures(path: Path) -> list[Structure]:
-    """All structures of any file ASE reads (xyz, POSCAR, cif, traj, cube, ...), and of SD files.
+    """As ``iter_structures``, all at once."""
+    return list(iter_structures(path))
+
+
+def iter_structures(path: Path) -> Iterator[Structure]:
+    """All structures of any file ASE reads (xyz, POSCAR, cif, traj, cube, ...), and of SD files, one after the other.
+
+    Of formats that ASE reads frame by frame, xyz among them, no more than two frames are in memory at a time.
 
     Total charge and multiplicity come from ``charge`` and ``multiplicity`` in the frame's info (extended xyz), or from
     the formal charges (and radicals) of the atoms in SDF, MOL and PDB files.
@@ -31,22 +40,22 @@ def read_structures(path: Path) -> list[Structure]:
     """
     check_input(path)
     if path.suffix.lower() in CUBE_SUFFIXES:
-        return [read_cube(path)[0].check(str(path))]
+        yield read_cube(path)[0].check(str(path))
+        return
     frames = _frames(path)
-    if not frames:
+    first = list(islice(frames, 2))
+    if not first:
         raise UserError(f"{path} holds no structure")
-    structures = []
-    for number, atoms in enumerate(frames, start=1):
-        where = str(path) if len(frames) == 1 else f"{path}, structure {number}"
+    for number, atoms in enumerate(chain(first, frames), start=1):
+        where = str(path) if len(first) == 1 else f"{path}, structure {number}"
         try:
             structure = Structure.from_ase(atoms)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        structures.append(structure.check(where))
-    return structures
+        yield structure.check(where)
 
 
-def _frames(path: Path) -> list[ase.Atoms]:
+def _frames(path: Path) -> Iterator[ase.Atoms]:
     """What ``path`` holds, with the formal charges of formats that have any as ``charge`` in ``info``."""
     import ase.io
     from ase.io.formats import filetype
@@ -54,18 +63,21 @@ def _frames(path: Path) -> list[ase.Atoms]:
     try:
         kind = filetype(str(path))
         if kind in ("sdf", "mol"):
-            return read_molfile(path)
-        frames = list(ase.io.read(path, index=":", do_not_split_by_at_sign=True))
-        if kind == "proteindatabank":
-            frames = [frame for frame in frames if len(frame)]  # ASE sees an empty one between ENDMDL and END
-            for frame, charge in zip(frames, _charges_of_pdb(path), strict=True):
-                frame.info["charge"] = charge
+            yield from read_molfile(path)
+            return
+        frames = ase.io.iread(path, index=":", do_not_split_by_at_sign=True)
+        if kind != "proteindatabank":
+            yield from frames
+            return
+        atoms = [frame for frame in frames if len(frame)]  # ASE sees an empty one between ENDMDL and END
+        for frame, charge in zip(atoms, _charges_of_pdb(path), strict=True):
+            frame.info["charge"] = charge
+            yield frame
     except UserError:
         raise
     except Exception as error:  # every format has its own parser, and these raise whatever comes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"ASE cannot read structures from {path}: {reason}") from error
-    return frames
 
 
 def _charges_of_pdb(path: Path) -> list[int]:

@@ -9,11 +9,21 @@ from orbdens import shipped
 from orbdens.store.checks import check_record, check_splits
 from orbdens.store.manifest import Manifest
 from orbdens.store.reader import Store
-from orbdens.store.records import GridRecord, LabelBasis, LabelShell, OrbitalRecord, PointsRecord, Record
+from orbdens.store.records import (
+    CoefficientRecord,
+    GridRecord,
+    LabelBasis,
+    LabelShell,
+    OrbitalRecord,
+    PointsRecord,
+    Record,
+    SiteOrbitals,
+)
 from orbdens.store.salvage import FoundRecord, Salvage, write_anew
 from orbdens.store.writer import StoreWriter
 
 __all__ = [
+    "CoefficientRecord",
     "FoundRecord",
     "GridRecord",
     "LabelBasis",
@@ -23,6 +33,7 @@ __all__ = [
     "PointsRecord",
     "Record",
     "Salvage",
+    "SiteOrbitals",
     "Store",
     "StoreWriter",
     "check_record",

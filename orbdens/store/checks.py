@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from orbdens.errors import UserError
-from orbdens.store.records import LabelBasis, OrbitalRecord, PointsRecord, Record
+from orbdens.store.records import CoefficientRecord, LabelBasis, OrbitalRecord, PointsRecord, Record, SiteOrbitals
 
 
 def check_splits(splits: Mapping[str, Sequence[str]], has: Callable[[str], bool], store: Path) -> None:
@@ -24,7 +24,7 @@ def check_splits(splits: Mapping[str, Sequence[str]], has: Callable[[str], bool]
             seen[key] = split
 
 
-def check_record(record: Record, label_basis: LabelBasis | None) -> None:
+def check_record(record: Record, label_basis: LabelBasis | None, site_orbitals: SiteOrbitals | None = None) -> None:
     """Check shapes and finiteness.
 
     Raises:
@@ -54,6 +54,18 @@ def check_record(record: Record, label_basis: LabelBasis | None) -> None:
             raise UserError("a record of points needs points [n, 3], weights [n] and values [n], n > 0")
         arrays |= {"points": record.points, "weights": record.weights, "values": record.values}
         arrays |= {"cell": structure.cell}
+    elif isinstance(record, CoefficientRecord):
+        if site_orbitals is None:
+            raise UserError("it has coefficients, but the store does not say of what orbitals")
+        n = len(record.site_types)
+        expected = (n, site_orbitals.n_coefficients(record.site_types))
+        if record.site_positions.shape != (n, 3) or record.coefficients.shape != expected[1:]:
+            raise UserError(
+                f"{n} sites have positions of shape {record.site_positions.shape} and coefficients of shape "
+                f"{record.coefficients.shape}, expected {expected[1]} coefficients"
+            )
+        arrays |= {"site_positions": record.site_positions, "coefficients": record.coefficients}
+        arrays |= {"cell": structure.cell, **record.expected}
     else:
         shapes = (record.origin.shape, record.steps.shape, record.values.ndim)
         if shapes != ((3,), (3, 3), 3):

@@ -13,11 +13,14 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from orbdens.files import is_pickle
-from orbdens.store.records import GridRecord, OrbitalRecord, PointsRecord, Record
+from orbdens.store.records import CoefficientRecord, GridRecord, OrbitalRecord, PointsRecord, Record
 from orbdens.structure import Structure
 
 STRUCTURE = ("numbers", "positions", "cell")
 """Names of the tensors of a structure."""
+
+EXPECTED = "expected."
+"""How names of tensors begin that tell errors to expect."""
 
 DTYPES: dict[str, type[np.generic]] = {
     "F16": np.float16,
@@ -92,6 +95,13 @@ def encode_record(record: Record) -> bytes:
         tensors["points"] = np.asarray(record.points, dtype=np.float64)
         tensors["weights"] = np.asarray(record.weights, dtype=np.float64)
         tensors["values"] = np.asarray(record.values, dtype=np.float32)
+    elif isinstance(record, CoefficientRecord):
+        metadata["kind"] = "coefficients"
+        metadata["warnings"] = json.dumps(record.warnings)
+        tensors["site_positions"] = np.asarray(record.site_positions, dtype=np.float64)
+        tensors["site_types"] = np.asarray(record.site_types, dtype=np.int32)
+        tensors["coefficients"] = np.asarray(record.coefficients, dtype=np.float32)
+        tensors |= {f"{EXPECTED}{name}": np.asarray(array) for name, array in record.expected.items()}
     else:
         metadata["kind"] = "grid"
         tensors["origin"] = np.asarray(record.origin, dtype=np.float64)
@@ -118,6 +128,15 @@ def decode_record(data: bytes) -> Record:
             return OrbitalRecord(structure, orbitals, occupations, energy, dipole, tensors.get("spins"))
         if metadata["kind"] == "points":
             return PointsRecord(structure, tensors["points"], tensors["weights"], tensors["values"], energy, dipole)
+        if metadata["kind"] == "coefficients":
+            return CoefficientRecord(
+                structure,
+                tensors["site_positions"],
+                tensors["site_types"],
+                tensors["coefficients"],
+                {name.removeprefix(EXPECTED): a for name, a in tensors.items() if name.startswith(EXPECTED)},
+                tuple(json.loads(metadata["warnings"])),
+            )
         return GridRecord(
             structure,
             tensors["origin"],

@@ -12,7 +12,7 @@ from typing import Any
 from orbdens.electrons import electrons_of
 from orbdens.errors import UserError
 from orbdens.files import written_whole
-from orbdens.store.records import LabelBasis
+from orbdens.store.records import LabelBasis, SiteOrbitals
 from orbdens.structure import Structure
 
 FORMAT_VERSION = 2
@@ -42,6 +42,7 @@ class Manifest:
         shards: number of LMDB files that the records are spread over.
         finished: False while a writer is at work or after it was killed.
         format_version: version of the files, 1 or 2; writers make 2.
+        site_orbitals: orbitals of the coefficient records; None in a store without any.
     """
 
     level: Mapping[str, Any]
@@ -54,6 +55,7 @@ class Manifest:
     shards: int = 1
     finished: bool = False
     format_version: int = FORMAT_VERSION
+    site_orbitals: SiteOrbitals | None = None
 
     def source(self) -> dict[str, Any]:
         """What targets computed from the records depend on beside their keys: caches of such targets carry it."""
@@ -74,6 +76,9 @@ class Manifest:
         """The tree of ``manifest.json``."""
         tree = {"format": "orbdens store", "format_version": self.format_version, "units": UNITS, **asdict(self)}
         tree["label_basis"] = self.label_basis.to_json() if self.label_basis else None
+        del tree["site_orbitals"]
+        if self.site_orbitals is not None:
+            tree["site_orbitals"] = self.site_orbitals.to_json()
         return tree
 
     @classmethod
@@ -103,6 +108,7 @@ class Manifest:
                 density=tree["density"],
                 valence_electrons=tree["valence_electrons"],
                 label_basis=LabelBasis.from_json(tree["label_basis"]) if tree["label_basis"] else None,
+                site_orbitals=SiteOrbitals.from_json(tree["site_orbitals"]) if "site_orbitals" in tree else None,
                 provenance=tree["provenance"],
                 splits=tree["splits"],
                 count=int(tree["count"]),

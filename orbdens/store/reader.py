@@ -229,7 +229,7 @@ class Store:
 
     def _record(self, value: bytes) -> Record:
         record = decode_record(unpack(value))
-        check_record(record, self.manifest.label_basis)
+        check_record(record, self.manifest.label_basis, self.manifest.site_orbitals)
         return record
 
     def _decode(self, key: str, decode: Callable[[bytes], T]) -> T:

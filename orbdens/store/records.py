@@ -13,6 +13,15 @@ from numpy.typing import NDArray
 from orbdens.errors import UserError
 from orbdens.structure import Structure
 
+SITE_ARRAYS: Mapping[str, type] = {
+    "shell_ptr": int,
+    "shell_l": int,
+    "primitive_ptr": int,
+    "exponents": float,
+    "weights": float,
+}
+"""Arrays of a table of orbitals, and the kind of their numbers."""
+
 
 @dataclass(frozen=True)
 class LabelShell:
@@ -107,6 +116,42 @@ class LabelBasis:
         )
 
 
+@dataclass(frozen=True)
+class SiteOrbitals:
+    """The orbitals in which the coefficient records of a store are written.
+
+    Attributes:
+        arrays: shells of each type of site, named and laid out as ``orbdens.kernels.Shells`` has them.
+        cutoff: Å; an orbital is zero farther from its site; None: nowhere.
+    """
+
+    arrays: Mapping[str, tuple[float, ...]]
+    cutoff: float | None
+
+    def n_coefficients(self, site_types: NDArray[np.int32]) -> int:
+        """Number of coefficients of sites of these types [n_sites].
+
+        Raises:
+            UserError: there is no such type here.
+        """
+        ends = np.cumsum([0, *(2 * l + 1 for l in self.arrays["shell_l"])])
+        n_of_type = np.diff(ends[np.array(self.arrays["shell_ptr"], dtype=np.int64)])
+        if len(site_types) and not 0 <= site_types.min() <= site_types.max() < len(n_of_type):
+            raise UserError(f"it has sites of types that are none of the {len(n_of_type)} of the store")
+        return int(n_of_type[site_types].sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """Arrays by their names, and ``cutoff``."""
+        return {"cutoff": self.cutoff, **{name: [*array] for name, array in self.arrays.items()}}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> SiteOrbitals:
+        """The inverse of ``to_json``; raises KeyError, TypeError or ValueError when the tree has another form."""
+        cutoff = tree["cutoff"]
+        arrays = {name: tuple(kind(x) for x in tree[name]) for name, kind in SITE_ARRAYS.items()}
+        return cls(arrays, None if cutoff is None else float(cutoff))
+
+
 @dataclass(frozen=True, eq=False)
 class OrbitalRecord:
     """A density as occupied orbitals: ρ(r) = Σ_i occupations[i] · (Σ_μ orbitals[μ, i] · AO_μ(r))².
@@ -173,4 +218,29 @@ class PointsRecord:
     dipole: NDArray[np.float64] | None = None
 
 
-Record = OrbitalRecord | GridRecord | PointsRecord
+@dataclass(frozen=True, eq=False)
+class CoefficientRecord:
+    """A density as a sum of Gaussian orbitals about sites, as a model predicts it; their table is in the manifest.
+
+    Attributes:
+        structure: atoms, charge, multiplicity.
+        site_positions: Å [n_sites, 3].
+        site_types: rows of the manifest's ``site_orbitals``, int32 [n_sites].
+        coefficients: sites in order, shells of its type in order, m = −l..l, float32 [n_coefficients].
+        expected: what the model expects of the errors, by the names of ``orbdens.expectation``; empty where it cannot.
+        warnings: what makes the prediction an extrapolation, in words.
+        energy: None; models predict none.
+        dipole: None; it follows from the coefficients.
+    """
+
+    structure: Structure
+    site_positions: NDArray[np.float64]
+    site_types: NDArray[np.int32]
+    coefficients: NDArray[np.float32]
+    expected: Mapping[str, NDArray[Any]]
+    warnings: tuple[str, ...] = ()
+    energy: None = None
+    dipole: None = None
+
+
+Record = OrbitalRecord | GridRecord | PointsRecord | CoefficientRecord

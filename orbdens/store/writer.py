@@ -48,6 +48,19 @@ LARGEST_RECORD = 4_000_000_000
 """Packed bytes; LMDB counts in 32 bits."""
 
 
+def packed_record(key: str, record: Record, manifest: Manifest) -> bytes:
+    """A record as a store holds it.
+
+    Raises:
+        UserError: it holds other shapes than it should or values that are not finite.
+    """
+    try:
+        check_record(record, manifest.label_basis, manifest.site_orbitals)
+    except UserError as error:
+        raise UserError(f"record '{key}': {error}") from None
+    return pack(encode_record(record))
+
+
 class StoreWriter:
     """Writes a store; a kill at any time leaves a store that opens and holds all records up to the last commit.
 
@@ -104,8 +117,8 @@ class StoreWriter:
             with self._user_errors():
                 self._delete(known)
             return
-        for name in ("level", "density", "label_basis"):
-            if known.to_json()[name] != json.loads(json.dumps(self.manifest.to_json()[name])):
+        for name in ("level", "density", "label_basis", "site_orbitals"):
+            if known.to_json().get(name) != json.loads(json.dumps(self.manifest.to_json().get(name))):
                 raise UserError(f"{self.path} cannot be resumed: its {name.replace('_', ' ')} is another one")
         self.manifest = replace(known, format_version=FORMAT_VERSION)
         if known.format_version != FORMAT_VERSION:
@@ -166,17 +179,16 @@ class StoreWriter:
             UserError: the key is taken or too long, or the record holds other shapes than it should or values that
                 are not finite.
         """
+        self.put_packed(key, packed_record(key, record, self.manifest))
+
+    def put_packed(self, key: str, packed: bytes) -> None:
+        """As ``put``, of a record that another process has packed."""
         if not 0 < len(key.encode()) <= 500:
             raise UserError(f"a key of a store has 1 to 500 bytes, '{key[:40]}' has {len(key.encode())}")
         if key.startswith("\0"):
             raise UserError(f"the key {key!r} begins with a zero byte, which no key of a store may")
         if key in self:
             raise UserError(f"{self.path} has a record '{key}' already")
-        try:
-            check_record(record, self.manifest.label_basis)
-        except UserError as error:
-            raise UserError(f"record '{key}': {error}") from None
-        packed = pack(encode_record(record))
         if len(packed) > LARGEST_RECORD:
             raise UserError(f"record '{key}' takes {len(packed)} bytes, more than the {LARGEST_RECORD} of a store")
         self._pending[key] = packed

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from orbdens.kernels import edge_rotations
+from orbdens.models.linear import Linear
 from orbdens.models.orbital.layers import (
     DegreeNorm,
     EdgeConvolution,
@@ -64,9 +65,9 @@ class Backbone(nn.Module):
         self.embed_target = nn.Embedding(n_types, 16)
         self.radial = RadialBasis(config.radial_functions, config.cutoff)
         self.edge = nn.Sequential(
-            nn.Linear(config.radial_functions + 32, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+            Linear(config.radial_functions + 32, hidden), nn.SiLU(), Linear(hidden, hidden), nn.SiLU()
         )
-        self.seed = nn.Linear(hidden, (l_max + 1) * channels)
+        self.seed = Linear(hidden, (l_max + 1) * channels)
         self.norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
         self.convolutions = nn.ModuleList(
             TensorProductConvolution(l_max, channels, hidden)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from orbdens.models.linear import Linear
+
 
 def degrees(l_max: int) -> Tensor:
     """l of every row of the features [(l_max + 1)²]."""
@@ -146,12 +148,12 @@ class EdgeConvolution(nn.Module):
     def __init__(self, l_max: int, m_max: int, channels: int, edge_scalars: int) -> None:
         super().__init__()
         self.l_max, self.channels = l_max, channels
-        self.radial = nn.Linear(edge_scalars, (l_max + 1) * 2 * channels)
+        self.radial = Linear(edge_scalars, (l_max + 1) * 2 * channels)
         self.mix = nn.ModuleList()
         for m in range(m_max + 1):
             n = l_max + 1 - m
             gates = l_max * channels if m == 0 else 0
-            self.mix.append(nn.Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
+            self.mix.append(Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
         self.rows = [l_max + 1, *(2 * (l_max + 1 - m) for m in range(1, m_max + 1))]
 
     def forward(self, x: Tensor, parts: Iterable[Edges]) -> Tensor:
