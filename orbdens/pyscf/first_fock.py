@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from pyscf import df, dft, gto, lib
+from pyscf import df, dft, gto, lib, scf
 from pyscf.dft import numint
 from pyscf.gto import moleintor
 
 from orbdens.density import OrbitalDensity
+from orbdens.errors import UserError
 from orbdens.pyscf.integrals import Functions
 from orbdens.store.records import LabelShell
 from orbdens.units import BOHR
@@ -39,12 +40,12 @@ class CoulombFit:
         self.fit = own if isinstance(own, df.DF) else df.DF(mf.mol, AUXILIARY_BASIS)
         if self.fit._cderi is None:
             self.fit.build()
-        self.factor = scipy.linalg.cholesky(self.fit.auxmol.intor("int2c2e"), lower=True)
 
     def of_densities(self, densities: Sequence[OrbitalDensity]) -> NDArray[np.float64]:
         """The sum of densities [n_auxiliary]."""
         total = sum(_repulsions(self.fit.auxmol, density) for density in densities)
-        result: NDArray[np.float64] = scipy.linalg.solve_triangular(self.factor, total, lower=True)
+        factor = scipy.linalg.cholesky(self.fit.auxmol.intor("int2c2e"), lower=True)
+        result: NDArray[np.float64] = scipy.linalg.solve_triangular(factor, total, lower=True)
         return result
 
     def of_matrix(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,6 +110,13 @@ def exact_exchange(mf: Any, matrix: NDArray[np.float64]) -> NDArray[np.float64] 
         potential = potential + (long_range - share) * mf.get_k(mf.mol, matrix, omega=omega)
     result: NDArray[np.float64] = -potential if matrix.ndim == 3 else -0.5 * potential
     return result
+
+
+def check_kind(mf: Any) -> None:
+    """Raise UserError unless a calculation is RHF, UHF, RKS or UKS, of a molecule."""
+    known = isinstance(mf, scf.hf.RHF | scf.uhf.UHF) and not isinstance(mf, scf.rohf.ROHF)
+    if not known or hasattr(type(mf.mol), "lattice_vectors"):
+        raise UserError(f"expected an RHF, UHF, RKS or UKS calculation of a molecule, but got {type(mf).__name__}")
 
 
 def functional(mf: Any) -> str:

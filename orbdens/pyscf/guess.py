@@ -1,9 +1,9 @@
 """Starts of self-consistent calculations: PySCF's first orbitals from a predicted density, and the energy they have.
 
 The first Fock matrix is that of the predicted density. Its orbitals respond too strongly to what the prediction has
-wrong: where it lacks charge they put too much. So their density and the predicted one are mixed, in the share that
-linear response would make stationary, in the Coulomb potential alone: by density fitting that costs a hundredth of a
-Fock matrix. The orbitals of the mixture are the guess.
+wrong: where it lacks charge they put too much. So the Coulomb potential, and it alone, moves on to where linear response
+has the electrons come to rest: by density fitting a step costs a hundredth of a Fock matrix. The orbitals of that
+potential are the guess.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
-from pyscf import dft, scf
+from pyscf import dft
 from pyscf.tools import molden
 
 from orbdens.density import Density, OrbitalDensity
@@ -26,6 +26,7 @@ from orbdens.observables.free_atoms import core, free_atom, superposition
 from orbdens.pyscf.first_fock import (
     SEMILOCAL,
     CoulombFit,
+    check_kind,
     exact_exchange,
     exchange_correlation,
     exchange_correlation_energy,
@@ -33,14 +34,12 @@ from orbdens.pyscf.first_fock import (
     is_hartree_fock,
     is_semilocal,
 )
+from orbdens.pyscf.response import at_rest, diagonalised, response
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 
 GRID_LEVEL = 0
 """Of PySCF's quadratures; finer ones for the potential of the predicted density save no cycle and take longer."""
-
-SMALLEST_GAP = 1e-2
-"""Hartree; smaller differences of orbital energies than this are taken for this in estimates of second order."""
 
 MOVED = 1e-3
 """Å by which an atom of the calculation may lie beside that of the density."""
@@ -58,7 +57,7 @@ class FirstOrbitals:
         fit: what the Coulomb matrices were made by.
         bare: Hartree; energy of Harris' functional without exchange and correlation of the density.
         densities: what was predicted, and cores.
-        builds: Fock matrices on the way; the Coulomb matrix of the mixture is none.
+        builds: Fock matrices on the way; Coulomb matrices by density fitting are none.
     """
 
     coefficients: NDArray[np.float64]
@@ -137,7 +136,7 @@ def energy_of(mf: Any, first: FirstOrbitals) -> OneShot:
     potential = mf.get_veff(mf.mol, first.density_matrix)
     variational = float(mf.energy_tot(first.density_matrix, vhf=potential))
     fock = mf.get_hcore() + potential
-    gain, change = _response(first.coefficients, first.energies, first.occupations, fock)
+    gain, change = response((first.energies, first.coefficients, first.occupations), fock)
     moved = first.fit.of_matrix(change)
     correction = 0.5 * gain / (1 + float(moved @ moved) / gain) if gain > 0 else 0.0
     harris = None
@@ -158,7 +157,7 @@ def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
     exchange, of_exchange = exchange_correlation(mf.mol, functional(mf) if semilocal else SEMILOCAL, densities, grids)
     alone = mf.get_hcore() + fit.potential(fitted)
     fock = alone + exchange
-    energies, coefficients, occupations = _diagonalised(mf, fock)
+    energies, coefficients, occupations = diagonalised(mf, fock)
     counted_twice = 0.5 * float(fitted @ fitted) + of_exchange
     bare = float((occupations * energies).sum()) + float(mf.mol.energy_nuc()) - counted_twice
     matrix = mf.make_rdm1(coefficients, occupations)
@@ -167,57 +166,14 @@ def first_orbitals(mf: Any, density: Density) -> FirstOrbitals:
         fock, builds = alone + exact, 2
         if not is_hartree_fock(functional(mf)):
             fock = fock + exchange_correlation(mf.mol, functional(mf), densities, grids)[0]
-        energies, coefficients, occupations = _diagonalised(mf, fock)
-        matrix = mf.make_rdm1(coefficients, occupations)
-    missing = fit.of_matrix(matrix.sum(axis=0) if matrix.ndim == 3 else matrix) - fitted
-    potential = fit.potential(missing)
-    repulsion = max(float(missing @ missing), np.finfo(float).tiny)
-    screening = _response(coefficients, energies, occupations, potential)[0] / repulsion
-    energies, coefficients, occupations = _diagonalised(mf, fock + potential / (1 + screening))
+    energies, coefficients, occupations = diagonalised(mf, at_rest(mf, fit, fock, fitted))
     matrix = mf.make_rdm1(coefficients, occupations)
     return FirstOrbitals(coefficients, energies, occupations, matrix, fit, bare, densities, builds)
 
 
-def _diagonalised(
-    mf: Any, fock: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Energies, coefficients and occupations in a potential [n, n] for all spins, or [2, n, n] of two."""
-    if isinstance(mf, scf.uhf.UHF) and fock.ndim == 2:
-        fock = np.array([fock, fock])
-    energies, coefficients = mf.eig(fock, mf.get_ovlp())
-    return energies, coefficients, mf.get_occ(energies, coefficients)
-
-
-def _response(
-    coefficients: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    occupations: NDArray[np.float64],
-    potential: NDArray[np.float64],
-) -> tuple[float, NDArray[np.float64]]:
-    """What independent electrons do when a potential v [n, n] or [2, n, n] is added to theirs.
-
-    Returns:
-        −⟨v|χ₀|v⟩ in Hartree, twice what they gain, and the change of their density matrix [n_ao, n_ao], spins together.
-    """
-    n_ao, n = coefficients.shape[-2:]
-    gain, change = 0.0, np.zeros((n_ao, n_ao))
-    spins = coefficients.reshape(-1, n_ao, n), energies.reshape(-1, n), occupations.reshape(-1, n)
-    for index, (c, e, occupied) in enumerate(zip(*spins, strict=True)):
-        v = potential if potential.ndim == 2 else potential[index]
-        full = occupied > 0
-        mixed = c[:, full].T @ v @ c[:, ~full]
-        rotation = occupied[full][:, None] * mixed / np.maximum(e[~full] - e[full][:, None], SMALLEST_GAP)
-        gain += 2 * float((rotation * mixed).sum())
-        part = c[:, full] @ rotation @ c[:, ~full].T
-        change -= part + part.T
-    return gain, change
-
-
 def whole_densities(mf: Any, density: Density) -> list[OrbitalDensity]:
     """A density and the cores that the calculation has beside it; all else as ``initial_guess`` has it."""
-    known = isinstance(mf, scf.hf.RHF | scf.uhf.UHF) and not isinstance(mf, scf.rohf.ROHF)
-    if not known or hasattr(type(mf.mol), "lattice_vectors"):
-        raise UserError(f"expected an RHF, UHF, RKS or UKS calculation of a molecule, but got {type(mf).__name__}")
+    check_kind(mf)
     if not isinstance(density, OrbitalDensity):
         raise UserError("an initial guess needs a model that predicts orbitals, but this density has none")
     structure = density.structure
