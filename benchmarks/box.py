@@ -2,7 +2,7 @@
 
 Snyder et al., Phys. Rev. Lett. 108, 253002 (2012), one particle: potentials −Σ_i a_i exp(−(x − b_i)² / 2c_i²) of three
 dips, a from 1 to 10 Hartree, b from 0.4 to 0.6, c from 0.03 to 0.1, on 500 points of a box of length 1 (atomic units).
-They report a mean |error| of 0.15 kcal/mol for 100 training densities. Here the regression is that of `hk-map`.
+They report a mean |error| of 0.15 kcal/mol for 100 training densities. Here the regression is that of `hk_map`.
 
     python -m benchmarks.box                # 10 draws of training and test densities: a minute
     python -m benchmarks.box --training 40

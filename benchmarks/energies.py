@@ -99,7 +99,7 @@ def differences(store: Store, keys: Sequence[str], cache: Path | None) -> NDArra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="run folder of an hk-map")
+    parser.add_argument("model", type=Path, help="run folder of an hk_map")
     parser.add_argument("store", type=Path, help="its store, with energies")
     parser.add_argument("--n", type=int, default=500, help="test structures, evenly spaced")
     parser.add_argument("--orbital", type=Path, help="run folder of an orbital model, for one-shot energies beside it")
@@ -113,7 +113,7 @@ def main() -> None:
     torch.set_num_threads(1)
     pyscf.lib.num_threads(1)
     store, model = open_store(options.store), orbdens.load(options.model)
-    assert isinstance(model, HKMapModel), "the model should be an hk-map"
+    assert isinstance(model, HKMapModel), "the model should be an hk_map"
     training, tests = store.keys("train"), evenly_spaced(store.keys("test"), options.n)
     keys = training + tests
     energies = np.array([store[key].energy for key in keys], dtype=np.float64)
@@ -147,7 +147,7 @@ def main() -> None:
         for what, targets in (("CCSD(T)", energies[places] + deltas), ("CCSD(T) − PBE", deltas)):
             errors_of = regressed(some_of(of_densities), targets, options.delta)
             figures.append(told(f"density -> {what}, from {options.delta}", errors_of))
-    for name, its_model in (("hk-map", model), ("orbital model", options.orbital and orbdens.load(options.orbital))):
+    for name, its_model in (("hk_map", model), ("orbital model", options.orbital and orbdens.load(options.orbital))):
         if options.one_shot and its_model:
             errors = []
             for key in evenly_spaced(tests, options.one_shot):

@@ -3,8 +3,9 @@
 A guess whose name ends in + is followed by ``orbdens.pyscf.accelerate``'s cycles instead of PySCF's own.
 
 Counted is everything between the geometry and the converged energy, with a model that is loaded: cycles, Fock builds
-hidden in the guess (Coulomb matrices by density fitting are in the time alone), processor time of one thread (which other work on the machine does not change). A calculation that
-ends in another state than its fellows stands in a line of its own.
+hidden in the guess (Coulomb matrices by density fitting are in the time alone), processor time of one thread (which
+other work on the machine does not change). A calculation that ends in another state than its fellows stands in a line
+of its own.
 """
 
 from __future__ import annotations

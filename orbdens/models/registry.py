@@ -30,7 +30,7 @@ class Registration(NamedTuple):
 
 
 MODELS: dict[str, Registration] = {
-    "hk-map": Registration(
+    "hk_map": Registration(
         "orbdens.models.hk_map.options:HKMapRun",
         "orbdens.models.hk_map.model:HKMapModel",
         "orbdens.models.hk_map.task:HKMapTask",
@@ -40,7 +40,7 @@ MODELS: dict[str, Registration] = {
         "orbdens.models.orbital.model:OrbitalModel",
         "orbdens.models.orbital.task:OrbitalTask",
     ),
-    "soap-gpr": Registration(
+    "soap_gpr": Registration(
         "orbdens.models.soap_gpr.options:SoapRun",
         "orbdens.models.soap_gpr.model:SoapModel",
         "orbdens.models.soap_gpr.task:SoapTask",

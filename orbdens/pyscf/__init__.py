@@ -4,7 +4,8 @@
 has analytic integrals of records and of any Gaussian functions on sites. Importing any of them imports PySCF, which
 takes a second: models import them where they fit labels, not where they predict.
 
-``initial_guess`` and ``energy`` give PySCF's calculations what a predicted density knows, ``accelerate`` a shorter way; ``README.md`` here.
+``initial_guess`` and ``energy`` give PySCF's calculations what a predicted density knows, ``accelerate`` a shorter way;
+``README.md`` here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Starts of self-consistent calculations: PySCF's first orbitals from a predicted density, and the energy they have.
 
 The first Fock matrix is that of the predicted density. Its orbitals respond too strongly to what the prediction has
-wrong: where it lacks charge they put too much. So the Coulomb potential, and it alone, moves on to where linear response
-has the electrons come to rest: by density fitting a step costs a hundredth of a Fock matrix. The orbitals of that
+wrong: where it lacks charge they put too much. So the Coulomb potential, and it alone, moves on to where linear
+response has the electrons come to rest: by density fitting a step costs a hundredth of a Fock matrix. The orbitals of that
 potential are the guess.
 """
 

@@ -28,7 +28,7 @@ from orbdens.structure import Structure
 
 OPTIONS: dict[str, Any] = {
     "data": {"store": str(places.GOLDEN / "ethanol")},
-    "model": {"kind": "hk-map", "basis": {"beta": 2.5, "l_max": 2}},
+    "model": {"kind": "hk_map", "basis": {"beta": 2.5, "l_max": 2}},
     "objective": {"widths": [0.6], "lengths": [5.0], "ridges": [1e-8]},
 }
 WATER = np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.76, -0.5], [0.0, -0.76, -0.5]])

@@ -35,7 +35,7 @@ from orbdens.structure import Structure
 SMALL = {"radial_functions": 3, "angular_degree": 2, "components": 40, "environments": 12}
 OPTIONS: dict[str, Any] = {
     "data": {"store": str(places.GOLDEN / "ethanol")},
-    "model": {"kind": "soap-gpr", "basis": {"beta": 2.5, "l_max": 2}, **SMALL},
+    "model": {"kind": "soap_gpr", "basis": {"beta": 2.5, "l_max": 2}, **SMALL},
     "objective": {"iterations": 60},
 }
 WATER = Structure(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.76, -0.5], [0.1, -0.76, -0.5]]))

@@ -71,7 +71,7 @@ class HKMapModel(DensityModel):
             known = Structure(self.numbers, self.reference.positions).formula
             raise UserError(f"this model knows {known} alone, but got {structure.formula}")
         if structure.periodic:
-            raise UserError(f"models of kind hk-map know no periodic structures, and {structure.formula} is one")
+            raise UserError(f"models of kind hk_map know no periodic structures, and {structure.formula} is one")
         return electrons
 
     def lay(self, structure: Structure) -> Laid:

@@ -16,7 +16,7 @@ Some = Annotated[list[Positive], Field(min_length=1)]
 class HKMapConfig(ModelOptions):
     """Coefficients of atom-centred orbitals of one composition, from a potential of Gaussians on its atoms."""
 
-    kind: Literal["hk-map"] = Field("hk-map", description="kernel ridge regression from potential to density")
+    kind: Literal["hk_map"] = Field("hk_map", description="kernel ridge regression from potential to density")
     basis: BasisConfig = Field(default_factory=BasisConfig, description="the orbitals of each element")
 
 

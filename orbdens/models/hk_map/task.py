@@ -75,9 +75,9 @@ def _laid_out(config: HKMapRun, structures: Sequence[Structure], data: TrainingD
     """A model without weights, whose reference is the first structure."""
     first = structures[0]
     if any(sorted(structure.numbers) != sorted(first.numbers) for structure in structures):
-        raise UserError("models of kind hk-map learn from structures of one composition, and these have several")
+        raise UserError("models of kind hk_map learn from structures of one composition, and these have several")
     if any(structure.periodic for structure in structures):
-        raise UserError("models of kind hk-map learn from molecules, and some of these structures are periodic")
+        raise UserError("models of kind hk_map learn from molecules, and some of these structures are periodic")
     numbers = np.sort(first.numbers)
     basis = make_basis(sorted({int(z) for z in numbers}), config.model.basis)
     valence = data.store.manifest.valence_electrons

@@ -13,7 +13,7 @@ from orbdens.models.basis_options import BasisConfig
 class SoapConfig(ModelOptions):
     """Coefficients of atom-centred orbitals by Gaussian-process regression on equivariant power spectra."""
 
-    kind: Literal["soap-gpr"] = Field("soap-gpr", description="kernel regression on atomic environments")
+    kind: Literal["soap_gpr"] = Field("soap_gpr", description="kernel regression on atomic environments")
     basis: BasisConfig = Field(default_factory=BasisConfig, description="the orbitals of each element")
     cutoff: float = Field(4.5, gt=0.5, le=20, description="Å; atoms nearer than this make an atom's environment")
     smoothing: float = Field(0.5, gt=0, description="Å; over this length before the cut-off an atom fades out")

@@ -41,7 +41,7 @@ class PowerSpectra:
             from metatensor import Labels
         except ImportError:
             raise UserError(
-                "models of kind soap-gpr need featomic and scikit-matter: pip install 'orbdens[kernels]'"
+                "models of kind soap_gpr need featomic and scikit-matter: pip install 'orbdens[kernels]'"
             ) from None
         expansion = featomic.SphericalExpansion(
             cutoff={"radius": config.cutoff, "smoothing": {"type": "ShiftedCosine", "width": config.smoothing}},

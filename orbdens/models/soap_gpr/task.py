@@ -39,7 +39,7 @@ class SoapTask(FitTask[SoapModel]):
     def fit(cls, config: SoapRun, data: TrainingData) -> SoapModel:
         structures = [data.store.structure(key) for key in data.keys]
         if any(structure.periodic for structure in structures):
-            raise UserError("models of kind soap-gpr learn from molecules, and some of these structures are periodic")
+            raise UserError("models of kind soap_gpr learn from molecules, and some of these structures are periodic")
         numbers = sorted({int(z) for structure in structures for z in structure.numbers})
         basis = make_basis(numbers, config.model.basis)
         spectra = PowerSpectra(numbers, [len(radials) - 1 for radials in basis.radials], config.model)
