@@ -2,8 +2,8 @@
 
 The first Fock matrix is that of the predicted density. Its orbitals respond too strongly to what the prediction has
 wrong: where it lacks charge they put too much. So the Coulomb potential, and it alone, moves on to where linear
-response has the electrons come to rest: by density fitting a step costs a hundredth of a Fock matrix. The orbitals of that
-potential are the guess.
+response has the electrons come to rest: by density fitting a step costs a hundredth of a Fock matrix. The
+orbitals of that potential are the guess.
 """
 
 from __future__ import annotations

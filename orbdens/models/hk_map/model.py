@@ -109,9 +109,7 @@ class HKMapModel(DensityModel):
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
         laid = [self.lay(structure) for structure in structures]
         positions = np.stack([one.positions for one in laid])
-        squares = squared_distances(
-            self.numbers, positions, self.get_buffer("learned").numpy(), float(self.get_buffer("width"))
-        )
+        squares = squared_distances(self.numbers, positions, self.get_buffer("learned").numpy(), self.width)
         kernel = torch.as_tensor(gaussian(squares, float(self.get_buffer("length"))))
         flat = self.get_buffer("mean") + kernel @ self.get_buffer("dual")
         shifts = [self.get_buffer(f"shift_{kind}") for kind in range(len(self.basis.types))]
