@@ -49,8 +49,7 @@ def compare_routes(items: Sequence[Path], out: Path, plan: Plan, log: Callable[[
     sizes: dict[str, dict[int, float]] = {}
     for route in measured:
         if route.config is not None and plan.sizes:
-            n = route.n_train or _training_size(route, store)
-            sizes.setdefault(route.base, {})[n] = by_route[route].summary()["nmae"].mean
+            sizes.setdefault(route.base, {})[_training_size(route, store)] = by_route[route].summary()["nmae"].mean
     folders = {route.name: route.model or place.run(route) for route in whole}
     results = Results(
         evaluations=sorted((by_route[route] for route in whole), key=lambda e: e.summary()["nmae"].mean),
