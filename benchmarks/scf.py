@@ -3,9 +3,9 @@
 A guess whose name ends in + is followed by ``orbdens.pyscf.accelerate``'s cycles instead of PySCF's own.
 
 Counted is everything between the geometry and the converged energy, with a model that is loaded: cycles, Fock builds
-hidden in the guess (Coulomb matrices by density fitting are in the time alone), processor time of one thread (which
-other work on the machine does not change). A calculation that ends in another state than its fellows stands in a line
-of its own.
+hidden in the guess, processor time of one thread (which other work on the machine does not change). Coulomb matrices
+by density fitting are in the time alone. A calculation that ends in another state than its fellows stands in a line of
+its own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from data_tools.generation.settings import Settings
 from orbdens.labels import stored_density
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.models.interface import DensityModel
-from orbdens.pyscf.accelerate import accelerate
-from orbdens.pyscf.guess import energy_of, first_orbitals
+from orbdens.pyscf.cycles import accelerate
+from orbdens.pyscf.guess import energy_of, first_orbitals, initial_guess
 from orbdens.sampling import evenly_spaced
 from orbdens.store import open_store
 from orbdens.structure import Structure
@@ -97,8 +97,12 @@ def measure(
         if guess.endswith(ACCELERATED):
             accelerate(mf)
         if guess.removesuffix(ACCELERATED) == PREDICTED:
-            first = first_orbitals(mf, model.predict(structure))
-            mf.kernel(dm0=first.density_matrix)
+            density = model.predict(structure)
+            if mol.spin:
+                mf.kernel(dm0=initial_guess(mf, density))
+            else:
+                first = first_orbitals(mf, density)
+                mf.kernel(dm0=first.density_matrix)
         else:
             mf.init_guess = guess.removesuffix(ACCELERATED)
             mf.kernel()

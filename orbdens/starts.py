@@ -131,14 +131,15 @@ def scf_starts(
 
 
 def _started(path: Path, density: Density, mf: Any, converge: bool) -> Started:
-    from orbdens.pyscf.guess import energy_of, first_orbitals
+    from orbdens.pyscf.cycles import accelerate
+    from orbdens.pyscf.guess import energy_of, first_orbitals, initial_guess
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Function int1e.*not found")  # PySCF on its own integrals of GTH projectors
         first = first_orbitals(mf, density)
         one_shot = energy_of(mf, first)
         if converge:
-            mf.kernel(dm0=first.density_matrix)
+            accelerate(mf).kernel(dm0=initial_guess(mf, density) if mf.mol.spin else first.density_matrix)
             if not mf.converged:
                 raise UserError(f"{density.structure.formula} has not converged in {mf.cycles} cycles")
     first.write_molden(mf, path)

@@ -25,7 +25,7 @@ LEVELS = [
     ["density", "pyscf"],
     ["observables", "comparison", "pyscf.first_fock"],
     ["labels", "pyscf.response"],
-    ["models.interface", "pyscf.guess", "pyscf.accelerate"],
+    ["models.interface", "pyscf.guess", "pyscf.cycles"],
     ["models.task"],
     ["models"],
     ["checkpoint"],

@@ -4,8 +4,8 @@
 has analytic integrals of records and of any Gaussian functions on sites. Importing any of them imports PySCF, which
 takes a second: models import them where they fit labels, not where they predict.
 
-``initial_guess`` and ``energy`` give PySCF's calculations what a predicted density knows, ``accelerate`` a shorter way;
-``README.md`` here.
+``initial_guess`` and ``energy`` give PySCF's calculations what a predicted density knows, ``accelerate`` lets them
+take fewer cycles; ``README.md`` here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orbdens.pyscf.accelerate import accelerate as accelerate
+    from orbdens.pyscf.cycles import accelerate as accelerate
     from orbdens.pyscf.guess import energy as energy
     from orbdens.pyscf.guess import first_orbitals as first_orbitals
     from orbdens.pyscf.guess import initial_guess as initial_guess
@@ -24,4 +24,4 @@ else:
             raise AttributeError(f"module 'orbdens.pyscf' has no attribute '{name}'")
         from importlib import import_module  # the guess stands above the densities, beside which this package stands
 
-        return getattr(import_module(f"orbdens.pyscf.{'accelerate' if name == 'accelerate' else 'guess'}"), name)
+        return getattr(import_module(f"orbdens.pyscf.{'cycles' if name == 'accelerate' else 'guess'}"), name)

@@ -1,9 +1,8 @@
 """Starts of self-consistent calculations: PySCF's first orbitals from a predicted density, and the energy they have.
 
 The first Fock matrix is that of the predicted density. Its orbitals respond too strongly to what the prediction has
-wrong: where it lacks charge they put too much. So the Coulomb potential, and it alone, moves on to where linear
-response has the electrons come to rest: by density fitting a step costs a hundredth of a Fock matrix. The
-orbitals of that potential are the guess.
+wrong: where it lacks charge they put too much. So the Coulomb potential, and it alone, moves to where linear response
+has the electrons come to rest, by density fitting. The orbitals of that potential are the guess.
 """
 
 from __future__ import annotations
@@ -101,6 +100,9 @@ class OneShot:
 def initial_guess(mf: Any, density: Density) -> NDArray[np.float64]:
     """A density matrix for PySCF to begin with: ``mf.kernel(dm0=initial_guess(mf, density))``.
 
+    Where electrons are unpaired it is PySCF's own: nothing in a prediction says in which orbital they are, and some
+    radicals would end in another state.
+
     Args:
         mf: an RHF, UHF, RKS or UKS calculation of PySCF, not yet run: any functional, basis and pseudopotential.
         density: predicted for the same molecule; frozen cores are added where the calculation has electrons for them.
@@ -112,6 +114,10 @@ def initial_guess(mf: Any, density: Density) -> NDArray[np.float64]:
         UserError: the density is of other atoms, places, charge or spin than the calculation, or has no orbitals; the
             calculation is periodic or of another kind; or there is no core that fits.
     """
+    if mf.mol.spin:
+        whole_densities(mf, density)  # raises what can be wrong
+        own: NDArray[np.float64] = np.asarray(mf.get_init_guess())
+        return own
     return first_orbitals(mf, density).density_matrix
 
 

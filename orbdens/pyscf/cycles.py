@@ -26,7 +26,7 @@ class CoulombDIIS(diis.CDIIS):  # type: ignore[misc]  # PySCF has no types
     def update(
         self, s: NDArray[np.float64], d: NDArray[np.float64], f: NDArray[np.float64], *_: Any, **__: Any
     ) -> NDArray[np.float64]:
-        """The Fock matrix to diagonalise, from overlap, density matrix and its Fock matrix; spins first where two."""
+        """The Fock matrix to diagonalise, from overlap, density matrix and its Fock matrix."""
         fitted = self.fit.of_matrix(d.sum(axis=0) if d.ndim == 3 else d)
         error = diis.get_err_vec(s, d, f, self.Corth)
         mixed = lib.diis.DIIS.update(self, np.concatenate([f.ravel(), fitted]), xerr=error)
@@ -39,6 +39,9 @@ def accelerate(mf: Any) -> Any:
     ``accelerate(mf).kernel(dm0=initial_guess(mf, density))`` is the shortest way from a prediction to an energy. Every
     cycle then takes one diagonalisation and a few Coulomb matrices by density fitting beside its Fock matrix.
 
+    Calculations with unpaired electrons keep PySCF's own cycles: shorter ones leave an electron in the orbital where it
+    began, which need not be that of the lowest energy.
+
     Args:
         mf: an RHF, UHF, RKS or UKS calculation of PySCF, not yet run; it is changed.
 
@@ -49,5 +52,6 @@ def accelerate(mf: Any) -> Any:
         UserError: the calculation is periodic or of another kind.
     """
     check_kind(mf)
-    mf.DIIS, mf.diis, mf.diis_start_cycle = CoulombDIIS, True, 0
+    if mf.mol.spin == 0:
+        mf.DIIS, mf.diis, mf.diis_start_cycle = CoulombDIIS, True, 0
     return mf
