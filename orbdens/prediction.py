@@ -17,7 +17,7 @@ from orbdens.files import check_output
 from orbdens.formats import WRITERS, find_writer
 from orbdens.formats.cube import read_cube
 from orbdens.formats.npz import read_points, write_npz
-from orbdens.formats.structures import read_structures, write_structure
+from orbdens.formats.structures import iter_structures, write_structure
 from orbdens.grid import Grid
 from orbdens.metrics import MARGIN, SPACING
 from orbdens.progress import Progress, silent
@@ -106,16 +106,25 @@ class Request:
         Raises:
             UserError: a file or SMILES cannot be read, RDKit is missing, or two files would get one name.
         """
-        read: list[tuple[str, str, Structure, str | None]] = [
-            (file.stem, str(file), structure, None) for file in self.files for structure in read_structures(file)
-        ]
+        read = list(self.each())
+        names = unique_names([source for source, _, _ in read])
+        return [(name, structure, one) for name, (_, structure, one) in zip(names, read, strict=True)]
+
+    def each(self) -> Iterator[tuple[tuple[str, str], Structure, str | None]]:
+        """Stem and source (what ``unique_names`` takes), structure and SMILES of all, read one after the other.
+
+        Raises:
+            UserError: as ``structures``, but for names.
+        """
+        for file in self.files:
+            for structure in iter_structures(file):
+                yield (file.stem, str(file)), self.with_state(structure), None
         if self.smiles:
             from orbdens.formats.smiles import from_smiles
 
-            made = [(from_smiles(one), one) for one in self.smiles]
-            read += [(structure.formula, "", structure, one) for structure, one in made]
-        names = _names([(stem, source) for stem, source, _, _ in read])
-        return [(name, self.with_state(s), one) for name, (_, _, s, one) in zip(names, read, strict=True)]
+            for one in self.smiles:
+                structure = self.with_state(from_smiles(one))
+                yield (structure.formula, ""), structure, one
 
     def with_state(self, structure: Structure) -> Structure:
         """A structure with the charge and the multiplicity that are asked for."""
@@ -290,8 +299,12 @@ def _stem(path: Path, request: Request) -> str:
     return path.name.removesuffix(request.suffix) if path.name.endswith(request.suffix) else path.stem
 
 
-def _names(sources: list[tuple[str, str]]) -> list[str]:
-    """One name per structure, of its stem and source: NAME, or NAME-1, NAME-2, ... of a source with many structures."""
+def unique_names(sources: Sequence[tuple[str, str]]) -> list[str]:
+    """One name per structure, of its stem and source: NAME, or NAME-1, NAME-2, ... of a source with many structures.
+
+    Raises:
+        UserError: two sources would get one name.
+    """
     names: list[str] = []
     total, seen = Counter(sources), Counter[tuple[str, str]]()
     for source in sources:

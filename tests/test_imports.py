@@ -31,7 +31,7 @@ LEVELS = [
     ["checkpoint"],
     ["training", "evaluation", "prediction", "doctor", "testing"],
     ["demo", "examples", "crystals", "properties", "starts"],
-    ["property_tables", "topology", "viewing"],
+    ["property_tables", "topology", "viewing", "predicted_store"],
     ["routes"],
     ["cli"],
     ["data_tools"],

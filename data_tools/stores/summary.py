@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 from rich.console import Console
 from rich.table import Table
 
+from orbdens.density import Density, OrbitalDensity
 from orbdens.labels import label_density
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
@@ -26,7 +27,7 @@ class Summary:
     Attributes:
         count: records in the store.
         n_read: records that the figures below come from, spread over the store.
-        kinds: number of orbital and grid records among them.
+        kinds: number of records of each kind among them.
         elements: number of structures with an element, by symbol.
         formulas: number of structures of a formula, most frequent first.
         atom_counts: atoms of every structure.
@@ -71,7 +72,7 @@ def summarise(store: Store, checked: int = ELECTRONS_CHECKED) -> Summary:
     for key in sample:
         record = store[key]
         label = label_density(record, store.manifest)
-        kinds["orbital" if not label.tabulated else "points" if label.native_grid is None else "grid"] += 1
+        kinds[_kind(label)] += 1
         elements.update(set(record.structure.numbers.tolist()))
         formulas[record.structure.formula] += 1
         atoms.append(record.structure.n_atoms)
@@ -137,6 +138,12 @@ def facts(store: Store, summary: Summary) -> tuple[list[tuple[str, str]], list[t
         ("size on disk", f"{disk:.1f} kB, per structure {disk / summary.count:.1f} kB"),
         ("electron count", f"{len(summary.electron_errors)} records checked, largest error {worst:.1e} e"),
     ]
+
+
+def _kind(density: Density) -> str:
+    if isinstance(density, OrbitalDensity):
+        return "coefficients"
+    return "orbital" if not density.tabulated else "points" if density.native_grid is None else "grid"
 
 
 def _span(values: list[int] | tuple[int, ...]) -> tuple[int, float, int]:

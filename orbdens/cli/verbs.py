@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from orbdens.cli.options import Charge, Force, GridLike, GridMargin, GridSpacing
 from orbdens.errors import UserError
 from orbdens.formats import CHOICES, FORMATS_HELP
 from orbdens.metrics import MARGIN, SPACING
+
+if TYPE_CHECKING:
+    from orbdens.prediction import Request
 
 Model = Annotated[
     Path,
@@ -166,6 +169,14 @@ def predict(
             "--coefficients", help="Write the orbitals themselves instead: sites, exponents, coefficients, as .npz."
         ),
     ] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.store",
+            help="Write coefficients of any number of structures into this store instead, by all cores; after a kill "
+            "the same command goes on. `orbdens data` inspects and converts it.",
+        ),
+    ] = None,
     core: Annotated[
         bool,
         typer.Option("--core", help="Add the frozen cores of the atoms: all electrons, H to Kr and I."),
@@ -202,9 +213,11 @@ def predict(
 
     model, files = split_inputs(inputs or [], alone=bool(smiles))
     on_grid = {"--grid and --margin": grid is not None or margin is not None, "--like": like is not None}
-    elsewhere = {"--points": points is not None, "--coefficients": coefficients}
+    elsewhere = {"--points": points is not None, "--coefficients": coefficients, "--store": store is not None}
     _refuse_two(on_grid | elsewhere, "each says where the density is wanted")
-    _refuse_two({"--coefficients": coefficients, "--core": core}, "cores are no orbitals of the model")
+    of_model = {"--coefficients": coefficients, "--store": store is not None}
+    _refuse_two(of_model | {"--core": core}, "cores are no orbitals of the model")
+    _refuse_two({"--store": store is not None, "--out": out is not None}, "each says where to write")
     _refuse_two({"--to": to is not None, "--npz": npz} | elsewhere, "formats are of grids")
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
@@ -225,6 +238,9 @@ def predict(
         out=out,
         force=force,
     )
+    if store is not None:
+        _predict_store(request, store)
+        return
     done: list[Written] = []
     try:
         with Display() as display:
@@ -247,6 +263,23 @@ def predict(
                 )
             for warning in file.warnings:
                 stderr.print(f"warning: {file.path}: {warning}", soft_wrap=True)
+
+
+def _predict_store(request: Request, target: Path) -> None:
+    from orbdens.cli.screen import stderr, stdout
+    from orbdens.predicted_store import predict_store
+    from orbdens.progress import Display
+
+    with Display() as display:
+        done = predict_store(request, target, display.count)
+    errors = sorted(done.expected_errors)
+    expected = f"   expected NMAE {errors[len(errors) // 2]:.2f} % (median)" if errors else ""
+    before = f", {done.before} of them from before" if done.before else ""
+    stdout.print(f"{target}   {done.count} structures{before}{expected}", soft_wrap=True)
+    if done.doubtful:
+        names = ", ".join(done.doubtful[:SHOWN])
+        names += f" and {more} more" if (more := len(done.doubtful) - SHOWN) > 0 else ""
+        stderr.print(f"warning: extrapolations, whose records say why: {names}", soft_wrap=True)
 
 
 def _refuse_two(given: dict[str, bool], reason: str) -> None:

@@ -20,7 +20,7 @@ from orbdens.checkpoint import MODEL_FILE
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 from orbdens.machine import peak_memory_mb
-from orbdens.processes import THREAD_VARIABLES, end_with_parent
+from orbdens.processes import THREADS, end_with_parent
 from orbdens.routes.plan import Plan, Route
 
 Log = Callable[[str], None]
@@ -147,7 +147,7 @@ def _told(log: Path, otherwise: str) -> str:
 def _begin(log: Path, threads: int) -> None:
     """In a process of its own: what it prints goes to a file, and it ends with the process that started it."""
     end_with_parent()
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,0 +1,62 @@
+"""Predictions into a store: the densities that ``predict`` gives, gone on with after a stop, refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.build
+import ase.io
+import numpy as np
+import pytest
+
+import orbdens
+from orbdens import predicted_store
+from orbdens.errors import UserError
+from orbdens.labels import stored_density
+from orbdens.predicted_store import predict_store
+from orbdens.prediction import Request
+from orbdens.store import Store
+
+NAMES = ("H2O", "CH4", "CH3OH", "NH3", "H2CO")
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    ase.io.write(tmp_path / "many.xyz", [ase.build.molecule(name) for name in NAMES])
+    return tmp_path / "many.xyz"
+
+
+def test_records_are_the_predictions(many: Path, tmp_path: Path) -> None:
+    done = predict_store(Request([many]), tmp_path / "out.store")
+    assert (done.count, done.before, len(done.expected_errors)) == (5, 0, 5)
+    store, model = Store(tmp_path / "out.store"), orbdens.load()
+    points = np.random.default_rng(0).normal(size=(50, 3))
+    for key, name in zip(store.keys("predicted"), NAMES, strict=True):
+        density, stored = model.predict(ase.build.molecule(name)), stored_density(store, key)
+        np.testing.assert_allclose(stored.at(points), density.at(points), rtol=1e-4, atol=1e-5)
+        assert stored.n_electrons == pytest.approx(density.n_electrons, abs=1e-4)
+        assert stored.expected_error == pytest.approx(density.expected_error, rel=1e-3)
+
+
+def test_a_stopped_call_is_gone_on_with(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(predicted_store, "ATOMS_AT_ONCE", 1)
+    with pytest.raises(KeyboardInterrupt):
+        predict_store(Request([many]), tmp_path / "out.store", stop)
+    done = predict_store(Request([many]), tmp_path / "out.store")
+    assert done.count == 5 and done.before >= 1
+    assert len(Store(tmp_path / "out.store").keys("predicted")) == 5
+
+
+def test_what_cannot_be_is_told_before_anything_is_written(many: Path, tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "odd.xyz", [ase.build.molecule("H2O"), ase.Atoms("Xe")])
+    with pytest.raises(UserError, match=r"structure 2 \(odd, Xe\): the model never saw Xe"):
+        predict_store(Request([tmp_path / "odd.xyz"]), tmp_path / "out.store")
+    assert not (tmp_path / "out.store").exists()
+    predict_store(Request([many]), tmp_path / "out.store")
+    ase.io.write(many, [ase.build.molecule("H2O")])
+    with pytest.raises(UserError, match="is a store of other structures or options; --force replaces it"):
+        predict_store(Request([many]), tmp_path / "out.store")
