@@ -93,7 +93,7 @@ def routes_of(items: Sequence[Path], plan: Plan) -> tuple[str, list[Route]]:
         elif not item.exists():
             raise UserError(f"{item} does not exist (expected configs and run folders)")
         else:
-            raise UserError(f"{item} is neither a config (.yaml) nor a trained model (a run folder)")
+            raise UserError(f"{item} is not a file of orbdens evaluate --json, and neither a config nor a run folder")
     twice = [name for name, times in Counter(route.name for route in found).items() if times > 1]
     if twice:
         raise UserError(f"two of these are called {twice[0]}: copy one to another name")

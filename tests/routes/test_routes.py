@@ -99,7 +99,7 @@ def test_plans_that_cannot_be_followed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two of these are called unet"):
         routes_of([config, config], Plan())
     (tmp_path / "text.txt").write_text("x")
-    with pytest.raises(UserError, match="neither a config"):
+    with pytest.raises(UserError, match="neither a config nor a run folder"):
         routes_of([tmp_path / "text.txt"], Plan())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a").write_text("x")
