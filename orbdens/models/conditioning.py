@@ -29,6 +29,9 @@ from orbdens.store.cache import TensorCache
 SAMPLE = 100
 """Training records that set the scales of the head."""
 
+LOOKED_THROUGH = 20_000
+"""Records at most among which rare site types are looked for."""
+
 RARE = 20
 """Records of each site type among them, if there are as many."""
 
@@ -43,7 +46,7 @@ def sample_for_scales(data: TrainingData, basis: Basis, sites: str) -> list[str]
     """Keys whose fits tell the scales of coefficients: evenly spaced, and more with site types rare among those."""
     spaced = evenly_spaced(data.keys, SAMPLE)
     taken = set(spaced)
-    order = spaced + [key for key in data.keys if key not in taken]
+    order = spaced + [key for key in evenly_spaced(data.keys, LOOKED_THROUGH) if key not in taken]
     chosen, seen = [], np.zeros(len(basis.types), dtype=int)
     for place, key in enumerate(order):
         kinds = np.unique(basis.index(place_sites(data.store.structure(key), sites).types))

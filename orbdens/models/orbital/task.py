@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,19 +38,26 @@ LEARNED_FROM = 300
 """Training structures whose errors tell what is hard to learn."""
 
 
+MANY = 20_000
+"""Training records from which on not every one is asked what sites it has, nor its graph kept: 20 kB for ethanol."""
+
+OF_EACH_KIND = 100
+"""Of more records than that, so many with each set of elements are asked in any case."""
+
+
 class OrbitalTask(GradientTask[OrbitalModel]):
     """The analytic stage, then the stage on points; ``objective.points_stage`` says how much of each."""
 
     @classmethod
     def facts(cls, config: OrbitalRun, data: TrainingData) -> dict[str, Any]:
-        structures = [data.store.structure(key) for key in data.keys]
+        structures, states = _telling(data)
         elements = sorted({symbol for structure in structures for symbol in structure.symbols})
         valence = data.store.manifest.valence_electrons
         basis = basis_of(structures, config)
         bonds = {pair for structure in structures for pair in bonded_pairs(structure)}
         return {
             "valence_electrons": {symbol: valence[symbol] for symbol in elements},
-            "states": states_of(structures),
+            "states": states,
             "bonds": sorted(bonds),
             "basis": basis.to_json(),
         }
@@ -82,8 +90,13 @@ class OrbitalTask(GradientTask[OrbitalModel]):
 
     def _extent(self, keys: Sequence[str]) -> float:
         """Å; no two sites of a record are farther apart."""
-        of_records = [self.graph(key).positions for key in keys]
-        return max(float((places.amax(0) - places.amin(0)).norm()) for places in of_records)
+        extent = 0.0
+        for key in keys:
+            structure = self.data.store.structure(key)
+            # midpoints of a molecule lie between its atoms
+            places = self.graph(key).positions.numpy() if structure.periodic else structure.positions
+            extent = max(extent, float(np.linalg.norm(np.ptp(places, axis=0))))
+        return extent
 
     def _check_start(self, analytic: bool) -> None:
         """UserError if the analytic objective cannot go on from a trained model; what points alone miss is logged."""
@@ -108,10 +121,13 @@ class OrbitalTask(GradientTask[OrbitalModel]):
             )
 
     def graph(self, key: str) -> Graph:
-        """The graph of a training record, made once."""
-        if key not in self._graphs:
-            self._graphs[key] = self._graph(self.data.store.structure(key))
-        return self._graphs[key]
+        """The graph of a training record: made once, unless there are more records than ``MANY``."""
+        graph = self._graphs.get(key)
+        if graph is None:
+            graph = self._graph(self.data.store.structure(key))
+            if len(self._graphs) < MANY:
+                self._graphs[key] = graph
+        return graph
 
     def _graph(self, structure: Structure) -> Graph:
         return self.model.place(structure, self.model.count_electrons(structure))[1]
@@ -122,7 +138,8 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         model, uncertainty = self.model, self.model.uncertainty
         training = model.training
         model.eval()
-        n = max(1, int(MEASURED / np.mean([len(self.graph(key).site_type) for key in self.data.keys])))
+        sizes = [len(self.graph(key).site_type) for key in evenly_spaced(self.data.keys, MANY)]
+        n = max(1, int(MEASURED / np.mean(sizes)))
         graphs = [self.graph(key) for key in evenly_spaced(self.data.keys, n)]
         sites = [
             (describe(model.features(graph)), graph.site_type, graph.site_weight) for graph in self._batches(graphs)
@@ -153,6 +170,22 @@ class OrbitalTask(GradientTask[OrbitalModel]):
                 batches.append([])
             batches[-1].append(graph)
         return [merge(batch).to(self.model.device) for batch in batches]
+
+
+def _telling(data: TrainingData) -> tuple[list[Structure], list[list[int]]]:
+    """Training structures that tell which sites and bonds there are, all or about ``MANY``; and ``states_of`` all."""
+    chosen = set(evenly_spaced(data.keys, MANY))
+    telling: list[Structure] = []
+    states: dict[tuple[int, int], Structure] = {}
+    seen: Counter[tuple[int, ...]] = Counter()
+    for key in data.keys:
+        structure = data.store.structure(key)
+        kind = tuple(np.unique(structure.numbers).tolist())
+        seen[kind] += 1
+        states.setdefault((structure.charge, structure.multiplicity), structure)
+        if key in chosen or seen[kind] <= OF_EACH_KIND:
+            telling.append(structure)
+    return telling, states_of(states.values())
 
 
 def basis_of(structures: Sequence[Structure], config: OrbitalRun) -> Basis:
