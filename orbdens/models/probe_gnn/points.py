@@ -28,6 +28,10 @@ SIDE = 4.0
 """Å; points are sorted into cubes of this size, so that those looked at together hear from the same atoms."""
 
 
+DEPENDENT = 1e-6
+"""Combinations of Gaussians with a smaller norm than this, of the largest, do not become larger than so."""
+
+
 class Centres(NamedTuple):
     """Atoms and images of atoms that points may hear from: places in Å, float32 [n, 3], and the atom of each [n]."""
 
@@ -51,10 +55,10 @@ class PointNetwork(nn.Module):
         self.register_buffer("exponents", exponents.float(), persistent=False)
         self.n_functions = n * (config.l_max + 1) ** 2
         self.fields = config.fields
-        self.weights = nn.ParameterList()
+        self.mixing = nn.ParameterList()
         for l in range(config.l_max + 1):
             start = torch.randn(config.channels, n * config.fields) / math.sqrt(config.channels * (config.l_max + 1))
-            self.weights.append(nn.Parameter(start))
+            self.mixing.append(nn.Parameter(start))
             self.register_buffer(f"to_primitive_{l}", _orthonormal(l, exponents).float(), persistent=False)
         self.linear = nn.Linear(config.fields, 1, bias=False)
         self.up = nn.Linear(config.fields, 2 * config.hidden, bias=False)
@@ -66,7 +70,7 @@ class PointNetwork(nn.Module):
     def spread(self, features: list[Tensor]) -> Tensor:
         """Weights of ``functions`` [n_atoms, n_functions, fields] from features of atoms."""
         parts = []
-        for l, (x, weight) in enumerate(zip(features, self.weights, strict=True)):
+        for l, (x, weight) in enumerate(zip(features, self.mixing, strict=True)):
             of_radials = (x.transpose(1, 2) @ weight).reshape(len(x), 2 * l + 1, -1, self.fields)
             parts.append(torch.einsum("kn,amnf->akmf", self.get_buffer(f"to_primitive_{l}"), of_radials))
         return torch.cat(parts, dim=2).flatten(1, 2)
@@ -121,11 +125,15 @@ class PointNetwork(nn.Module):
 
 
 def _orthonormal(l: int, exponents: Tensor) -> Tensor:
-    """[n, n]; columns are orthonormal combinations of r^l exp(-αr²), whose harmonics are not part of it."""
+    """[n, n]; columns are orthonormal combinations of S_lm(r) exp(-αr²), each as near to one of these as can be.
+
+    By Löwdin's S^(-1/2), which depends on no signs of eigenvectors: weights mean the same on every machine.
+    """
     norms = normalisation(torch.full((len(exponents),), l), exponents)
     overlap = (2 * torch.outer(exponents, exponents).sqrt() / (exponents[:, None] + exponents)) ** (l + 1.5)
     values, vectors = torch.linalg.eigh(overlap)
-    return norms[:, None] * vectors / values.sqrt()
+    values = values.clamp(min=DEPENDENT * float(values[-1]))
+    return norms[:, None] * ((vectors / values.sqrt()) @ vectors.T)
 
 
 def _cubes(points: NDArray[np.float64]) -> Iterator[NDArray[np.int64]]:
@@ -167,16 +175,22 @@ class Surroundings:
         near = (((fractions > -margin) & (fractions < 1 + margin)) | ~np.array(structure.pbc)).all(axis=1)
         return cls(structure, reach, places[near], np.tile(own, len(shifts))[near])
 
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """Å [3]."""
+        result: NDArray[np.float64] = self.places.mean(axis=0)
+        return result
+
     def wrapped(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points inside the cell, along the vectors that repeat, Å [n_points, 3]."""
         return _wrapped(self.structure, points)
 
     def moved(self, points: NDArray[np.float64]) -> Tensor:
-        """Wrapped points about the middle of the atoms, float32 [n_points, 3]: far from it digits would be lost."""
-        return torch.as_tensor(points - self.structure.positions.mean(axis=0), dtype=torch.float32)
+        """Wrapped points about the ``middle``, float32 [n_points, 3]: far from it digits would be lost."""
+        return torch.as_tensor(points - self.middle, dtype=torch.float32)
 
     def near(self, points: NDArray[np.float64]) -> Centres:
-        """Those that some wrapped points may hear, by the box around these; about the middle of the atoms."""
+        """Those that some wrapped points may hear, by the box around these; about the ``middle``."""
         outside = np.maximum(np.maximum(points.min(axis=0) - self.places, self.places - points.max(axis=0)), 0)
         near = np.flatnonzero((outside**2).sum(axis=1) < self.reach**2)
         return Centres(self.moved(self.places[near]), torch.as_tensor(self.atoms[near]))

@@ -19,6 +19,7 @@ from orbdens.labels import stored_density
 from orbdens.metrics import nmae
 from orbdens.models.probe_gnn.model import ProbeModel
 from orbdens.models.probe_gnn.options import ProbeConfig, ProbeRun
+from orbdens.models.probe_gnn.points import Surroundings
 from orbdens.models.probe_gnn.task import ProbeTask
 from orbdens.models.task import TrainingData
 from orbdens.observables.free_atoms import promolecule
@@ -84,7 +85,7 @@ def test_crystals_on_grids_are_learned(tmp_path: Path) -> None:
         task.model.points.linear.weight.fill_(1.0)
         weights = task.model.spread(example.graph)
         heard = task.model.points(example.points, example.centres, weights).numpy()
-    points = example.points.double().numpy() + crystal.positions.mean(axis=0)
+    points = example.points.double().numpy() + Surroundings.of(crystal, task.model.points.cutoff).middle
     known = task.model.points.at(crystal, points, weights)
     np.testing.assert_allclose(heard, known, atol=1e-5 * np.abs(known).max())
     assert task.loss(task.collate([example])) > 1e-3
