@@ -34,6 +34,9 @@ class DensityModel(nn.Module, ABC):
     exact_electrons: bool = False
     """Whether densities hold the electrons they must, to float precision."""
 
+    takes_new_elements: ClassVar[bool] = False
+    """Whether a trained model may go on learning with elements that it never saw: nothing of it belongs to elements."""
+
     config: Any
     facts: dict[str, Any]
 

@@ -33,9 +33,10 @@ class Start:
     notes: dict[str, Any]
 
     def check(self, store: Store, keys: Sequence[str]) -> None:
-        """UserError unless the model knows the elements of the records ``keys``, with as many electrons."""
-        for key in keys:
-            self.model.count_electrons(store.structure(key))
+        """UserError unless the model knows, or takes, the elements of the records ``keys``, with as many electrons."""
+        if not self.model.takes_new_elements:
+            for key in keys:
+                self.model.count_electrons(store.structure(key))
         stored = store.manifest.valence_electrons
         for symbol, electrons in self.model.facts["valence_electrons"].items():
             if stored.get(symbol, electrons) != electrons:
@@ -54,6 +55,8 @@ class Start:
         for name in GROWING:
             if name in known and name in found:
                 known[name] = [*known[name], *(entry for entry in found[name] if entry not in known[name])]
+        if self.model.takes_new_elements:
+            known["valence_electrons"] = {**found["valence_electrons"], **known["valence_electrons"]}
         return self.model
 
     def save(self, folder: Path) -> None:
