@@ -30,7 +30,9 @@ def test_a_page_holds_everything_itself(make_evaluation: MakeEvaluation, tmp_pat
     write_pictures(tmp_path, pictures)
     write_report(tmp_path / "report.html", evaluations, pictures)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["errors.png", "regions.png", "report.html", "slices.png"]
+    assert names == [
+        *("errors.png", "errors.svg", "regions.png", "regions.svg", "report.html", "slices.png", "slices.svg")
+    ]
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "&lt;model 0&gt; &amp; co" in page

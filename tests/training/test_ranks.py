@@ -100,7 +100,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(places.ROOT), "OMP_NUM_THREADS": 
 def test_torchrun_starts_a_run_that_one_process_goes_on_with(tmp_path: Path) -> None:
     """After the death of a process, in the middle of a step."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command = _command(tmp_path, "run", steps=2000, checkpoint_every=1000, validate_every=1000)
+    command = _command(tmp_path, "run", steps=200_000, checkpoint_every=100_000, validate_every=100_000)
     log = tmp_path / "log"
     with log.open("w") as file:
         run = subprocess.Popen([*launcher, *command], env=ENVIRONMENT, stderr=file, stdout=file)
@@ -113,8 +113,8 @@ def test_torchrun_starts_a_run_that_one_process_goes_on_with(tmp_path: Path) -> 
         run.kill()
     assert "one of the 2 processes has ended or fallen silent" in log.read_text()
     state = torch.load(tmp_path / "run" / "resume.ckpt", weights_only=True)
-    assert 0 < state["global_step"] < 1000
-    more = _command(tmp_path, "run", "--resume", steps=state["global_step"] + 3, checkpoint_every=1000)
+    assert 0 < state["global_step"] < 100_000
+    more = _command(tmp_path, "run", "--resume", steps=state["global_step"] + 3, checkpoint_every=100_000)
     subprocess.run([sys.executable, *more], env=ENVIRONMENT, check=True, timeout=120)
     assert (tmp_path / "run" / "model.safetensors").is_file()
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orbdens.kernels.cpu import pairs, products
 from orbdens.kernels.harmonics import monomials, solid_harmonics
 from orbdens.kernels.pairs.two_centre import gaunt
 from orbdens.kernels.shells import normalisation
@@ -85,6 +84,8 @@ def overlaps(functions: Gaussians, scales: Array | None = None) -> Array:
         functions: the χ.
         scales: of each site, by which its functions are multiplied [n_sites]; None leaves them.
     """
+    from orbdens.kernels.cpu import pairs  # Numba takes a second to import
+
     start, l = functions.start, functions.l_max
     scales = np.ones(len(functions.kind)) if scales is None else scales
     out = np.zeros((start[-1], start[-1]))
@@ -129,6 +130,8 @@ def density_projections(orbitals: Gaussians, matrix: Array, functions: Gaussians
         matrix: D, symmetric [n_orbitals, n_orbitals].
         functions: the χ.
     """
+    from orbdens.kernels.cpu import pairs, products  # as above
+
     l = orbitals.l_max
     exponent_ptr, exponents, degrees, polynomial_ptr, polynomials = _polynomials(orbitals)
     start = orbitals.start

@@ -331,7 +331,7 @@ MISTAKES = {
     "data import empty s": "cannot tell what empty holds",
     "data import none.CHGCAR s": "none.CHGCAR does not exist",
     "data import stars.CHGCAR s": r"stars.CHGCAR, line 13: expected value . of 3 x 3 x 3, but found '.*\*\*\*\*'",
-    "data import good.CHGCAR s --format fchk": "'fchk' is not one of 'npz', ",
+    "data import good.CHGCAR s --format fchk": "'fchk' is not one of 'points', 'npz', ",
     "data import good.CHGCAR s --dtype float8": "'float8' is not one of 'float32', 'float16'",
     "data import good.CHGCAR s --density core": "'core' is not one of 'valence', 'all-electron'",
     "data import good.CHGCAR s --valence C4": "expected valence electrons as C=4,O=6, but got 'C4'",
