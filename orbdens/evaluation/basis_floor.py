@@ -198,7 +198,7 @@ def basis_floor(
     missing = (0.0, None)
     label = label_density(records[keys[0]], records.manifest)
     on_quadrature = label.has_cores and not label.tabulated
-    no_new_grid = on_quadrature or label.tabulated
+    no_new_grid = label.has_cores or label.tabulated
     return Floor(
         store=records.path.resolve().name,
         split=split,

@@ -27,8 +27,8 @@ Extent = tuple[float, float, float, float]
 """Left, right, bottom and top edge of a picture in Å."""
 
 INK, MUTED, LINE = "#1d2733", "#64707d", "#d9dee4"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, told apart by all eyes."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A900")
+"""Okabe and Ito's, told apart by all eyes; their yellow darker, for it is seen on white."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -53,6 +53,9 @@ WIDTH = 8.4
 
 DENSITY_RANGE = (1e-3, 3.0)
 """e/Å³; colours of the density are logarithmic between these."""
+
+MOST_COLUMNS = 4
+"""Cuts side by side; further ones stand below."""
 
 IN_PLANE = 0.3
 """Å; atoms nearer to the slice than this are drawn full, others faint."""
@@ -202,18 +205,22 @@ def _slices(cuts: Mapping[str, Slice]) -> Figure:
     first = next(iter(cuts.values()))
     left, right, bottom, top = first.extent
     reference, _ = first.images()
-    n = len(cuts) + 1
-    width = WIDTH / max(n, 3)
+    n_columns = min(len(cuts) + 1, MOST_COLUMNS)
+    n_rows = -(-(len(cuts) + 1) // n_columns)
+    width = WIDTH / max(n_columns, 3)
     height = width * (top - bottom) / (right - left)
-    figure = new_figure(0.9 + width * n, 0.9 + 2 * height)
-    panels = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
+    small = 7.5 if n_rows > 1 else None  # names of neighbours must not touch
+    figure = new_figure(0.9 + width * n_columns, (0.9 + 2 * height) * n_rows)
+    panels = figure.subplots(2 * n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    for axes in panels.flat:
+        axes.axis("off")
     density_norm = LogNorm(*DENSITY_RANGE, clip=True)
     differences = [predicted - shown for shown, predicted in (cut.images() for cut in cuts.values())]
     largest = max(1e-5, *(float(np.abs(difference).max()) for difference in differences))
     error_norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
+    panels[0, 0].axis("on")
     image = density_panel(panels[0, 0], first.extent, first.atoms, reference, density_norm)
     panels[0, 0].set_title(f"reference ({first.formula})")
-    panels[1, 0].axis("off")
     panels[1, 0].text(
         0.5,
         0.5,
@@ -224,17 +231,21 @@ def _slices(cuts: Mapping[str, Slice]) -> Figure:
         linespacing=1.6,
         transform=panels[1, 0].transAxes,
     )
-    for column, (name, cut, difference) in enumerate(zip(cuts, cuts.values(), differences, strict=True), start=1):
-        density_panel(panels[0, column], first.extent, first.atoms, cut.images()[1], density_norm)
-        panels[0, column].set_title(name)
-        error = panels[1, column].imshow(
+    for place, (name, cut, difference) in enumerate(zip(cuts, cuts.values(), differences, strict=True), start=1):
+        row, column = divmod(place, n_columns)
+        above, below = panels[2 * row, column], panels[2 * row + 1, column]
+        for axes in (above, below):
+            axes.axis("on")
+        density_panel(above, first.extent, first.atoms, cut.images()[1], density_norm)
+        above.set_title(name, fontsize=small)
+        error = below.imshow(
             difference, origin="lower", extent=first.extent, cmap="RdBu_r", norm=error_norm, interpolation="bilinear"
         )
-        _mark_atoms(panels[1, column], first.extent, first.atoms)
-        panels[1, column].set_title(f"{name}: error", fontweight="normal")
-        panels[1, column].set_xlabel("Å")
+        _mark_atoms(below, first.extent, first.atoms)
+        below.set_title(f"{name}: error", fontweight="normal", fontsize=small)
+        below.tick_params(labelbottom=True, labelleft=column == 0 or place == 1)
+        below.set_xlabel("Å")
     panels[0, 0].set_ylabel("Å")
-    panels[1, 1].tick_params(labelleft=True)
     panels[0, 0].tick_params(labelbottom=True)
     panels[0, 0].set_xlabel("Å")
     figure.colorbar(image, ax=panels[0, :].tolist(), label="density [e/Å³]", extend="both", aspect=18, pad=0.01)

@@ -8,6 +8,7 @@ from pathlib import Path
 from orbdens.errors import UserError
 from orbdens.evaluation.tables import Table
 from orbdens.routes.plan import Plan, Route, keep_settings, routes_of
+from orbdens.store import Store, open_store
 
 
 def compare_routes(items: Sequence[Path], out: Path, plan: Plan, log: Callable[[str], None], force: bool) -> Table:
@@ -30,10 +31,10 @@ def compare_routes(items: Sequence[Path], out: Path, plan: Plan, log: Callable[[
     from orbdens.routes.curves import Curve
     from orbdens.routes.report import Results, write
     from orbdens.routes.work import Place, begin_anew, work
-    from orbdens.store import open_store
 
     store, routes = routes_of(items, plan)
-    if not open_store(store).keys(plan.split):
+    records = open_store(store)
+    if not records.keys(plan.split):
         raise UserError(f"split '{plan.split}' of {store} is empty")
     keep_settings(out, store, plan, force)
     place = Place(out)
@@ -49,7 +50,7 @@ def compare_routes(items: Sequence[Path], out: Path, plan: Plan, log: Callable[[
     sizes: dict[str, dict[int, float]] = {}
     for route in measured:
         if route.config is not None and plan.sizes:
-            sizes.setdefault(route.base, {})[_training_size(route, store)] = by_route[route].summary()["nmae"].mean
+            sizes.setdefault(route.base, {})[_training_size(route, records)] = by_route[route].summary()["nmae"].mean
     folders = {route.name: route.model or place.run(route) for route in whole}
     results = Results(
         evaluations=sorted((by_route[route] for route in whole), key=lambda e: e.summary()["nmae"].mean),
@@ -67,9 +68,8 @@ def compare_routes(items: Sequence[Path], out: Path, plan: Plan, log: Callable[[
     return table
 
 
-def _training_size(route: Route, store: str) -> int:
+def _training_size(route: Route, store: Store) -> int:
     """Structures that a route learned from."""
-    from orbdens.store import open_store
     from orbdens.training.batches import splits_of
 
-    return len(splits_of(open_store(store), route.load().data)[0])
+    return len(splits_of(store, route.load().data)[0])

@@ -25,6 +25,9 @@ from orbdens.routes.plan import Plan, Route
 
 Log = Callable[[str], None]
 
+FOLDERS = ("runs", "evaluations", "logs")
+"""What a comparison keeps beside its report."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -61,7 +64,7 @@ def work(routes: Sequence[Route], store: str, plan: Plan, place: Place, log: Log
     Returns:
         What went wrong, in a sentence, by the names of routes.
     """
-    for folder in ("runs", "evaluations", "logs"):
+    for folder in FOLDERS:
         (place.out / folder).mkdir(parents=True, exist_ok=True)
     workers = Workers()
     with ThreadPoolExecutor(plan.processes) as pool:
@@ -109,13 +112,13 @@ def _follow(route: Route, store: str, plan: Plan, place: Place, log: Log, worker
             begun = time.perf_counter()
             status = workers.run(_train, route, place, plan.threads)
             if status:
-                return _told(place.log(route), f"its training ended with status {status}")
+                return _told(place.log(route), "training", status)
             log(f"trained {route.name} in {(time.perf_counter() - begun) / 60:.1f} minutes")
         if not _is_measured(route, place):
             log(f"measuring {route.name}")
             status = workers.run(_measure, route, store, plan, place)
             if status:
-                return _told(place.log(route), f"its evaluation ended with status {status}")
+                return _told(place.log(route), "evaluation", status)
     except UserError as error:
         return str(error)
     return None
@@ -138,10 +141,12 @@ def _is_measured(route: Route, place: Place) -> bool:
     return figures.is_file() and figures.stat().st_mtime >= file.stat().st_mtime
 
 
-def _told(log: Path, otherwise: str) -> str:
-    """The last line of a log, which a mistake ends with."""
+def _told(log: Path, what: str, status: int) -> str:
+    """The last line of a log, which a mistake ends with; a process that was killed wrote none."""
+    if status < 0:
+        return f"its {what} was ended by signal {-status}: killed, or out of memory"
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else otherwise
+    return lines[-1] if lines else f"its {what} ended with status {status}"
 
 
 def _begin(log: Path, threads: int) -> None:
@@ -161,7 +166,6 @@ def _train(route: Route, place: Place, threads: int) -> None:
     from orbdens.training.run import train
 
     run, config = place.run(route), route.load()
-    begun = time.perf_counter()
     try:
         resume = (run / RESUME_FILE).is_file()
         train(config, run, resume=resume, force=not resume)
@@ -169,9 +173,9 @@ def _train(route: Route, place: Place, threads: int) -> None:
         raise SystemExit(f"{error}") from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    took = {"seconds": time.perf_counter() - begun, "peak_memory_mb": peak_memory_mb()}
+    took = {"peak_memory_mb": peak_memory_mb(), "config": config.model_dump(mode="json")}
     with written_whole(place.done(route)) as temporary:
-        temporary.write_text(json.dumps(took | {"config": config.model_dump(mode="json")}), encoding="utf-8")
+        temporary.write_text(json.dumps(took), encoding="utf-8")
 
 
 def _measure(route: Route, store: str, plan: Plan, place: Place) -> None:
@@ -186,16 +190,8 @@ def _measure(route: Route, store: str, plan: Plan, place: Place) -> None:
         found = evaluate(model, store, plan.split, name=route.name, n=plan.n, with_robustness=route.n_train is None)
         if place.done(route).is_file():
             took = json.loads(place.done(route).read_text(encoding="utf-8"))
-            cost = {"training_memory_mb": took["peak_memory_mb"]}
-            minutes = found.model.training_minutes
-            if minutes is None:  # fitted in one go
-                minutes = took["seconds"] / 60
-            found = found.model_copy(
-                update={
-                    "cost": found.cost.model_copy(update=cost),
-                    "model": found.model.model_copy(update={"training_minutes": minutes}),
-                }
-            )
+            cost = found.cost.model_copy(update={"training_memory_mb": took["peak_memory_mb"]})
+            found = found.model_copy(update={"cost": cost})
         found.write(place.evaluation(route))
     except UserError as error:
         raise SystemExit(f"{error}") from None
@@ -203,5 +199,5 @@ def _measure(route: Route, store: str, plan: Plan, place: Place) -> None:
 
 def begin_anew(place: Place) -> None:
     """Remove what earlier comparisons left in the folder: runs, figures, logs."""
-    for folder in ("runs", "evaluations", "logs"):
+    for folder in FOLDERS:
         shutil.rmtree(place.out / folder, ignore_errors=True)
