@@ -1,0 +1,204 @@
+"""A store of very many records: ``python -m benchmarks.stores make FOLDER STORE...``, then ``... start FOLDER``.
+
+The records are copies of real ones, their atoms displaced at random and their orbitals made orthonormal in the new
+places, so that each is a density of as many electrons: as large as a real record, but no solution of any equation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from orbdens import shipped
+from orbdens.config import find_config, load_config
+from orbdens.machine import describe_machine, describe_versions, peak_memory_mb
+from orbdens.models.orbital import task
+from orbdens.models.orbital.objectives import AnalyticStage
+from orbdens.processes import stream_map
+from orbdens.progress import Display
+from orbdens.pyscf.integrals import Functions, overlaps
+from orbdens.store import Manifest, OrbitalRecord, Store, StoreWriter
+from orbdens.store.writer import packed_record
+from orbdens.training.batches import EndlessBatches
+from orbdens.training.run import train
+
+DISPLACEMENT = 0.03
+"""Å; standard deviation of each coordinate."""
+
+AT_ONCE = 50
+"""Records that a process makes together."""
+
+N_BATCHES, BATCH_SIZE = 400, 16
+
+SPLIT = ("--train", "0.98", "--validation", "0.01", "--test", "0.01")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    making = verbs.add_parser("make", help="make the store")
+    making.add_argument("folder", type=Path)
+    making.add_argument("stores", nargs="+", help="stores of orbitals of one level, whose records are copied")
+    making.add_argument("--n", type=int, default=200_000)
+    making.add_argument("--shards", type=int, default=1, help="LMDB files")
+    starting = verbs.add_parser("start", help="measure what comes before the first step, and random reading")
+    starting.add_argument("folder", type=Path)
+    starting.add_argument("--config", type=Path, default=shipped.config_path("organics.yaml"))
+    starting.add_argument("--json", type=Path)
+    run = verbs.add_parser("run", help="one start of a training, of which start takes the figures")
+    run.add_argument("folder", type=Path)
+    run.add_argument("--config", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.verb == "make":
+        make(arguments.folder, [Store(name) for name in arguments.stores], arguments.n, arguments.shards)
+    elif arguments.verb == "run":
+        print(json.dumps(run_to_first_step(arguments.folder, arguments.config)))
+    else:
+        figures = {"records": len(Store(arguments.folder)), **start(arguments.folder, arguments.config)}
+        print("\n".join(f"{name:28} {value:,.4g}" for name, value in figures.items()))
+        if arguments.json:
+            machine = describe_machine(1) | describe_versions("torch", "lmdb", "lightning")
+            arguments.json.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")
+
+
+def make(folder: Path, stores: list[Store], n: int, shards: int) -> None:
+    """Write the store."""
+    sources = [(store, key) for store in stores for key in store.keys() if store[key].structure.multiplicity == 1]  # noqa: SIM118
+    first = stores[0].manifest
+    level = {**first.level, "displaced": f"{DISPLACEMENT:g} Å, orbitals orthonormalised"}
+    manifest = Manifest(level, first.density, first.valence_electrons, first.label_basis, shards=shards)
+    numbers = [list(range(i, min(i + AT_ONCE, n))) for i in range(0, n, AT_ONCE)]
+    with Display() as display, StoreWriter(folder, manifest) as writer:
+        for packed in stream_map(_displaced, numbers, _begin, (sources, manifest)):
+            for key, record in packed:
+                writer.put_packed(key, record)
+            display.count("records", len(writer), n)
+        writer.finish({})
+
+
+_sources: list[tuple[Store, str]]
+_manifest: Manifest
+
+
+def _begin(sources: list[tuple[Store, str]], manifest: Manifest) -> None:
+    global _sources, _manifest
+    _sources, _manifest = sources, manifest
+
+
+def _displaced(numbers: list[int]) -> list[tuple[str, bytes]]:
+    """Displaced copies by their numbers, which draw the displacements: keys and packed records."""
+    made = []
+    for number in numbers:
+        store, key = _sources[number % len(_sources)]
+        record, rng = store[key], np.random.default_rng(number)
+        assert isinstance(record, OrbitalRecord)
+        old = record.structure
+        positions = old.positions + DISPLACEMENT * rng.standard_normal(old.positions.shape)
+        structure = replace(old, positions=positions.astype(np.float32).astype(np.float64))
+        orbitals = record.orbitals.astype(np.float64)
+        overlap = overlaps(Functions.of(structure, _manifest.orbital_basis))
+        values, vectors = np.linalg.eigh(orbitals.T @ overlap @ orbitals)
+        orbitals = orbitals @ (vectors / np.sqrt(values)) @ vectors.T
+        new = OrbitalRecord(structure, orbitals.astype(np.float32), record.occupations)
+        made.append((f"{number:07d}", packed_record(key, new, _manifest)))
+    return made
+
+
+def start(folder: Path, config: Path) -> dict[str, float]:
+    """All figures, each of a process of its own, the fits cached from one to the next."""
+    figures: dict[str, float] = {"gigabytes": sum(f.stat().st_size for f in folder.rglob("data.mdb")) / 1e9}
+    for name, words in (("split", ("split", *SPLIT, "--force")), ("inspect", ("inspect",))):
+        command = ["-c", "from orbdens.cli import main; main()", "data", words[0], str(folder), *words[1:]]
+        figures |= {f"{name}_{what}": value for what, value in _measured(command)[0].items()}
+    for name in ("first_start", "second_start"):
+        measured, output = _measured(["-m", "benchmarks.stores", "run", str(folder), "--config", str(config)])
+        figures |= {f"{name}_{what}": value for what, value in (measured | json.loads(output)).items()}
+    return figures | {
+        "cold_records_per_s": random_batches(Store(folder), cold=True),
+        "records_per_s": random_batches(Store(folder), cold=False),
+    }
+
+
+def _measured(command: list[str]) -> tuple[dict[str, float], str]:
+    """Seconds, seconds of processors (those of its children, too) and peak memory of a Python process; what it says."""
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([sys.executable, *command], stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+        output.seek(0)
+        text = output.read()
+    seconds = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"s": seconds, "core_s": cpu, "peak_mb": usage.ru_maxrss / 2**10}, text
+
+
+class _FirstStepError(Exception):
+    """The first step begins."""
+
+
+def run_to_first_step(folder: Path, config: Path) -> dict[str, float]:
+    """Begin a training and stop before the loss of its first batch: seconds with and without the fits."""
+    fits = 0.0
+
+    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*arguments: Any) -> Any:
+            nonlocal fits
+            since = time.perf_counter()
+            try:
+                return work(*arguments)
+            finally:
+                fits += time.perf_counter() - since
+
+        return measured
+
+    options = [f"data.store={folder}", "training.steps=10", "training.threads=1", "training.device=cpu"]
+    begun = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as out,
+        patch.object(task, "fit_records", timed(task.fit_records)),
+        patch.object(task, "regularised_fits", timed(task.regularised_fits)),
+        patch.object(AnalyticStage, "loss", side_effect=_FirstStepError),
+        suppress(_FirstStepError),
+    ):
+        train(load_config(find_config(config), options), Path(out) / "run")
+    seconds = time.perf_counter() - begun
+    return {"to_first_step_s": seconds, "of_it_fits_s": fits, "to_first_step_peak_mb": peak_memory_mb() or 0.0}
+
+
+def random_batches(store: Store, cold: bool) -> float:
+    """Records read a second in the order of a training; cold: the system is asked to forget the file first."""
+    if cold:
+        for file in store.path.rglob("data.mdb"):
+            with file.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    batches: Iterator[Any] = iter(EndlessBatches(store.keys("train"), BATCH_SIZE, int(cold), 0, lambda step: 0))
+    store[next(batches)[0].key]  # checks the file's pages once
+    begun = time.perf_counter()
+    for _ in range(N_BATCHES):
+        for draw in next(batches):
+            store[draw.key]
+    return N_BATCHES * BATCH_SIZE / (time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    main()
