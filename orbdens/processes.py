@@ -121,7 +121,7 @@ class Ahead(Generic[T, R]):
             self.close()
 
     def result(self, item: T) -> R:
-        """The result of an item, once: waited for if it was begun; else, or if its process was lost, worked out here."""
+        """The result of an item, once: waited for if it was begun; else, or if its process is lost, worked out here."""
         begun = self._begun.pop(item, None)
         try:
             if begun is not None:

@@ -78,7 +78,7 @@ class Stage(ABC):
 
     begins: float
 
-    def expect(self, keys: Sequence[str]) -> None:
+    def expect(self, keys: Sequence[str]) -> None:  # noqa: B027 (most stages have nothing to prepare)
         """Told of the records of each batch some batches before their examples are asked for, if it comes to that."""
 
     @abstractmethod
