@@ -72,7 +72,7 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         basis, rule, points_stage = model.basis, model.config.sites, config.objective.points_stage
         analytic = points_stage < 1
         if analytic and data.store.manifest.label_basis is None:
-            raise UserError("the analytic objective needs orbital records: grid records need objective.points_stage=1")
+            raise UserError("the analytic objective needs orbital records: others need objective.points_stage=1")
         if not fresh:
             self._check_start(analytic)
         if fresh and isinstance(model.head, PlainHead):
