@@ -171,7 +171,8 @@ def run_to_first_step(folder: Path, config: Path) -> dict[str, float]:
 
         return measured
 
-    options = [f"data.store={folder}", "training.steps=10", "training.threads=1", "training.device=cpu"]
+    options = [f"data.store={folder}", "data.validation_split=validation", "training.steps=10"]
+    options += ["training.threads=1", "training.device=cpu"]
     begun = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as out,
