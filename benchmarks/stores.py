@@ -26,7 +26,8 @@ import torch
 
 from orbdens import shipped
 from orbdens.config import find_config, load_config
-from orbdens.machine import describe_machine, describe_versions, peak_memory_mb
+from orbdens.machine import describe_machine, describe_versions
+from orbdens.models import conditioning, density_fitting
 from orbdens.models.orbital import task
 from orbdens.models.orbital.objectives import AnalyticStage
 from orbdens.processes import stream_map
@@ -44,6 +45,9 @@ AT_ONCE = 50
 """Records that a process makes together."""
 
 N_BATCHES, BATCH_SIZE = 400, 16
+
+LOOK = 0.1
+"""Seconds between two looks at the memory of a process."""
 
 SPLIT = ("--train", "0.98", "--validation", "0.01", "--test", "0.01")
 
@@ -129,27 +133,42 @@ def start(folder: Path, config: Path) -> dict[str, float]:
     for name in ("first_start", "second_start"):
         measured, output = _measured(["-m", "benchmarks.stores", "run", str(folder), "--config", str(config)])
         figures |= {f"{name}_{what}": value for what, value in (measured | json.loads(output)).items()}
-    return figures | {
-        "cold_records_per_s": random_batches(Store(folder), cold=True),
-        "records_per_s": random_batches(Store(folder), cold=False),
-    }
+    figures |= random_batches(Store(folder), "cold_") | random_batches(Store(folder), "")
+    return figures
 
 
 def _measured(command: list[str]) -> tuple[dict[str, float], str]:
-    """Seconds, seconds of processors (those of its children, too) and peak memory of a Python process; what it says."""
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    """Seconds, seconds of processors and memory of a Python process and those that it starts; and what it says.
+
+    The memory is its own: mapped pages of the store, which the system may take back at any time, do not count.
+    """
+    before, begun = _core_seconds(), time.perf_counter()
+    memory = 0
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen([sys.executable, *command], stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        while process.poll() is None:
+            memory = max(memory, _own_memory(process.pid))
+            time.sleep(LOOK)
         if process.returncode:
             sys.exit(f"{' '.join(command)} ended with {process.returncode}")
         output.seek(0)
         text = output.read()
-    seconds = time.perf_counter() - begun
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"s": seconds, "core_s": cpu, "peak_mb": usage.ru_maxrss / 2**10}, text
+    return {"s": time.perf_counter() - begun, "core_s": _core_seconds() - before, "peak_mb": memory / 2**10}, text
+
+
+def _core_seconds() -> float:
+    """Of all processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _own_memory(pid: int) -> int:
+    """Resident memory of a process that belongs to no file, kB; 0 if it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1])
+    return 0
 
 
 class _FirstStepError(Exception):
@@ -176,29 +195,38 @@ def run_to_first_step(folder: Path, config: Path) -> dict[str, float]:
     begun = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as out,
-        patch.object(task, "fit_records", timed(task.fit_records)),
-        patch.object(task, "regularised_fits", timed(task.regularised_fits)),
+        patch.object(task, "fit_records", timed(density_fitting.fit_records)),
+        patch.object(task, "regularised_fits", timed(conditioning.regularised_fits)),
         patch.object(AnalyticStage, "loss", side_effect=_FirstStepError),
         suppress(_FirstStepError),
     ):
         train(load_config(find_config(config), options), Path(out) / "run")
     seconds = time.perf_counter() - begun
-    return {"to_first_step_s": seconds, "of_it_fits_s": fits, "to_first_step_peak_mb": peak_memory_mb() or 0.0}
+    return {"to_first_step_s": seconds, "of_it_fits_s": fits}
 
 
-def random_batches(store: Store, cold: bool) -> float:
-    """Records read a second in the order of a training; cold: the system is asked to forget the file first."""
-    if cold:
+def random_batches(store: Store, name: str) -> dict[str, float]:
+    """Records read a second, and a second of a processor, as a training draws them.
+
+    Args:
+        store: to read from.
+        name: of the figures; ``cold_`` asks the system to forget the file first.
+    """
+    if name:
         for file in store.path.rglob("data.mdb"):
             with file.open("rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    batches: Iterator[Any] = iter(EndlessBatches(store.keys("train"), BATCH_SIZE, int(cold), 0, lambda step: 0))
+    batches: Iterator[Any] = iter(EndlessBatches(store.keys("train"), BATCH_SIZE, len(name), 0, lambda step: 0))
     store[next(batches)[0].key]  # checks the file's pages once
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     for _ in range(N_BATCHES):
         for draw in next(batches):
             store[draw.key]
-    return N_BATCHES * BATCH_SIZE / (time.perf_counter() - begun)
+    n = N_BATCHES * BATCH_SIZE
+    return {
+        f"{name}records_per_s": n / (time.perf_counter() - begun),
+        f"{name}records_per_core_s": n / (time.process_time() - used),
+    }
 
 
 if __name__ == "__main__":
