@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from orbdens.errors import UserError
 from orbdens.machine import available_cores
@@ -35,26 +37,23 @@ ENVIRONMENT = {
 """Variables of worker processes."""
 
 
-@contextmanager
-def parallel_map(n_tasks: int, chunk: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` over one single-threaded process per core, or the plain one where starting them would take longer.
+def parallel_map(work: Callable[..., R], items: Sequence[Any], chunk: int, *shared: Any) -> Iterator[R]:
+    """``work(*shared, item)`` of each item, by one single-threaded process per core: as ``stream_map``.
+
+    Here and one after the other where starting processes would take longer.
 
     Args:
-        n_tasks: how many there are to do.
+        work: a function of a module.
+        items: what to work on.
         chunk: how many of them take about as long as starting a process takes.
+        shared: first arguments of ``work``, given to every process once.
+
+    Raises:
+        UserError: a process ended on its own.
     """
-    if n_tasks < 4 * chunk:
-        yield map
-        return
-    with (
-        one_thread_each(),  # one process per core beats threads inside small tasks
-        ProcessPoolExecutor(
-            max_workers=available_cores(),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin_worker,
-        ) as pool,
-    ):
-        yield pool.map
+    if len(items) < 4 * chunk:
+        return (work(*shared, item) for item in items)
+    return stream_map(_call, items, _share, (work, *shared))
 
 
 def stream_map(
@@ -90,8 +89,71 @@ def stream_map(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+class Ahead(Generic[T, R]):
+    """Work that is begun before its results are needed, in single-threaded processes that the first item starts.
+
+    Args:
+        work: a function of a module; items are its last argument.
+        shared: its first arguments, given to every process once.
+        processes: how many.
+    """
+
+    def __init__(self, work: Callable[..., R], shared: tuple[Any, ...], processes: int) -> None:
+        self._work, self._shared, self._processes = work, shared, processes
+        self._pool: ProcessPoolExecutor | None = None
+        self._begun: dict[T, Future[R]] = {}
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._begun
+
+    def begin(self, item: T) -> None:
+        """Have an item worked on; items are hashable, and one that is begun already stays so."""
+        if item in self._begun:
+            return
+        if self._pool is None:
+            spawn = multiprocessing.get_context("spawn")
+            given = (_share, self._work, *self._shared)
+            self._pool = ProcessPoolExecutor(self._processes, spawn, _begin_worker, given)
+        try:
+            with one_thread_each():
+                self._begun[item] = self._pool.submit(_call, item)
+        except BrokenProcessPool:
+            self.close()
+
+    def result(self, item: T) -> R:
+        """The result of an item, once: waited for if it was begun; else, or if its process is lost, worked out here."""
+        begun = self._begun.pop(item, None)
+        try:
+            if begun is not None:
+                return begun.result()
+        except BrokenProcessPool:
+            self.close()  # the next item that is begun starts others
+        return self._work(*self._shared, item)
+
+    def close(self) -> None:
+        """End the processes; what they have begun is forgotten."""
+        self._begun.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+_shared_work: Callable[[Any], Any]
+"""What a process has been given to do with each item."""
+
+
+def _share(work: Callable[..., Any], *shared: Any) -> None:
+    global _shared_work
+    _shared_work = partial(work, *shared)
+
+
+def _call(item: Any) -> Any:
+    return _shared_work(item)
+
+
 def _begin_worker(begin: Callable[..., None] | None = None, *arguments: Any) -> None:
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, with which they end
     import torch  # takes a second, in which the parent may end
 
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import places
 import pytest
 
 from orbdens.machine import available_cores
-from orbdens.processes import parallel_map
+from orbdens.processes import Ahead, parallel_map
 
 SLEEPER = """
 import os, sys, time
@@ -25,8 +25,7 @@ def work(i):
 
 if __name__ == "__main__":
     from orbdens.processes import parallel_map
-    with parallel_map(100, 1) as run:
-        list(run(work, range(100)))
+    list(parallel_map(work, range(100), 1))
 """
 
 
@@ -67,9 +66,33 @@ def test_workers_end_with_their_parent(number: int, tmp_path: Path) -> None:
                 os.kill(int(path.name), signal.SIGKILL)
 
 
-def test_little_work_starts_no_processes() -> None:
-    with parallel_map(3, 1) as run:
-        assert run is map
+def test_little_work_starts_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orbdens.processes.ProcessPoolExecutor", None)
+    assert list(parallel_map(divmod, [1, 2, 3], 1, 7)) == [(7, 0), (3, 1), (2, 1)]
+
+
+def test_work_is_done_once_whoever_does_it() -> None:
+    """By processes while they live, and by this one if they are lost."""
+    ahead: Ahead[int, tuple[int, int]] = Ahead(_with_pid, (10,), 1)
+    try:
+        for item in (1, 2):
+            ahead.begin(item)
+        value, pid = ahead.result(1)
+        assert value == 11
+        assert pid != os.getpid()
+        os.kill(pid, signal.SIGKILL)
+        ahead.begin(3)
+        assert [ahead.result(item)[0] for item in (2, 3, 4)] == [12, 13, 14]
+        ahead.begin(5)
+        value, other = ahead.result(5)
+        assert value == 15
+        assert other not in (pid, os.getpid())
+    finally:
+        ahead.close()
+
+
+def _with_pid(first: int, second: int) -> tuple[int, int]:
+    return first + second, os.getpid()
 
 
 def test_cores_are_counted_where_the_system_tells_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,10 @@ MAX_CRASHES = 2
 ROUND_TRIP = 5.0
 """Seconds between two looks at how many workers a cluster has."""
 
+IN_FLIGHT, AT_LEAST = 4, 64
+"""Structures that a cluster has for each of its workers, and in any case: none waits for a slow scheduler, and a
+cluster that grows with its work does so; but a million of them never sit in the scheduler."""
+
 
 def in_processes(tasks: Sequence[Task], settings: Settings, processes: int) -> Iterator[Result]:
     """Calculate in so many processes of one thread each; results come as they are ready.
@@ -143,11 +147,10 @@ def on_cluster(tasks: Sequence[Task], settings: Settings, address: str) -> Itera
     keys: dict[Any, str] = {}
     with _client(address) as client:
         completed = as_completed(loop=client.loop)
-        looked, most = -ROUND_TRIP, 0
+        looked, most = float("-inf"), 0
         while waiting or keys:
             if time.monotonic() - looked > ROUND_TRIP:
-                looked, most = time.monotonic(), 2 * _count_workers(client) + 2
-            # few structures are under way at a time, so that a million of them never sit in the scheduler
+                looked, most = time.monotonic(), max(AT_LEAST, IN_FLIGHT * _count_workers(client))
             while waiting and len(keys) < most:
                 key, structure = waiting.popleft()
                 future = client.submit(outcome, structure, settings, pure=False, retries=MAX_CRASHES)

@@ -69,7 +69,7 @@ def subset(
         if unknown:
             raise UserError(f"'{unknown[0]}' is not the symbol of an element")
         allowed = [int(atomic_numbers[symbol]) for symbol in elements]
-        chosen = [key for key in chosen if np.isin(store[key].structure.numbers, allowed).all()]
+        chosen = [key for key in chosen if np.isin(store.structure(key).numbers, allowed).all()]
     if n is not None:
         chosen = evenly_spaced(chosen, n)
     if not chosen:

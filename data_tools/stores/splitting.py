@@ -132,7 +132,7 @@ def _of_each(store: Store, keys: Sequence[str], figure: Callable[[Any], Any], pr
     """A figure of the structure of every record."""
     figures = []
     for done, key in enumerate(keys, start=1):
-        figures.append(figure(store[key].structure))
+        figures.append(figure(store.structure(key)))
         progress("reading", done, len(keys))
     return figures
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +29,15 @@ from orbdens.evaluation.pictures import (
 from orbdens.evaluation.slices import Raster, cutting_plane
 from orbdens.labels import label_density
 from orbdens.sampling import evenly_spaced
-from orbdens.store import Store
+from orbdens.store import Manifest, PointsRecord, Record, Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-N_SLICES = 4
+LOOKED_AT, N_SLICES = 200, 4
+"""Records by whose sizes those are chosen that are cut."""
+
 STEP, MARGIN = 0.06, 1.8
 """Å; of the cuts through densities."""
 
@@ -85,10 +88,13 @@ def write_store_page(path: Path, store: Store, summary: Summary) -> None:
 def draw(store: Store, summary: Summary) -> list[Picture]:
     """What is in a store, and cuts through some of its densities."""
     with matplotlib.rc_context(STYLE):
-        return [
-            finished(_contents(summary), CAPTIONS["contents"].format(checked=len(summary.electron_errors))),
-            finished(_slices(store), CAPTIONS["slices"]),
-        ]
+        pictures = [finished(_contents(summary), CAPTIONS["contents"].format(checked=len(summary.electron_errors)))]
+        records = {key: store[key] for key in evenly_spaced(store.keys(), LOOKED_AT)}
+        # a density at points alone has no values on a plane
+        records = {key: record for key, record in records.items() if not isinstance(record, PointsRecord)}
+        if records:
+            pictures.append(finished(_slices(records, store.manifest), CAPTIONS["slices"]))
+    return pictures
 
 
 def _contents(summary: Summary) -> Figure:
@@ -133,12 +139,11 @@ def _bars(axes: Axes, names: list[str], counts: list[int], colour: str) -> None:
         axes.bar_label(bars, [str(n) if n else "" for n in counts], fontsize=8.5, color=INK, padding=1)
 
 
-def _slices(store: Store) -> Figure:
+def _slices(records: Mapping[str, Record], manifest: Manifest) -> Figure:
     from matplotlib.colors import LogNorm
 
-    sample = evenly_spaced(store.keys(), 200)
-    records = {key: store[key] for key in sorted(sample, key=lambda key: store[key].structure.n_atoms)}
-    chosen = {key: records[key] for key in evenly_spaced(list(records), N_SLICES)}
+    by_size = sorted(records, key=lambda key: records[key].structure.n_atoms)
+    chosen = {key: records[key] for key in evenly_spaced(by_size, N_SLICES)}
     frames = {key: cutting_plane(record.structure) for key, record in chosen.items()}
     reach = np.array([1.0, 1.0])
     for key, (centre, axes) in frames.items():
@@ -152,7 +157,7 @@ def _slices(store: Store) -> Figure:
     for axes, (key, record) in zip(panels, chosen.items(), strict=True):
         n_x, n_y = (int(n) for n in np.ceil(2 * reach / STEP))
         raster = Raster(*frames[key], -reach, STEP, (n_x, n_y))
-        density = label_density(record, store.manifest).at(raster.points()).astype(np.float64).reshape(n_x, n_y)
+        density = label_density(record, manifest).at(raster.points()).astype(np.float64).reshape(n_x, n_y)
         marks, norm = raster.marks(record.structure), LogNorm(*DENSITY_RANGE, clip=True)
         image = density_panel(axes, raster.extent, marks, density.T, norm)
         axes.set_title(f"{record.structure.formula}\n{_short(key)}", fontsize=9, fontweight="normal")

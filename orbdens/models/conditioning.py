@@ -9,7 +9,6 @@ density changes by less than 0.01 %, and the network has less to learn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -92,13 +91,13 @@ def regularised_fits(
         for _ in range(ROUNDS - 1):
             drawn = {key: _shrink_to_mean(store, basis, sites, metric, means, (key, closest[key])) for key in first}
             means = _means(basis, store, drawn, sites, means)
-        with parallel_map(len(keys), CHUNK) as run:
-            results = run(partial(_shrink_to_mean, store, basis, sites, metric, means), closest.items())
-            entries = {}
-            for key in keys:
-                entries[key] = {"coefficients": next(results)}
-                if len(entries) % CHUNK == 0:
-                    data.progress("scales of coefficients", len(entries), len(keys))
+        entries = {}
+        shared = (store, basis, sites, metric, means)
+        results = parallel_map(_shrink_to_mean, list(closest.items()), CHUNK, *shared)
+        for key, result in zip(keys, results, strict=True):
+            entries[key] = {"coefficients": result}
+            if len(entries) % CHUNK == 0:
+                data.progress("scales of coefficients", len(entries), len(keys))
         done.put_many(entries)
     return {key: done.get(key)["coefficients"] for key in keys}
 

@@ -11,20 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.kernels import Metric, Orbitals, normalisation, orbital_fields, overlaps
 from orbdens.labels import stored_density
+from orbdens.machine import available_cores
 from orbdens.models.basis import DROP, Basis
 from orbdens.models.task import TrainingData
-from orbdens.processes import parallel_map
+from orbdens.processes import Ahead, parallel_map
 from orbdens.sites import Sites, place_sites
 from orbdens.store import LabelShell, Store
 from orbdens.store.cache import TensorCache
@@ -134,14 +136,63 @@ def fit_records(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     fits = TensorCache(data.cache / f"fits-{digest}", store.manifest.source() | settings)
     missing = fits.missing(keys)
-    fit = partial(_fit_key, store, basis, sites, metric)
-    with parallel_map(len(missing), CHUNK) as run:
-        results = run(fit, missing)
-        for start in range(0, len(missing), CHUNK):
-            fits.put_many({key: next(results) for key in missing[start : start + CHUNK]})
-            done = len(keys) - len(missing) + min(start + CHUNK, len(missing))
-            data.progress("fitting labels to the basis", done, len(keys))
+    results = parallel_map(_fit_key, missing, CHUNK, store, basis, sites, metric)
+    for start in range(0, len(missing), CHUNK):
+        fits.put_many({key: next(results) for key in missing[start : start + CHUNK]})
+        done = len(keys) - len(missing) + min(start + CHUNK, len(missing))
+        data.progress("fitting labels to the basis", done, len(keys))
     return fits
+
+
+class FitsAhead:
+    """Fits of very many records, each made when a batch to come needs it, and kept in the cache.
+
+    Args:
+        data: the records, and how many processes of this machine share the work; each makes those of its own batches.
+        cache: what ``fit_records`` gave for some of the records with the same options.
+        basis, sites, metric: those options.
+    """
+
+    def __init__(self, data: TrainingData, cache: TensorCache, basis: Basis, sites: str, metric: Metric) -> None:
+        self.data, self.cache = data, cache
+        self._missing = set(cache.missing(data.keys))
+        self._n_missing = max(1, len(self._missing) // data.sharers)
+        processes = max(1, available_cores() // data.sharers)
+        self._ahead: Ahead[str, dict[str, Tensor]] = Ahead(_fit_key, (data.store, basis, sites, metric), processes)
+        self._fresh: dict[str, dict[str, Tensor]] = {}
+        self._n_made = 0
+
+    def expect(self, keys: Sequence[str]) -> None:
+        """Have fits made of these records, where there are none."""
+        for key in keys:
+            if key in self._missing and key not in self._ahead:
+                if key in self.cache:  # another process has made it
+                    self._missing.remove(key)
+                else:
+                    self._ahead.begin(key)
+
+    def get(self, key: str) -> dict[str, Tensor]:
+        """The fit of a record, as ``fit_label`` gives it."""
+        if key in self._fresh:
+            return self._fresh[key]
+        if key not in self._missing:
+            return self.cache.get(key)
+        self._missing.remove(key)
+        self._fresh[key] = fit = self._ahead.result(key)
+        self._n_made += 1
+        if len(self._fresh) == CHUNK:
+            self._keep()
+        return fit
+
+    def _keep(self) -> None:
+        self.cache.put_many(self._fresh)
+        self._fresh.clear()
+        self.data.progress("fitting labels as they come up", min(self._n_made, self._n_missing), self._n_missing)
+
+    def close(self) -> None:
+        """Keep what there is, and end the processes."""
+        self._keep()
+        self._ahead.close()
 
 
 def _fit_key(store: Store, basis: Basis, sites: str, metric: Metric, key: str) -> dict[str, Any]:

@@ -33,12 +33,14 @@ class TrainingData:
         keys: the records to train on.
         cache: folder for what is dear to compute once per record.
         progress: told what is being done.
+        sharers: processes of this machine that train together, each with batches of its own.
     """
 
     store: Store
     keys: Sequence[str]
     cache: Path
     progress: Progress
+    sharers: int = 1
 
 
 def states_of(structures: Iterable[Structure]) -> list[list[int]]:
@@ -75,6 +77,9 @@ class Stage(ABC):
     """
 
     begins: float
+
+    def expect(self, keys: Sequence[str]) -> None:  # noqa: B027 (most stages have nothing to prepare)
+        """Told of the records of each batch some batches before their examples are asked for, if it comes to that."""
 
     @abstractmethod
     def example(self, key: str, rng: np.random.Generator) -> Any:

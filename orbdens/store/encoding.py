@@ -137,6 +137,8 @@ def decode_record(data: bytes) -> Record:
                 {name.removeprefix(EXPECTED): a for name, a in tensors.items() if name.startswith(EXPECTED)},
                 tuple(json.loads(metadata["warnings"])),
             )
+        if metadata["kind"] != "grid":
+            raise ValueError(f"it is of a kind '{metadata['kind']}' that this orbdens does not know")
         return GridRecord(
             structure,
             tensors["origin"],

@@ -15,8 +15,10 @@ from orbdens.files import written_whole
 from orbdens.store.records import LabelBasis, SiteOrbitals
 from orbdens.structure import Structure
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)
+FORMAT_VERSION, WITH_ALL_KINDS = 2, 3
+"""Versions that are written: 3 where there are records at points or of coefficients, which readers of 2 do not know."""
+
+READABLE = (1, 2, 3)
 UNITS = {
     "length": "angstrom",
     "density": "e/angstrom^3",
@@ -41,7 +43,7 @@ class Manifest:
         count: number of records when the store was finished.
         shards: number of LMDB files that the records are spread over.
         finished: False while a writer is at work or after it was killed.
-        format_version: version of the files, 1 or 2; writers make 2.
+        format_version: version of the files: 1, 2 or 3, see ``WITH_ALL_KINDS``.
         site_orbitals: orbitals of the coefficient records; None in a store without any.
     """
 
@@ -56,6 +58,11 @@ class Manifest:
     finished: bool = False
     format_version: int = FORMAT_VERSION
     site_orbitals: SiteOrbitals | None = None
+
+    @property
+    def written_version(self) -> int:
+        """The format version of a store that is written with this manifest."""
+        return WITH_ALL_KINDS if self.site_orbitals is not None else max(FORMAT_VERSION, self.format_version)
 
     def source(self) -> dict[str, Any]:
         """What targets computed from the records depend on beside their keys: caches of such targets carry it."""
@@ -99,7 +106,7 @@ class Manifest:
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
             if tree["format_version"] not in READABLE:
-                known = " and ".join(map(str, READABLE))
+                known = f"{READABLE[0]} to {READABLE[-1]}"
                 raise UserError(f"{path} has format version {tree['format_version']}; this orbdens reads {known}")
             if tree["density"] not in DENSITIES:
                 raise ValueError(f"density is {tree['density']!r}, expected one of {', '.join(DENSITIES)}")

@@ -1,7 +1,7 @@
 """Reading a store, in any number of processes at once.
 
 Format version 1 has a value per record; version 2 packs records and puts many in one value (``packing``,
-``lmdb_values``). Both are read.
+``lmdb_values``); version 3 has more kinds of records. All are read.
 """
 
 from __future__ import annotations

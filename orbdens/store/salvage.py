@@ -13,7 +13,7 @@ from orbdens.files import reason
 from orbdens.store.encoding import decode_record
 from orbdens.store.lmdb_pages import read_entries
 from orbdens.store.lmdb_values import FIRST_KEY, read_record
-from orbdens.store.manifest import FORMAT_VERSION, Manifest
+from orbdens.store.manifest import Manifest
 from orbdens.store.packing import unpack
 from orbdens.store.reader import Reader, close_reader, open_reader
 from orbdens.store.records import Record
@@ -124,7 +124,7 @@ def write_anew(path: Path, manifest: Manifest, records: Iterable[tuple[str, Reco
 
     Args:
         path: folder of the store.
-        manifest: the manifest of the new files, its format version aside.
+        manifest: the manifest of the new files; their format version may be a later one.
         records: may be read from the old files meanwhile; of several with one key the first counts.
 
     Returns:
@@ -134,7 +134,7 @@ def write_anew(path: Path, manifest: Manifest, records: Iterable[tuple[str, Reco
         UserError: they cannot be written.
     """
     keys: set[str] = set()
-    manifest = replace(manifest, finished=False, format_version=FORMAT_VERSION)
+    manifest = replace(manifest, finished=False, format_version=manifest.written_version)
     manifest.write(path)
     try:
         shutil.rmtree(path / MENDED, ignore_errors=True)

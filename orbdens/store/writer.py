@@ -21,10 +21,10 @@ from orbdens.files import reason, sync
 from orbdens.store.checks import check_record, check_splits
 from orbdens.store.encoding import encode_record
 from orbdens.store.lmdb_values import append_records, count_blocks, free_share
-from orbdens.store.manifest import FORMAT_VERSION, Manifest
+from orbdens.store.manifest import WITH_ALL_KINDS, Manifest
 from orbdens.store.packing import pack
 from orbdens.store.reader import close_reader, open_reader
-from orbdens.store.records import Record
+from orbdens.store.records import PointsRecord, Record
 
 COMPACTION_FOLDER = "without-free-pages"
 """Folder, within that of an LMDB, of a copy that a writer is making."""
@@ -78,7 +78,7 @@ class StoreWriter:
 
     def __init__(self, path: str | Path, manifest: Manifest, resume: bool = False, overwrite: bool = False) -> None:
         self.path = Path(path)
-        self.manifest = replace(manifest, splits={}, count=0, finished=False, format_version=FORMAT_VERSION)
+        self.manifest = replace(manifest, splits={}, count=0, finished=False, format_version=manifest.written_version)
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             self._take_over(resume, overwrite)
         self._environments: list[lmdb.Environment] = []
@@ -120,8 +120,8 @@ class StoreWriter:
         for name in ("level", "density", "label_basis", "site_orbitals"):
             if known.to_json().get(name) != json.loads(json.dumps(self.manifest.to_json().get(name))):
                 raise UserError(f"{self.path} cannot be resumed: its {name.replace('_', ' ')} is another one")
-        self.manifest = replace(known, format_version=FORMAT_VERSION)
-        if known.format_version != FORMAT_VERSION:
+        self.manifest = replace(known, format_version=known.written_version)
+        if known.format_version != self.manifest.format_version:
             self.manifest.write(self.path)  # first, so that no reader of the old version meets a block
 
     def _delete(self, known: Manifest) -> None:
@@ -179,10 +179,14 @@ class StoreWriter:
             UserError: the key is taken or too long, or the record holds other shapes than it should or values that
                 are not finite.
         """
-        self.put_packed(key, packed_record(key, record, self.manifest))
+        packed = packed_record(key, record, self.manifest)
+        if isinstance(record, PointsRecord) and self.manifest.format_version < WITH_ALL_KINDS:
+            self.manifest = replace(self.manifest, format_version=WITH_ALL_KINDS)
+            self.manifest.write(self.path)  # first, as when an old store is taken over
+        self.put_packed(key, packed)
 
     def put_packed(self, key: str, packed: bytes) -> None:
-        """As ``put``, of a record that another process has packed."""
+        """As ``put``, of a record that another process has packed; none at points."""
         if not 0 < len(key.encode()) <= 500:
             raise UserError(f"a key of a store has 1 to 500 bytes, '{key[:40]}' has {len(key.encode())}")
         if key.startswith("\0"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from orbdens.config import DataConfig
@@ -14,6 +17,9 @@ from orbdens.models.task import Stage
 from orbdens.sampling import evenly_spaced
 from orbdens.store import Store
 from orbdens.training.ranks import Ranks
+
+AHEAD = 4
+"""Batches that are made known before they come."""
 
 
 def splits_of(store: Store, config: DataConfig) -> tuple[list[str], list[str]]:
@@ -83,6 +89,7 @@ class EndlessBatches(Sampler[list[Draw]]):
         start: step of the first batch.
         stage_at: index of the stage at a step.
         ranks: who shares each batch; what comes is the part of this process.
+        expect: told of the index of the present stage and of the keys of each batch, ``AHEAD`` batches before it comes.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class EndlessBatches(Sampler[list[Draw]]):
         start: int,
         stage_at: Callable[[int], int],
         ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+        expect: Callable[[int, list[str]], None] = lambda stage, keys: None,
     ) -> None:
         self.keys = list(keys)
         self.batch_size = batch_size
@@ -100,18 +108,23 @@ class EndlessBatches(Sampler[list[Draw]]):
         self.start = start
         self.stage_at = stage_at
         self.ranks = ranks
+        self.expect = expect
+        self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        n = len(self.keys)
-        epoch, order = -1, np.empty(0, dtype=np.int64)
-        step = self.start
-        while True:
-            batch: list[Draw] = []
+        known = self.start
+        for step in count(self.start):
             stage = self.stage_at(step)
-            for position in self.ranks.share(range(step * self.batch_size, (step + 1) * self.batch_size)):
-                if position // n != epoch:
-                    epoch = position // n
-                    order = np.random.default_rng((self.seed, epoch)).permutation(n)
-                batch.append(Draw(self.keys[order[position % n]], (self.seed, position), stage))
-            yield batch
-            step += 1
+            while known <= step + AHEAD:
+                self.expect(stage, [key for _, key in self._places(known)])
+                known += 1
+            yield [Draw(key, (self.seed, position), stage) for position, key in self._places(step)]
+
+    def _places(self, step: int) -> list[tuple[int, str]]:
+        """Places in the endless order of records, and keys there, of this process's part of a batch."""
+        positions = self.ranks.share(range(step * self.batch_size, (step + 1) * self.batch_size))
+        n = len(self.keys)
+        return [(position, self.keys[self._order(position // n)[position % n]]) for position in positions]
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.keys))

@@ -63,6 +63,7 @@ class _Run(lightning.LightningModule):
             self.trainer.global_step,
             lambda step: self.task.stage_at(self.schedule.fraction(step)),
             self.ranks,
+            lambda stage, keys: self.task.stages[stage].expect(keys),
         )
         return DataLoader(
             examples,

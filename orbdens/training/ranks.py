@@ -109,7 +109,7 @@ def lost_one(place: Place) -> str:
     """A sentence for it."""
     return (
         f"one of the {place.size} processes has ended or fallen silent (this is process {place.rank}): the same "
-        "command with --resume goes on, on any number of processes"
+        "command goes on, with --resume if a step was done, on any number of processes"
     )
 
 

@@ -133,7 +133,7 @@ def _take_steps(
             if ranks.first:
                 check_run_folder(out, resume, force)
             _seed(options.seed)
-            data = TrainingData(store, keys, cache_folder(store.path, out), progress)
+            data = TrainingData(store, keys, cache_folder(store.path, out), progress, place.local_size)
             facts = task_class.facts(config, data)
             model = build_model(config, facts) if start is None else start.learning(facts)
             task = task_class(model, config, data, fresh=start is None)

@@ -135,7 +135,7 @@ def _lost_record(path: Path) -> None:
         (_binary_manifest, "not the manifest"),
         (_cut_manifest, "not the manifest"),
         (_incomplete_manifest, "it has no 'level'"),
-        (_other_version, "format version 7; this orbdens reads 1 and 2"),
+        (_other_version, "format version 7; this orbdens reads 1 to 3"),
         (_no_database, "has no data.mdb"),
         (_empty_database, "damaged or not an LMDB"),
         (_truncated, "is truncated: it has"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch_geometric.data import Batch
 from orbdens.electrons import core_charges
 from orbdens.kernels import Metric, Orbitals, TabulatedMetric, orbital_field_moments, orbital_fields
 from orbdens.labels import label_density
+from orbdens.models.density_fitting import FitsAhead
 from orbdens.models.graph import Graph
 from orbdens.models.orbital.batch import Example, collate, graph_of
 from orbdens.models.orbital.model import OrbitalModel, SiteOrbitals
@@ -32,15 +33,20 @@ class AnalyticStage(Stage):
     Args:
         model: what learns.
         graph: gives the graph of a record.
-        fits: fits of all records.
+        fits: fits of all records, or what makes them as they come up.
         metric: that of the fits, and of the error.
-        extent: Å; no two sites of a record are farther apart.
+        extent: Å; no two sites of a record are farther apart. Matters to the Coulomb metric alone.
     """
 
     begins = 0.0
 
     def __init__(
-        self, model: OrbitalModel, graph: Callable[[str], Graph], fits: TensorCache, metric: Metric, extent: float
+        self,
+        model: OrbitalModel,
+        graph: Callable[[str], Graph],
+        fits: TensorCache | FitsAhead,
+        metric: Metric,
+        extent: float,
     ) -> None:
         self.model, self.graph, self.fits, self.metric, self.extent = model, graph, fits, metric, extent
         # Types with the same orbitals (bond midpoints) share tables, which grow with the square of their number.
@@ -69,6 +75,10 @@ class AnalyticStage(Stage):
             rows = torch.cat([row_in_group[site_type == kind] for kind in kinds])
             grouped.append(torch.cat([per_type[kind] for kind in kinds])[rows.argsort()])
         return grouped
+
+    def expect(self, keys: Sequence[str]) -> None:
+        if isinstance(self.fits, FitsAhead):
+            self.fits.expect(keys)
 
     def example(self, key: str, rng: np.random.Generator) -> Example:
         graph, fit = self.graph(key), self.fits.get(key)

@@ -15,7 +15,7 @@ from torch import Tensor
 from orbdens.errors import UserError
 from orbdens.models.basis import Basis, make_basis
 from orbdens.models.conditioning import regularised_fits, sample_for_scales
-from orbdens.models.density_fitting import fit_records
+from orbdens.models.density_fitting import FitsAhead, fit_records
 from orbdens.models.graph import Graph, merge
 from orbdens.models.interface import ATOMS_AT_ONCE
 from orbdens.models.orbital.head import Head
@@ -34,12 +34,15 @@ LOG = logging.getLogger(__name__)
 MEASURED = 100_000
 """Training sites, about as many as that, from which novelty is measured: 100 MB of what describes them."""
 
+SIZED = 5_000
+"""Training records at most that tell how many sites a record has."""
+
 LEARNED_FROM = 300
 """Training structures whose errors tell what is hard to learn."""
 
-
 MANY = 20_000
-"""Training records from which on not every one is asked what sites it has, nor its graph kept: 20 kB for ethanol."""
+"""Training records from which on not every one is asked what sites it has, nor fitted before the first step, nor its
+graph kept: 20 kB for ethanol."""
 
 OF_EACH_KIND = 100
 """Of more records than that, so many with each set of elements are asked in any case."""
@@ -65,10 +68,11 @@ class OrbitalTask(GradientTask[OrbitalModel]):
     def __init__(self, model: OrbitalModel, config: OrbitalRun, data: TrainingData, *, fresh: bool = True) -> None:
         self.model, self.data = model, data
         self._graphs: dict[str, Graph] = {}
+        self._ahead: FitsAhead | None = None
         basis, rule, points_stage = model.basis, model.config.sites, config.objective.points_stage
         analytic = points_stage < 1
         if analytic and data.store.manifest.label_basis is None:
-            raise UserError("the analytic objective needs orbital records: grid records need objective.points_stage=1")
+            raise UserError("the analytic objective needs orbital records: others need objective.points_stage=1")
         if not fresh:
             self._check_start(analytic)
         if fresh and isinstance(model.head, PlainHead):
@@ -76,7 +80,8 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         conditioned = isinstance(model.head, Head)
         sample = sample_for_scales(data, basis, rule) if fresh and conditioned else []
         metric = config.objective.metric if analytic else "overlap"
-        fits = fit_records(data, data.keys if analytic else sample, basis, rule, metric)
+        many = len(data.keys) > MANY
+        fits = fit_records(data, data.keys if analytic and not many else sample, basis, rule, metric)
         if fresh and isinstance(model.head, Head):
             model.head.fit_statistics(
                 (self.graph(key).site_type.numpy(), flat)
@@ -84,7 +89,10 @@ class OrbitalTask(GradientTask[OrbitalModel]):
             )
         self.stages: list[Stage] = []
         if analytic:
-            self.stages.append(AnalyticStage(model, self.graph, fits, metric, self._extent(data.keys)))
+            if many:
+                self._ahead = FitsAhead(data, fits, basis, rule, metric)
+            extent = self._extent(data.keys) if metric == "coulomb" else 0.0
+            self.stages.append(AnalyticStage(model, self.graph, self._ahead or fits, metric, extent))
         if points_stage > 0:
             self.stages.append(PointsStage(model, self.graph, data.store, config.objective))
 
@@ -136,9 +144,11 @@ class OrbitalTask(GradientTask[OrbitalModel]):
     def finish(self, validation: Sequence[str], errors_of: ErrorsOf) -> None:
         """Measure what the training sites are like and how well they were learned, and what errors go with others."""
         model, uncertainty = self.model, self.model.uncertainty
+        if self._ahead is not None:
+            self._ahead.close()
         training = model.training
         model.eval()
-        sizes = [len(self.graph(key).site_type) for key in evenly_spaced(self.data.keys, MANY)]
+        sizes = [len(self.graph(key).site_type) for key in evenly_spaced(self.data.keys, SIZED)]
         n = max(1, int(MEASURED / np.mean(sizes)))
         graphs = [self.graph(key) for key in evenly_spaced(self.data.keys, n)]
         sites = [
