@@ -121,10 +121,14 @@ def one_thread_each() -> Iterator[None]:
 
 
 class Workers:
-    """The processes at work, so that all can be ended."""
+    """The processes at work, so that all can be ended.
+
+    Attributes:
+        stopped: whether they were, and none begins any more.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._running, self._stopped = threading.Lock(), set[BaseProcess](), False
+        self._lock, self._running, self.stopped = threading.Lock(), set[BaseProcess](), False
 
     def run(self, target: Callable[..., None], *arguments: Any, enough: Callable[[], bool] | None = None) -> int:
         """Call a function in a process of its own, and wait for it; its exit status.
@@ -137,7 +141,7 @@ class Workers:
         """
         process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 return 1
             process.start()
             self._running.add(process)
@@ -156,7 +160,7 @@ class Workers:
     def stop(self) -> None:
         """End all of them."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             for process in self._running:
                 process.terminate()
 
