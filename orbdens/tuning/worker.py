@@ -99,7 +99,7 @@ def _train(number: int, place: Place, tree: dict[str, Any], threads: int) -> Non
 
     config = parse_config(tree, "a trial")
     try:
-        train(config, place.run(number), force=True)
+        train(config, place.run(number), force=True, share_cache=place.out)
         outcome = {"errors": held_out_errors(config, place.run(number)), "memory_mb": peak_memory_mb()}
         with written_whole(place.outcome(number)) as temporary:
             temporary.write_text(json.dumps(outcome), encoding="utf-8")
