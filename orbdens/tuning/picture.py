@@ -44,6 +44,8 @@ def draw_search(space: Space, trials: Sequence[Trial]) -> Picture:
 
 
 def _over_trials(axes: Axes, trials: Sequence[Trial]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     _points(axes, [(trial.number, trial) for trial in trials])
     best, steps = math.inf, []
     for trial in trials:
@@ -66,7 +68,7 @@ def _over_trials(axes: Axes, trials: Sequence[Trial]) -> None:
             )
     if any(trial.state == "failed" for trial in trials):
         axes.plot([], [], marker="x", color=FAILED, linestyle="none", label="failed")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
 

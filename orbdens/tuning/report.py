@@ -61,12 +61,11 @@ def _row(trial: Trial) -> dict[str, Any]:
 
 def _write_best(place: Place, plan: Plan, best: Trial) -> None:
     tree = plan.config_of(dict(best.options)).model_dump(mode="json")
-    with written_whole(place.best) as temporary:
-        temporary.write_text(
-            f"# Trial {best.number} of a search by orbdens tune: {best.error:.4g} % NMAE on held-out structures.\n"
-            + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True),
-            encoding="utf-8",
-        )
+    text = f"# Trial {best.number} of a search by orbdens tune: {best.error:.4g} % NMAE on held-out structures.\n"
+    text += yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    if not place.best.is_file() or place.best.read_text(encoding="utf-8") != text:
+        with written_whole(place.best) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def table_of(plan: Plan, trials: Sequence[Trial], importance: Mapping[str, float]) -> Table:

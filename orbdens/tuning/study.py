@@ -26,8 +26,8 @@ SLOTS = 10
 FIRST_TRIALS, FIRST_SLOTS = 4, 2
 """Trials that the median is taken of before one is pruned, and parts that every trial may have."""
 
-COMMAND, REASON, MINUTES, MEMORY, WANTED = "command", "reason", "minutes", "memory_mb", "wanted"
-"""Attributes of trials: who works on it, what went wrong, what it took, and the values that it was asked for with."""
+COMMAND, WANTED, OUTCOME = "command", "wanted", "outcome"
+"""Attributes of trials: who works on it, the values that it was asked for with, what it took and what went wrong."""
 
 CUT_OFF = "cut off"
 """Attribute of the study: numbers of trials that their command did not finish, which are repeated."""
@@ -122,9 +122,7 @@ class Study:
     def tell(self, trial: Trial) -> None:
         """Note what came of a trial."""
         live = self._at_work.pop(trial.number)
-        for name, value in ((REASON, trial.reason), (MINUTES, trial.minutes), (MEMORY, trial.memory_mb)):
-            if value is not None:
-                live.set_user_attr(name, value)
+        live.set_user_attr(OUTCOME, {name: getattr(trial, name) for name in ("minutes", "memory_mb", "reason")})
         if trial.state == "complete":
             self._study.tell(live, trial.error)
         else:
@@ -139,10 +137,8 @@ class Study:
                 self._options(t.params),
                 states.get(t.state, "running"),
                 t.value if t.state == TrialState.COMPLETE else _last(t.intermediate_values),
-                t.user_attrs.get(MINUTES),
-                t.user_attrs.get(MEMORY),
-                t.user_attrs.get(REASON),
-                dict(t.intermediate_values),
+                curve=dict(t.intermediate_values),
+                **t.user_attrs.get(OUTCOME, {}),
             )
             for t in self._trials()
             if t.state != TrialState.WAITING

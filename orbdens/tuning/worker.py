@@ -70,14 +70,16 @@ def run_trial(trial: Trial, plan: Plan, place: Place, study: Study, workers: Wor
         config = with_options(config, {"training.threads": plan.terms.threads}, "--processes")
     except UserError as error:
         return replace(trial, state="failed", reason=str(error), minutes=0.0)
-    course = None
+    course: Course | None = None
     if isinstance(config.training, TrainingConfig):
         metrics = place.run(trial.number) / METRICS_FILE
         course = Course(metrics, config.training, lambda slot, error: study.report(trial.number, slot, error))
     place.forget(trial.number)
     place.log(trial.number).parent.mkdir(parents=True, exist_ok=True)
     tree = config.model_dump(mode="json")
-    status = workers.run(_train, trial.number, place, tree, plan.terms.threads, enough=course and course.look)
+    status = workers.run(
+        _train, trial.number, place, tree, plan.terms.threads, enough=None if course is None else course.look
+    )
     minutes = (time.monotonic() - begun) / 60
     (place.run(trial.number) / RESUME_FILE).unlink(missing_ok=True)  # nobody goes on from there
     if course is not None and course.look():
@@ -86,11 +88,11 @@ def run_trial(trial: Trial, plan: Plan, place: Place, study: Study, workers: Wor
         words = last_words(place.log(trial.number), "training", status)
         return replace(trial, state="failed", minutes=minutes, reason=words)
     outcome = json.loads(place.outcome(trial.number).read_text(encoding="utf-8"))
-    error = float(np.mean(outcome["errors"]))
+    mean = float(np.mean(outcome["errors"]))
     done = replace(trial, minutes=minutes, memory_mb=outcome["memory_mb"])
-    if not math.isfinite(error):
-        return replace(done, state="failed", reason=f"its validation error is {error}")
-    return replace(done, state="complete", error=error)
+    if not math.isfinite(mean):
+        return replace(done, state="failed", reason=f"its validation error is {mean}")
+    return replace(done, state="complete", error=mean)
 
 
 def _train(number: int, place: Place, tree: dict[str, Any], threads: int) -> None:
