@@ -97,7 +97,8 @@ def test_the_seed_decides_and_interruptions_do_not_matter(tmp_path: Path) -> Non
     tune(plan, parts, silent, work=work)
     tune(plan_of(tmp_path, RATES, trials=2, seed=1), other, silent, work=work)
     options = [[trial["options"] for trial in found(out)["trials"]] for out in (whole, parts, other)]
-    assert len(options[0]) == 13 and options[0] == options[1] and options[0][0] != options[2][0]
+    assert len({trial["training.learning_rate"] for trial in options[0]}) == 13
+    assert options[0] == options[1] and options[0][0] != options[2][0]
     assert [trial["number"] for trial in found(parts)["trials"]] == [*range(8), *range(9, 14)]
     assert set(found(whole)["importance"]) == set(RATES)
 
@@ -129,9 +130,14 @@ def test_two_commands_share_a_folder(tmp_path: Path) -> None:
     other = Study(Place(tmp_path / "out"), plan)
     theirs = other.next()
     assert theirs is not None and theirs.number == 1
+    gone = Study(Place(tmp_path / "out"), plan)
+    left = gone.next()
+    gone.end()
     tune(plan, tmp_path / "out", silent, work=complete)
-    states = [trial["state"] for trial in found(tmp_path / "out")["trials"]]
-    assert states == ["complete", "running", *["complete"] * 4]
+    trials = found(tmp_path / "out")["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "running", *["complete"] * 4]
+    assert left is not None and left.number not in {trial["number"] for trial in trials}
+    assert len({tuple(trial["options"].values()) for trial in trials}) == 6  # one of them begun anew
     with pytest.raises(UserError, match="another command is at work in"):
         tune(plan, tmp_path / "out", silent, force=True, work=complete)
     other.tell(replace(theirs, state="complete", error=0.5))
