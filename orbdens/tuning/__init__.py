@@ -62,11 +62,13 @@ def tune(plan: Plan, out: Path, log: Callable[[str], None], force: bool = False,
     check_place(place, plan, force)
     if force:
         _begin_anew(place)
+    if not place.results.is_file():
+        write_results(place, plan, [], {})  # the terms before anything else: a kill may come at any time
     study = Study(place, plan)
     try:
-        write_results(place, plan, study)
         _work(plan, place, study, work or run_trial, log)
-        trials = study.trials()
+        trials, importance = study.trials(), study.importance()
+        write_results(place, plan, trials, importance)
         if all(trial.state == "failed" for trial in trials):
             raise UserError(f"all {len(trials)} trials failed, the first one so: {trials[0].reason}")
         if any(trial.error is not None for trial in trials):
@@ -74,7 +76,7 @@ def tune(plan: Plan, out: Path, log: Callable[[str], None], force: bool = False,
             from orbdens.tuning.picture import draw_search
 
             write_pictures(place.out, {"tuning": draw_search(plan.space, trials)})
-        return table_of(plan, trials, study.importance())
+        return table_of(plan, trials, importance)
     except OSError as error:
         raise UserError(f"the search in {out} stopped: {reason(error)}") from None
     finally:
@@ -95,8 +97,9 @@ def _work(plan: Plan, place: Place, study: Study, work: Work, log: Callable[[str
                 return  # it was cut off, and is left as it is
             with one_at_a_time:
                 study.tell(done)
-                write_results(place, plan, study)
-                best = best_of(study.trials())
+                trials = study.trials()
+                write_results(place, plan, trials, study.importance())
+                best = best_of(trials)
                 so_far = "" if best is None else f"; best so far: {best.error:.4g} % by trial {best.number}"
                 what = f"{done.error:.4g} %" if done.state == "complete" else done.reason or "pruned"
                 log(f"trial {done.number} {done.state} after {done.minutes or 0.0:.1f} minutes: {what}{so_far}")

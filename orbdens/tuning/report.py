@@ -13,7 +13,7 @@ from orbdens.evaluation.tables import Table
 from orbdens.files import written_whole
 from orbdens.machine import describe_machine, describe_versions
 from orbdens.tuning.plan import Place, Plan
-from orbdens.tuning.study import SLOTS, Study, Trial
+from orbdens.tuning.study import SLOTS, Trial
 
 VERSION = 1
 """Of the JSON file."""
@@ -30,13 +30,12 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return min(done, key=lambda trial: (trial.error, trial.number), default=None)
 
 
-def write_results(place: Place, plan: Plan, study: Study) -> None:
+def write_results(place: Place, plan: Plan, trials: Sequence[Trial], importance: Mapping[str, float]) -> None:
     """Write ``tune.json`` and, once a trial is complete, ``best.yaml``.
 
     Raises:
         UserError: they cannot be written.
     """
-    trials = study.trials()
     best = best_of(trials)
     if best is not None:
         _write_best(place, plan, best)
@@ -45,7 +44,7 @@ def write_results(place: Place, plan: Plan, study: Study) -> None:
         "terms": plan.described(),
         "trials_wanted": plan.n_trials,
         "best": None if best is None else best.number,
-        "importance": study.importance(),
+        "importance": dict(importance),
         "trials": [_row(trial) for trial in trials],
         "machine": describe_machine(plan.terms.threads),
         "versions": describe_versions("torch", "optuna"),
@@ -95,7 +94,7 @@ def table_of(plan: Plan, trials: Sequence[Trial], importance: Mapping[str, float
     names = {axis.name: axis.short for axis in plan.space.axes}
     unique = [short if list(names.values()).count(short) == 1 else name for name, short in names.items()]
     return Table(
-        title=f"{plan.config.model.kind} on {plan.config.data.store}: {len(trials)} trials",
+        title=f"{plan.config.model.kind} on {plan.config.data.store}: {len(trials)} trial{'s' * (len(trials) != 1)}",
         columns=["trial", *unique, "NMAE [%]", "time [min]", "state"],
         rows=rows,
         notes=f"{MEASURE.replace(' [%]', '')}, not of test.\n{notes}",

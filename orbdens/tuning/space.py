@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError, model_validator
 from orbdens.config import MOVED, Config, Options, check_option, option_names, takes_fractions
 from orbdens.errors import UserError
 
-MOST_POINTS = 10_000
+MOST_POINTS = 1000
 """Points of a grid; nobody waits for more."""
 
 SAME_FOR_ALL = {
@@ -169,6 +169,9 @@ def _known(given: str, config: Config, set_elsewhere: Mapping[str, str]) -> str:
         if f"{name}.".startswith(f"{fixed}."):
             raise UserError(f"option {given} cannot be varied: {why}")
     names = option_names(config)
+    inner = next((known for known in names if known.startswith(f"{name}.")), None)
+    if "." not in name and inner is not None:
+        raise UserError(f"{given} is a section: write names of its options, such as {inner}")
     if name in names:
         return name
     near = [known for known in names if known.endswith(f".{name}")] or difflib.get_close_matches(name, names, 1, 0.5)
@@ -178,13 +181,10 @@ def _known(given: str, config: Config, set_elsewhere: Mapping[str, str]) -> str:
 def _axis(name: str, values: Any, config: Config) -> Axis:
     if isinstance(values, list):
         return _choice(name, values, config)
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values.keys() & Range.model_fields.keys():
         raise UserError(
             f"option {name}: expected a list of values or a range {{low: ..., high: ...}}, but got {values!r}"
         )
-    if not values.keys() & Range.model_fields.keys():
-        inner = next(iter(values), "")
-        raise UserError(f"option {name}: expected low and high; for an option of a section write {name}.{inner}")
     try:
         found = Range.model_validate(values)
     except ValidationError as error:

@@ -84,9 +84,8 @@ class Study:
                     load_if_exists=True,
                     pruner=_pruner(plan.terms.prune),
                 )
-                if plan.terms.sampler == "grid" and not self._study.get_trials(deepcopy=False):
-                    for point in plan.space.grid():
-                        self._enqueue({axis.name: _encoded(axis, point[axis.name]) for axis in plan.space.axes})
+                if plan.terms.sampler == "grid":
+                    self._enqueue_grid()
                 self._presence.begin()
         except OSError as error:
             raise UserError(f"cannot write to {place.out}: {reason(error)}") from None
@@ -100,7 +99,7 @@ class Study:
     def next(self) -> Trial | None:
         """A trial to work on, or None if as many as wanted are finished or at work.
 
-        What a command that is no longer there has left unfinished comes first.
+        What a command that is no longer there has left unfinished comes before anything that is drawn.
         """
         with self._asking:
             self._take_over()
@@ -156,6 +155,14 @@ class Study:
         """As optuna has them, without those that were cut off."""
         cut_off = self._study.user_attrs.get(CUT_OFF, [])
         return [t for t in self._study.get_trials(deepcopy=False) if t.number not in cut_off]
+
+    def _enqueue_grid(self) -> None:
+        """All points that are not there yet; a kill may have left half of them."""
+        there = {json.dumps(t.user_attrs.get(WANTED), sort_keys=True) for t in self._study.get_trials(deepcopy=False)}
+        for point in self.plan.space.grid():
+            values = {axis.name: _encoded(axis, point[axis.name]) for axis in self.plan.space.axes}
+            if json.dumps(values, sort_keys=True) not in there:
+                self._enqueue(values)
 
     def _enqueue(self, values: dict[str, Any]) -> None:
         self._study.enqueue_trial(values, {WANTED: values})

@@ -56,7 +56,11 @@ def test_lists_and_ranges(tmp_path: Path) -> None:
         ("objective.droput: [0]", "unknown option 'objective.droput'; did you mean 'objective.dropout'"),
         ("dropout: [0]", "unknown option 'dropout'; did you mean 'objective.dropout'"),
         ("nothing.like.it: [0]", "unknown option 'nothing.like.it'$"),
-        ("model: {features: [8, 16]}", "expected low and high; for an option of a section write model.features"),
+        (
+            "objective: {dropout: [0, 0.1]}",
+            "objective is a section: write names of its options, such as objective.loss",
+        ),
+        ("model.depth: {lo: 1, hi: 2}", "expected a list of values or a range {low: ..., high: ...}, but"),
         ("model.norm: [batch, bach]", "'model.norm': input should be 'batch' or 'instance', but got 'bach'"),
         ("model.dropout: [0, 1]", "'objective.dropout': input should be less than 1, but got 1"),
         ("model.depth: {low: 1, high: 7}", "'model.depth': input should be less than or equal to 6, but got 7"),
@@ -80,6 +84,7 @@ def test_lists_and_ranges(tmp_path: Path) -> None:
         ("training.threads: [1, 2]", "training.threads cannot be varied: .*--processes"),
         ("training.validation_spacing: [0.2, 0.3]", "cannot be varied"),
         ("model.kind: [unet3d, orbital]", "orbdens compare"),
+        ("training: [{steps: 1}]", "training is a section"),
         ("training.steps: [1, 2]", "--steps sets when a trial ends"),
     ],
 )

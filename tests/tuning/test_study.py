@@ -28,6 +28,7 @@ from orbdens.processes import Workers
 from orbdens.tuning import picture, tune
 from orbdens.tuning.picture import draw_search
 from orbdens.tuning.plan import Place, Plan, Terms, plan_search
+from orbdens.tuning.report import write_results
 from orbdens.tuning.study import SLOTS, Study, Trial
 from orbdens.tuning.worker import Course, run_trial
 
@@ -145,6 +146,18 @@ def test_two_commands_share_a_folder(tmp_path: Path) -> None:
     tune(plan, tmp_path / "out", silent, work=complete)
     assert found(tmp_path / "out")["best"] == 1
     assert not any((tmp_path / "out" / "locks").iterdir())
+
+
+def test_a_grid_of_which_half_is_written_down_gets_the_other_half(tmp_path: Path) -> None:
+    plan, place = plan_of(tmp_path, GRID, sampler="grid"), Place(tmp_path / "out")
+    place.out.mkdir()
+    Study(place, plan).end()
+    lines = place.journal.read_bytes().splitlines(keepends=True)
+    place.journal.write_bytes(b"".join(lines[:4]) + lines[4][:20])
+    write_results(place, plan, [], {})
+    tune(plan, place.out, silent, work=complete)
+    points = [tuple(trial["options"].values()) for trial in found(place.out)["trials"]]
+    assert len(points) == 6 == len(set(points))
 
 
 def complete(trial: Trial, *rest: Any) -> Trial:
