@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orbdens import shipped
 from orbdens.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Options(BaseModel):
@@ -196,6 +200,70 @@ def parse_config(tree: dict[str, Any], where: str) -> Config:
         raise UserError(f"{where}: {error}") from None
 
 
+def option_names(options: BaseModel) -> list[str]:
+    """Dotted names of all options of a config or a section, sections included."""
+    names = []
+    for name in type(options).model_fields:
+        value = getattr(options, name)
+        names += (
+            [name, *(f"{name}.{inner}" for inner in option_names(value))] if isinstance(value, BaseModel) else [name]
+        )
+    return names
+
+
+def with_options(config: Config, values: Mapping[str, Any], where: str) -> Config:
+    """A config with other values of some options.
+
+    Args:
+        config: stays as it is.
+        values: by dotted names, all of them in ``option_names``.
+        where: names their source in messages.
+
+    Raises:
+        UserError: as ``parse_config``.
+    """
+    return parse_config(_tree_with(config, values), where)
+
+
+def check_option(config: Config, name: str, value: Any) -> None:
+    """UserError if an option cannot have a value, whatever the others are; as a number with a fraction for a count."""
+    error = _error_of(config, name, value)
+    if error is not None:
+        raise UserError(_told(error, type(config)))
+
+
+def takes_fractions(config: Config, name: str, near: float) -> bool:
+    """Whether an option may be something between whole numbers.
+
+    Args:
+        config: has it.
+        name: dotted.
+        near: a value that it may have.
+    """
+    error = _error_of(config, name, near + 0.5)
+    return error is None or error["type"] != "int_from_float"
+
+
+def _error_of(config: Config, name: str, value: Any) -> ErrorDetails | None:
+    place = tuple(name.split("."))
+    try:
+        type(config).model_validate(_tree_with(config, {name: value}))
+    except ValidationError as error:
+        return next((e for e in error.errors() if e["loc"][: len(place)] == place), None)
+    return None
+
+
+def _tree_with(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+    tree = config.model_dump(mode="json")
+    for name, value in values.items():
+        node = tree
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    return tree
+
+
 def _run_of(model: Any) -> type[Config]:
     """The class of a run whose section ``model`` is given; ValueError if it names no model."""
     from orbdens.models.registry import find, kinds
@@ -213,7 +281,10 @@ def _run_of(model: Any) -> type[Config]:
 
 
 def _sentence(error: ValidationError, run: type[Config]) -> str:
-    first = error.errors()[0]
+    return _told(error.errors()[0], run)
+
+
+def _told(first: ErrorDetails, run: type[Config]) -> str:
     place = [str(part) for part in first["loc"]]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from orbdens.errors import UserError
@@ -29,6 +32,9 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KEPT = 1 << 28
 """Bytes of freed memory that a process keeps for its next arrays: to get pages from the system again and again takes a
 fifth of the time of a network."""
+
+ASK_EVERY, TO_END = 0.3, 60.0
+"""Seconds between two questions whether a process of ``Workers`` has done enough, and what it has to end in then."""
 
 ENVIRONMENT = {
     **dict.fromkeys(THREADS, "1"),
@@ -174,6 +180,71 @@ def one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+class Workers:
+    """The processes at work, so that all can be ended.
+
+    Attributes:
+        stopped: whether they were, and none begins any more.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._running, self.stopped = threading.Lock(), set[BaseProcess](), False
+
+    def run(self, target: Callable[..., None], *arguments: Any, enough: Callable[[], bool] | None = None) -> int:
+        """Call a function in a process of its own, and wait for it; its exit status.
+
+        Args:
+            target: a function of a module.
+            arguments: its arguments.
+            enough: asked now and then; once it says so, the process gets a SIGTERM and, if that does not end it, a
+                SIGKILL.
+        """
+        process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+        with self._lock:
+            if self.stopped:
+                return 1
+            process.start()
+            self._running.add(process)
+        while enough is not None and process.is_alive():
+            process.join(ASK_EVERY)
+            if process.is_alive() and enough():
+                process.terminate()
+                process.join(TO_END)
+                process.kill()
+                break
+        process.join()
+        with self._lock:
+            self._running.discard(process)
+        return process.exitcode or 0
+
+    def stop(self) -> None:
+        """End all of them."""
+        with self._lock:
+            self.stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+def begin_logged(log: Path, threads: int) -> None:
+    """In a process of its own: what it prints goes to a file, and it ends with the process that started it."""
+    end_with_parent()
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
+def last_words(log: Path, what: str, status: int) -> str:
+    """The last line of a log, which a mistake ends with; a process that was killed wrote none."""
+    if status < 0:
+        return f"its {what} was ended by signal {-status}: killed, or out of memory"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else f"its {what} ended with status {status}"
 
 
 def end_with_parent() -> None:

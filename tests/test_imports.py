@@ -32,7 +32,7 @@ LEVELS = [
     ["training", "evaluation", "prediction", "doctor", "testing"],
     ["demo", "examples", "crystals", "properties", "starts"],
     ["property_tables", "topology", "viewing", "predicted_store"],
-    ["routes"],
+    ["routes", "tuning"],
     ["cli"],
     ["data_tools"],
 ]

@@ -14,6 +14,7 @@ import orbdens
 from orbdens.cli import properties, starts, verbs
 from orbdens.cli.compare import compare
 from orbdens.cli.topology import topology
+from orbdens.cli.tune import tune
 from orbdens.cli.view import view
 from orbdens.cli.xray import xray
 from orbdens.errors import UserError
@@ -47,6 +48,7 @@ for verb in (
     xray,
     verbs.evaluate,
     compare,
+    tune,
     verbs.demo,
     verbs.doctor,
 ):

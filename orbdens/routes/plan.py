@@ -120,12 +120,8 @@ def overrides_of(config: Config, store: str, plan: Plan, n_train: int | None) ->
     if n_train is not None:
         wanted.append(f"data.n_train={n_train}")
     if "minutes" in type(config.training).model_fields and (plan.minutes, plan.steps) != (None, None):
-        wanted += [f"training.minutes={_yaml(plan.minutes)}", f"training.steps={_yaml(plan.steps)}"]
+        wanted += [f"training.minutes={json.dumps(plan.minutes)}", f"training.steps={json.dumps(plan.steps)}"]
     return tuple(wanted)
-
-
-def _yaml(value: float | None) -> str:
-    return "null" if value is None else f"{value:g}"
 
 
 def keep_settings(out: Path, store: str, plan: Plan, force: bool) -> None:

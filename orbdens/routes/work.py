@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from orbdens.checkpoint import MODEL_FILE
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 from orbdens.machine import peak_memory_mb
-from orbdens.processes import THREADS, end_with_parent
+from orbdens.processes import Workers, begin_logged, last_words
 from orbdens.routes.plan import Plan, Route
 
 Log = Callable[[str], None]
@@ -77,33 +71,6 @@ def work(routes: Sequence[Route], store: str, plan: Plan, place: Place, log: Log
             raise
 
 
-class Workers:
-    """The processes at work, so that all can be ended."""
-
-    def __init__(self) -> None:
-        self._lock, self._running, self._stopped = threading.Lock(), set[BaseProcess](), False
-
-    def run(self, target: Callable[..., None], *arguments: Any) -> int:
-        """Call a function in a process of its own, and wait for it; its exit status."""
-        process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
-        with self._lock:
-            if self._stopped:
-                return 1
-            process.start()
-            self._running.add(process)
-        process.join()
-        with self._lock:
-            self._running.discard(process)
-        return process.exitcode or 0
-
-    def stop(self) -> None:
-        """End all of them."""
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                process.terminate()
-
-
 def _follow(route: Route, store: str, plan: Plan, place: Place, log: Log, workers: Workers) -> str | None:
     """Train and measure one route; what went wrong, or None."""
     try:
@@ -112,13 +79,13 @@ def _follow(route: Route, store: str, plan: Plan, place: Place, log: Log, worker
             begun = time.perf_counter()
             status = workers.run(_train, route, place, plan.threads)
             if status:
-                return _told(place.log(route), "training", status)
+                return last_words(place.log(route), "training", status)
             log(f"trained {route.name} in {(time.perf_counter() - begun) / 60:.1f} minutes")
         if not _is_measured(route, place):
             log(f"measuring {route.name}")
             status = workers.run(_measure, route, store, plan, place)
             if status:
-                return _told(place.log(route), "evaluation", status)
+                return last_words(place.log(route), "evaluation", status)
     except UserError as error:
         return str(error)
     return None
@@ -141,27 +108,8 @@ def _is_measured(route: Route, place: Place) -> bool:
     return figures.is_file() and figures.stat().st_mtime >= file.stat().st_mtime
 
 
-def _told(log: Path, what: str, status: int) -> str:
-    """The last line of a log, which a mistake ends with; a process that was killed wrote none."""
-    if status < 0:
-        return f"its {what} was ended by signal {-status}: killed, or out of memory"
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else f"its {what} ended with status {status}"
-
-
-def _begin(log: Path, threads: int) -> None:
-    """In a process of its own: what it prints goes to a file, and it ends with the process that started it."""
-    end_with_parent()
-    os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-
-
 def _train(route: Route, place: Place, threads: int) -> None:
-    _begin(place.log(route), threads)
+    begin_logged(place.log(route), threads)
     from orbdens.training.folder import RESUME_FILE
     from orbdens.training.run import train
 
@@ -179,7 +127,7 @@ def _train(route: Route, place: Place, threads: int) -> None:
 
 
 def _measure(route: Route, store: str, plan: Plan, place: Place) -> None:
-    _begin(place.log(route), plan.threads)
+    begin_logged(place.log(route), plan.threads)
     import torch
 
     from orbdens.evaluation.measure import evaluate

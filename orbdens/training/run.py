@@ -33,7 +33,9 @@ VALIDATION_SPACING = 0.3
 """Å; grid on which a model without gradient steps is validated."""
 
 
-def train(config: Config, out: Path, resume: bool = False, force: bool = False) -> Path:
+def train(
+    config: Config, out: Path, resume: bool = False, force: bool = False, share_cache: Path | None = None
+) -> Path:
     """Train a model, from random weights or from ``training.start_from``, and write it to a run folder.
 
     The folder gets ``model.safetensors`` (averaged weights, whole config, basis) and ``config.yaml``; of a run by
@@ -48,6 +50,7 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
         out: run folder.
         resume: go on from ``resume.ckpt`` in it.
         force: replace a run that is there.
+        share_cache: in place of the run folder, a folder for the cache that other runs have too.
 
     Returns:
         The run folder.
@@ -62,26 +65,27 @@ def train(config: Config, out: Path, resume: bool = False, force: bool = False) 
     try:
         if issubclass(task_class, FitTask):
             if launched().first:
-                _fit(task_class, config, out, resume, force)
+                _fit(task_class, config, out, resume, force, share_cache or out)
         else:
             assert isinstance(config.training, TrainingConfig)
-            with started(config.training, _train_at, config, out, resume, force) as place:
-                _train_at(place, config, out, resume, force)
+            arguments = (config, out, resume, force, share_cache or out)
+            with started(config.training, _train_at, *arguments) as place:
+                _train_at(place, *arguments)
     except OSError as error:
         raise UserError(f"the run in {out} stopped: {reason(error)}") from error
     return out
 
 
-def _train_at(place: Place, config: Config, out: Path, resume: bool, force: bool) -> None:
+def _train_at(place: Place, config: Config, out: Path, resume: bool, force: bool, cached_in: Path) -> None:
     """The part of one process in a run by gradient steps."""
     registration = find(config.model.kind)
     assert registration is not None
     task_class = registration.task_class()
     assert issubclass(task_class, GradientTask)
-    _take_steps(place, task_class, config, out, resume, force)
+    _take_steps(place, task_class, config, out, resume, force, cached_in)
 
 
-def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool, force: bool) -> None:
+def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool, force: bool, cached_in: Path) -> None:
     """A model that is made in one call."""
     _set_threads(config.training.threads)
     if resume:
@@ -93,7 +97,7 @@ def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool
     _seed(config.training.seed)
     with Display() as display:
         begun = time.monotonic()
-        model = task_class.fit(config, TrainingData(store, keys, cache_folder(store.path, out), display.count))
+        model = task_class.fit(config, TrainingData(store, keys, cache_folder(store.path, cached_in), display.count))
         minutes = (time.monotonic() - begun) / 60
         labels = references(store, validation_keys, VALIDATION_SPACING, display.count)
         notes = {"minutes": minutes, "validation_nmae": float(np.mean(errors(model, labels)))}
@@ -107,7 +111,13 @@ def _fit(task_class: type[FitTask[Any]], config: Config, out: Path, resume: bool
 
 
 def _take_steps(
-    place: Place, task_class: type[GradientTask[Any]], config: Config, out: Path, resume: bool, force: bool
+    place: Place,
+    task_class: type[GradientTask[Any]],
+    config: Config,
+    out: Path,
+    resume: bool,
+    force: bool,
+    cached_in: Path,
 ) -> None:
     """A model that learns by gradient steps."""
     from orbdens.training.gradient_run import on_gpu, run_gradient_steps  # Lightning takes seconds to import
@@ -133,7 +143,7 @@ def _take_steps(
             if ranks.first:
                 check_run_folder(out, resume, force)
             _seed(options.seed)
-            data = TrainingData(store, keys, cache_folder(store.path, out), progress, place.local_size)
+            data = TrainingData(store, keys, cache_folder(store.path, cached_in), progress, place.local_size)
             facts = task_class.facts(config, data)
             model = build_model(config, facts) if start is None else start.learning(facts)
             task = task_class(model, config, data, fresh=start is None)
