@@ -1,0 +1,159 @@
+"""The compiled loops of features in the frames of edges: the three derivatives of one trilinear form.
+
+With t = D x[end] the features of an end of an edge turned into its frame, the form is Σ values · factors · t over
+edges, ends, channels and rows (l, ±m), where factors know l alone; ``kernels/pairs/edge_frames.py`` has the definition.
+A loop takes the rows of one m: l = m ... l_max of +m, then those of -m. ``starts`` [2, l_max + 1] says where in the
+packed rotations of an edge a row begins. Channels are a multiple of the lanes of a register, and taken by that many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from orbdens.kernels.cpu.threads import share
+from orbdens.kernels.cpu.vector import compiled, fma, load, store
+
+
+@compiled
+def turn(
+    x: Any, ends: Any, frames: Any, factors: Any, starts: Any, m: int, lanes: int, first: int, last: int, values: Any
+) -> None:
+    """The derivative by values, into values [n_edges, n_rows * n_ends * channels]; edges from ``first`` to ``last``."""
+    n_ends, n = ends.shape[0], starts.shape[1]
+    channels = factors.shape[1] // (n * n_ends)
+    width = n_ends * channels
+    signs = 1 if m == 0 else 2
+    for edge in range(first, last):
+        for end in range(n_ends):
+            site = ends[end, edge]
+            for sign in range(signs):
+                for l in range(m, n):
+                    start = starts[sign, l]
+                    for c in range(0, channels, lanes):
+                        column = end * channels + c
+                        t = frames[edge, start] * load(x, site, l * l * channels + c)
+                        for k in range(1, 2 * l + 1):
+                            t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
+                        t = t * load(factors, edge, l * width + column)
+                        store(values, edge, (sign * (n - m) + l - m) * width + column, t)
+
+
+@compiled
+def contract(
+    x: Any, ends: Any, frames: Any, values: Any, starts: Any, m: int, lanes: int, first: int, last: int, factors: Any
+) -> None:
+    """The derivative by factors, added to factors [n_edges, (l_max + 1) * n_ends * channels]."""
+    n_ends, n = ends.shape[0], starts.shape[1]
+    channels = factors.shape[1] // (n * n_ends)
+    width = n_ends * channels
+    signs = 1 if m == 0 else 2
+    for edge in range(first, last):
+        for end in range(n_ends):
+            site = ends[end, edge]
+            for l in range(m, n):
+                for c in range(0, channels, lanes):
+                    column = end * channels + c
+                    total = load(factors, edge, l * width + column)
+                    for sign in range(signs):
+                        start = starts[sign, l]
+                        t = frames[edge, start] * load(x, site, l * l * channels + c)
+                        for k in range(1, 2 * l + 1):
+                            t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
+                        total = fma(t, load(values, edge, (sign * (n - m) + l - m) * width + column), total)
+                    store(factors, edge, l * width + column, total)
+
+
+@compiled
+def turn_back(
+    ends: Any,
+    frames: Any,
+    factors: Any,
+    values: Any,
+    starts: Any,
+    m: int,
+    lanes: int,
+    first: int,
+    last: int,
+    x: Any,
+) -> None:
+    """The derivative by x, added to x [n_sites, (l_max + 1)² * channels]; sites from ``first`` to ``last``."""
+    n_ends, n = ends.shape[0], starts.shape[1]
+    channels = factors.shape[1] // (n * n_ends)
+    width = n_ends * channels
+    for edge in range(ends.shape[1]):
+        for end in range(n_ends):
+            site = ends[end, edge]
+            if site < first or site >= last:
+                continue
+            for l in range(m, n):
+                start, mirrored = starts[0, l], starts[1, l]
+                for c in range(0, channels, lanes):
+                    column = end * channels + c
+                    factor = load(factors, edge, l * width + column)
+                    plus = factor * load(values, edge, (l - m) * width + column)
+                    if m == 0:
+                        for k in range(2 * l + 1):
+                            place = (l * l + k) * channels + c
+                            store(x, site, place, fma(frames[edge, start + k], plus, load(x, site, place)))
+                    else:
+                        minus = factor * load(values, edge, (n - m + l - m) * width + column)
+                        for k in range(2 * l + 1):
+                            place = (l * l + k) * channels + c
+                            total = fma(frames[edge, start + k], plus, load(x, site, place))
+                            store(x, site, place, fma(frames[edge, mirrored + k], minus, total))
+
+
+class EdgeLoops:
+    """The loops for some edges, shared out over threads.
+
+    Args:
+        ends: sites at their ends [n_ends, n_edges].
+        frames: packed rotations [n_edges, n].
+        starts: for every m, see above [m_max + 1, 2, l_max + 1].
+        lanes: numbers in a register.
+    """
+
+    def __init__(self, ends: Tensor, frames: Tensor, starts: NDArray[np.int64], lanes: int) -> None:
+        self.ends, self.frames = ends.contiguous().numpy(), _matrix(frames)
+        self.starts, self.lanes = starts, lanes
+
+    def turn(self, x: Tensor, factors: Tensor, values: Sequence[Tensor]) -> None:
+        """Write the derivative by values, for each m [n_edges, n_rows * n_ends * channels]."""
+        loop = (turn, _matrix(x), self.ends, self.frames, _matrix(factors))
+        for m, of_m in enumerate(values):
+            self._run(*loop, m=m, n=len(self.frames), result=of_m)
+
+    def contract(self, x: Tensor, values: Sequence[Tensor], factors: Tensor) -> None:
+        """Add the derivative by factors [n_edges, l_max + 1, n_ends * channels]."""
+        for m, of_m in enumerate(values):
+            loop = (contract, _matrix(x), self.ends, self.frames, _matrix(of_m))
+            self._run(*loop, m=m, n=len(self.frames), result=factors)
+
+    def turn_back(self, factors: Tensor, values: Sequence[Tensor], x: Tensor) -> None:
+        """Add the derivative by x [n_sites, (l_max + 1)², channels]."""
+        for m, of_m in enumerate(values):
+            loop = (turn_back, self.ends, self.frames, _matrix(factors), _matrix(of_m))
+            self._run(*loop, m=m, n=len(x), result=x)
+
+    def _run(self, loop: Callable[..., None], *arrays: NDArray[Any], m: int, n: int, result: Tensor) -> None:
+        """Run a loop for one m over ``n`` edges or sites."""
+        n_threads = max(1, min(torch.get_num_threads(), n))
+        out = _matrix(result)
+
+        def work(task: int) -> None:
+            first, last = n * task // n_threads, n * (task + 1) // n_threads
+            loop(*arrays, self.starts[m], m, self.lanes, first, last, out)
+
+        share(n_threads, n_threads, work)
+
+
+def _matrix(tensor: Tensor) -> NDArray[Any]:
+    """[n, the rest]; of what a loop writes to, which is contiguous, no copy."""
+    array: NDArray[Any] = tensor.detach().flatten(1).contiguous().numpy()
+    return array
