@@ -8,6 +8,7 @@ packed rotations of an edge a row begins. Channels are a multiple of the lanes o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -107,6 +108,65 @@ def turn_back(
                             place = (l * l + k) * channels + c
                             total = fma(frames[edge, start + k], plus, load(x, site, place))
                             store(x, site, place, fma(frames[edge, mirrored + k], minus, total))
+
+
+@compiled
+def rotations(
+    vectors: Any, series: Any, order: Any, mirrored: Any, n_angles: int, first: int, last: int, work: Any, out: Any
+) -> None:
+    """Packed rotations [n_edges, n] of edges ``first`` to ``last``: see ``kernels/pairs/wigner.py``.
+
+    Args:
+        vectors: edges [n_edges, 3].
+        series: of turns about y, over cos mθ and sin mθ [2 l_max + 1, n].
+        order: m of the column of every entry [n].
+        mirrored: where the entry of the same row and -m is [n].
+        n_angles: l_max + 1.
+        first, last: edges.
+        work: to work in [5, at least n].
+        out: what is written.
+    """
+    zero, one = out.dtype.type(0.0), out.dtype.type(1.0)
+    for edge in range(first, last):
+        x, y, z = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+        across = math.sqrt(x * x + y * y)
+        length = math.sqrt(x * x + y * y + z * z)
+        cos_t, sin_t, cos_p, sin_p = z / length, across / length, one, zero
+        if across >= 1e-9 * length:
+            cos_p, sin_p = x / across, y / across
+        work[0, 0], work[1, 0], work[2, 0], work[3, 0] = one, zero, one, zero
+        for m in range(1, n_angles):
+            c, s = work[0, m - 1], work[1, m - 1]
+            work[0, m], work[1, m] = c * cos_t - s * sin_t, s * cos_t + c * sin_t
+            c, s = work[2, m - 1], work[3, m - 1]
+            work[2, m], work[3, m] = c * cos_p - s * sin_p, s * cos_p + c * sin_p
+        for i in range(order.size):
+            work[4, i] = series[0, i]
+        for m in range(1, n_angles):
+            c, s = work[0, m], work[1, m]
+            for i in range(order.size):
+                work[4, i] += c * series[m, i] + s * series[n_angles - 1 + m, i]
+        for i in range(order.size):
+            m = order[i]
+            if m < 0:
+                out[edge, i] = work[4, i] * work[2, -m] + work[4, mirrored[i]] * work[3, -m]
+            else:
+                out[edge, i] = work[4, i] * work[2, m] - work[4, mirrored[i]] * work[3, m]
+
+
+def packed_rotations(vectors: Tensor, series: Tensor, order: NDArray[np.int64], mirrored: NDArray[np.int64]) -> Tensor:
+    """Packed rotations of edges [n_edges, n], shared out over threads; arguments as ``rotations``."""
+    n_threads = max(1, min(torch.get_num_threads(), len(vectors)))
+    result = vectors.new_empty(len(vectors), order.size)
+    arrays = _matrix(vectors), series.numpy(), order, mirrored, len(series) // 2 + 1
+    work, out = result.new_empty(n_threads, 5, max(order.size, len(series))).numpy(), result.numpy()
+
+    def run(task: int) -> None:
+        first, last = len(vectors) * task // n_threads, len(vectors) * (task + 1) // n_threads
+        rotations(*arrays, first, last, work[task], out)
+
+    share(n_threads, n_threads, run)
+    return result
 
 
 class EdgeLoops:

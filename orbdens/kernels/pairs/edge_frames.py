@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from orbdens.kernels.pairs.wigner import edge_rotations, y_rotation_series
+
 if TYPE_CHECKING:
     from orbdens.kernels.cpu.edge_frames import EdgeLoops
 
@@ -33,11 +35,34 @@ def frame_rows(l_max: int, m_max: int) -> list[list[int]]:
     ]
 
 
-def pack_rotations(rotations: Sequence[Tensor], m_max: int) -> Tensor:
-    """Rows of rotations (``edge_rotations``) that a frame keeps, one after the other [n_edges, n]."""
-    degree = [l for l, rotation in enumerate(rotations) for _ in range(rotation.shape[1])]
-    rows = [row for of_m in frame_rows(len(rotations) - 1, m_max) for row in of_m]
-    return torch.cat([rotations[degree[row]][:, row - degree[row] ** 2] for row in rows], dim=1)
+def pack_rotations(vectors: Tensor, l_max: int, m_max: int) -> Tensor:
+    """The rows of ``edge_rotations(vectors, l_max)`` that a frame keeps, one after the other [n_edges, n]."""
+    if vectors.dtype in LANES and vectors.device.type == "cpu" and not vectors.requires_grad:
+        from orbdens.kernels.cpu.edge_frames import packed_rotations  # Numba takes a while to import
+
+        return packed_rotations(vectors, *_entries(l_max, m_max, vectors.dtype))
+    return _pack_rotations(vectors, l_max, m_max)
+
+
+def _pack_rotations(vectors: Tensor, l_max: int, m_max: int) -> Tensor:
+    """The definition."""
+    rotations = edge_rotations(vectors, l_max)
+    rows = [row for of_m in frame_rows(l_max, m_max) for row in of_m]
+    return torch.cat([rotations[l][:, row - l * l] for row, l in zip(rows, _degrees(rows), strict=True)], dim=1)
+
+
+@lru_cache
+def _entries(l_max: int, m_max: int, dtype: torch.dtype) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
+    """Of every entry of packed rotations the series, the m of its column, and the entry at -m."""
+    rows = [row for of_m in frame_rows(l_max, m_max) for row in of_m]
+    places, order, mirrored = [], [], []
+    for row, l in zip(rows, _degrees(rows), strict=True):
+        first = sum((2 * k + 1) ** 2 for k in range(l)) + (row - l * l) * (2 * l + 1)
+        places += range(first, first + 2 * l + 1)
+        mirrored += [len(mirrored) + 2 * l - k for k in range(2 * l + 1)]
+        order += range(-l, l + 1)
+    series = y_rotation_series(l_max, dtype, torch.device("cpu"))[:, places].contiguous()
+    return series, np.array(order), np.array(mirrored)
 
 
 def to_frames(x: Tensor, ends: Tensor, frames: Tensor, factors: Tensor, m_max: int) -> list[Tensor]:

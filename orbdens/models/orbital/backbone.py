@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from orbdens.kernels import edge_rotations, pack_rotations, to_sites
+from orbdens.kernels import pack_rotations, to_sites
 from orbdens.models.linear import Linear
 from orbdens.models.orbital.layers import (
     DegreeNorm,
@@ -125,7 +125,7 @@ class Backbone(nn.Module):
         source, target = edge_index
         with torch.autocast(edge_vector.device.type, enabled=False):  # rotations stay rotations in mixed precision
             functions, envelope = self.radial(edge_vector.norm(dim=1))
-            frames = pack_rotations(edge_rotations(edge_vector, self.l_max), self.m_max)
+            frames = pack_rotations(edge_vector, self.l_max, self.m_max)
         # The way back carries the envelope and the size of the sum.
         back = frames * (envelope / NEIGHBOURS)[:, None]
         ends = torch.cat([functions, self.embed_source(site_type[source]), self.embed_target(site_type[target])], dim=1)

@@ -27,8 +27,18 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 def _edges(dtype: torch.dtype) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Ends, packed rotations and the rotations themselves."""
     torch.manual_seed(0)
-    rotations = edge_rotations(torch.randn(N_EDGES, 3, dtype=dtype), L_MAX)
-    return torch.randint(N_SITES, (2, N_EDGES)), pack_rotations(rotations, M_MAX), rotations
+    vectors = torch.randn(N_EDGES, 3, dtype=dtype)
+    rotations = edge_rotations(vectors, L_MAX)
+    return torch.randint(N_SITES, (2, N_EDGES)), pack_rotations(vectors, L_MAX, M_MAX), rotations
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_packed_rotations_equal_the_definition(dtype: torch.dtype, threads: None) -> None:
+    vectors = torch.randn(N_EDGES, 3, dtype=dtype)
+    vectors[0], vectors[1] = torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, -0.5]])
+    found = pack_rotations(vectors, 4, 2)
+    expected = edge_frames._pack_rotations(vectors, 4, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
 
 
 def test_frames_hold_turned_features() -> None:
@@ -80,10 +90,7 @@ def _check(ours: list[Tensor], theirs: list[Tensor]) -> None:
 
 def test_no_edges_bring_nothing() -> None:
     x = torch.randn(2, 16, 16)
-    ends, frames = (
-        torch.empty(2, 0, dtype=torch.long),
-        torch.empty(0, pack_rotations(_edges(torch.float32)[2], 2).shape[1]),
-    )
+    ends, frames = torch.empty(2, 0, dtype=torch.long), pack_rotations(torch.empty(0, 3), L_MAX, M_MAX)
     turned = to_frames(x, ends, frames, torch.empty(0, 4, 32), M_MAX)
     assert [tuple(of_m.shape) for of_m in turned] == [(0, 4, 32), (0, 6, 32), (0, 4, 32)]
     values = [torch.empty(0, len(rows) * 16) for rows in KEPT]

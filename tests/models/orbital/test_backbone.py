@@ -10,7 +10,7 @@ from e3nn import o3
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from orbdens.kernels import edge_rotations, pack_rotations
+from orbdens.kernels import pack_rotations
 from orbdens.models.orbital.backbone import Backbone
 from orbdens.models.orbital.layers import Edges
 from orbdens.models.orbital.options import OrbitalConfig
@@ -95,7 +95,7 @@ def test_tensor_product_with_scalars_gives_harmonics() -> None:
     nn.init.zeros_(convolution.radial.weight)
     nn.init.ones_(convolution.radial.bias)
     vectors, fade = torch.randn(6, 3), torch.rand(6)
-    frames = pack_rotations(edge_rotations(vectors, 4), 2)
+    frames = pack_rotations(vectors, 4, 2)
     ends = torch.stack([torch.zeros(6, dtype=torch.long), torch.arange(1, 7)])
     x = torch.zeros(7, 25, 8)
     x[0, 0] = torch.randn(8)
