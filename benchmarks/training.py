@@ -192,7 +192,8 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
         f"l_max 4, {stage} stage, bf16": ["model.l_max=4", option, "training.precision=bf16-mixed"]
         for stage, option in stages.items()
     }
-    return {name: _step(arguments, overrides) for name, overrides in cases.items()}
+    chosen = arguments.only or cases
+    return {name: _step(arguments, overrides) for name, overrides in cases.items() if name in chosen}
 
 
 def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, float]:

@@ -55,7 +55,9 @@ def _pack_rotations(vectors: Tensor, l_max: int, m_max: int) -> Tensor:
 def _entries(l_max: int, m_max: int, dtype: torch.dtype) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
     """Of every entry of packed rotations the series, the m of its column, and the entry at -m."""
     rows = [row for of_m in frame_rows(l_max, m_max) for row in of_m]
-    places, order, mirrored = [], [], []
+    places: list[int] = []
+    order: list[int] = []
+    mirrored: list[int] = []
     for row, l in zip(rows, _degrees(rows), strict=True):
         first = sum((2 * k + 1) ** 2 for k in range(l)) + (row - l * l) * (2 * l + 1)
         places += range(first, first + 2 * l + 1)

@@ -134,5 +134,5 @@ class Backbone(nn.Module):
     def _with_seeds(self, received: Tensor, edges: Edges) -> Tensor:
         """What every edge brings before the first layer: a function of its length and ends, along it."""
         seeds = self.seed(edges.scalars).to(received.dtype)
-        gates = torch.ones_like(seeds).unflatten(1, (self.l_max + 1, self.channels))
+        gates = torch.ones_like(seeds).reshape(-1, self.l_max + 1, self.channels)
         return to_sites(received, [seeds], edges.ends[1:], edges.back, gates)

@@ -156,12 +156,12 @@ class EdgeConvolution(nn.Module):
     def _with_messages(self, received: Tensor, x: Tensor, edges: Edges) -> Tensor:
         """What sites received before, and what comes along these edges."""
         n, channels = self.l_max + 1, self.channels
-        weights = self.radial(edges.scalars).unflatten(1, (n, 2 * channels)).to(x.dtype)
+        weights = self.radial(edges.scalars).reshape(-1, n, 2 * channels).to(x.dtype)
         zero, *pairs = to_frames(x, edges.ends, edges.frames, weights, self.m_max)
         mixed = self.mix[0](zero.flatten(1))
         scalars, _, gates = torch.split(mixed, [channels, self.l_max * channels, self.l_max * channels], dim=1)
         # The gate of the scalars is their own sigmoid: SiLU.
-        gates = torch.sigmoid(torch.cat([scalars, gates], dim=1)).unflatten(1, (n, channels))
+        gates = torch.sigmoid(torch.cat([scalars, gates], dim=1)).reshape(-1, n, channels)
         values = [mixed]
         for m, pair in enumerate(pairs, start=1):
             values.append(self.mix[m](pair.reshape(len(pair), 2, (n - m) * 2 * channels)).flatten(1))
