@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.kernels.cpu.threads import share
-from orbdens.kernels.cpu.vector import compiled, fma, load, store
+from orbdens.kernels.cpu.vector import compiled, fma, inlined, load, store
+
+
+@inlined
+def _turned(x: Any, site: int, frames: Any, edge: int, start: int, l: int, channels: int, c: int) -> Any:
+    """A row of the features of a site in the frame of an edge, a register of channels from c on."""
+    t = frames[edge, start] * load(x, site, l * l * channels + c)
+    for k in range(1, 2 * l + 1):
+        t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
+    return t
 
 
 @compiled
@@ -38,11 +47,9 @@ def turn(
                     start = starts[sign, l]
                     for c in range(0, channels, lanes):
                         column = end * channels + c
-                        t = frames[edge, start] * load(x, site, l * l * channels + c)
-                        for k in range(1, 2 * l + 1):
-                            t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
-                        t = t * load(factors, edge, l * width + column)
-                        store(values, edge, (sign * (n - m) + l - m) * width + column, t)
+                        t = _turned(x, site, frames, edge, start, l, channels, c)
+                        factor = load(factors, edge, l * width + column)
+                        store(values, edge, (sign * (n - m) + l - m) * width + column, t * factor)
 
 
 @compiled
@@ -62,10 +69,7 @@ def contract(
                     column = end * channels + c
                     total = load(factors, edge, l * width + column)
                     for sign in range(signs):
-                        start = starts[sign, l]
-                        t = frames[edge, start] * load(x, site, l * l * channels + c)
-                        for k in range(1, 2 * l + 1):
-                            t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
+                        t = _turned(x, site, frames, edge, starts[sign, l], l, channels, c)
                         total = fma(t, load(values, edge, (sign * (n - m) + l - m) * width + column), total)
                     store(factors, edge, l * width + column, total)
 
