@@ -36,6 +36,7 @@ from orbdens.metrics import Summary, dipole_error, nmae
 from orbdens.models.orbital.head import Head
 from orbdens.models.orbital.task import OrbitalTask
 from orbdens.models.task import TrainingData
+from orbdens.processes import keep_freed_memory
 from orbdens.progress import silent
 from orbdens.sampling import evenly_spaced
 from orbdens.store import open_store
@@ -178,6 +179,7 @@ def score(folder: Path, config: Config, split: str, n: int) -> dict[str, float]:
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
     """Structures per second of a training step and of ``predict``, and the shares of a step."""
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as a training does
     stages = {"analytic": "objective.points_stage=0", "points": "objective.points_stage=1"}
     cases = {
         f"l_max {l_max}, {stage} stage": [f"model.l_max={l_max}", option]
@@ -190,7 +192,8 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
         f"l_max 4, {stage} stage, bf16": ["model.l_max=4", option, "training.precision=bf16-mixed"]
         for stage, option in stages.items()
     }
-    return {name: _step(arguments, overrides) for name, overrides in cases.items()}
+    chosen = arguments.only or cases
+    return {name: _step(arguments, overrides) for name, overrides in cases.items() if name in chosen}
 
 
 def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, float]:

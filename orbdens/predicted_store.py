@@ -1,6 +1,7 @@
 """Predictions of many structures into a store of coefficients: by all cores, in bounded memory, gone on with any time.
 
-Structures are read twice, one after the other: first to find everything that is wrong, and then to predict them.
+Structures are read first to find everything that is wrong, and then predicted: from memory if they are not too many,
+else they are read once more, one after the other.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from orbdens.structure import Structure
 
 SPLIT = "predicted"
 """The split of all records."""
+
+KEPT_ATOMS = 2_000_000
+"""Structures with more atoms than this together are read twice rather than kept: 64 MB, and 1 kB a structure."""
 
 Batch = list[tuple[str, Structure]]
 
@@ -75,14 +79,13 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
     """
     path = find_model(request.model)
     model = load_model(path)
-    names = _names(request, model)
-    first = next(structure for _, structure, _ in request.each())
-    manifest = _manifest(request, path, model, model.predict(first))
+    names, kept = _read(request, model)
+    manifest = _manifest(request, path, model, model.predict(next(_structures(request, kept))))
     if not request.force:
         _check_same(target, manifest)
     with StoreWriter(target, manifest, resume=not request.force, overwrite=request.force) as writer:
         done = Predicted(len(names), len(writer))
-        named = ((name, structure) for name, (_, structure, _) in zip(names, request.each(), strict=True))
+        named = zip(names, _structures(request, kept), strict=True)
         batches = _batches(task for task in named if task[0] not in writer)
         n = done.before
         for packed in (one for batch in stream_map(_predict, batches, _begin, (path, manifest)) for one in batch):
@@ -97,16 +100,23 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
     return done
 
 
-def _names(request: Request, model: DensityModel) -> list[str]:
-    """Names of all structures.
+def _read(request: Request, model: DensityModel) -> tuple[list[str], list[Structure] | None]:
+    """Names of all structures, and the structures themselves unless these are too many to keep.
 
     Raises:
         UserError: some cannot be read or predicted; the first of them is named.
     """
     sources: list[tuple[str, str]] = []
     refused: list[str] = []
+    kept: list[Structure] | None = []
+    n_atoms = 0
     for number, (source, structure, _) in enumerate(request.each(), start=1):
         sources.append(source)
+        n_atoms += structure.n_atoms
+        if n_atoms > KEPT_ATOMS:
+            kept = None
+        if kept is not None:
+            kept.append(structure)
         try:
             structure.check(f"structure {number}")
             model.count_electrons(structure)
@@ -115,7 +125,11 @@ def _names(request: Request, model: DensityModel) -> list[str]:
     if refused:
         more = f"; {len(refused) - 1} more cannot be predicted" if len(refused) > 1 else ""
         raise UserError(f"{refused[0]}{more}")
-    return unique_names(sources)
+    return unique_names(sources), kept
+
+
+def _structures(request: Request, kept: list[Structure] | None) -> Iterator[Structure]:
+    return (structure for _, structure, _ in request.each()) if kept is None else iter(kept)
 
 
 def _manifest(request: Request, path: Path, model: DensityModel, density: Density) -> Manifest:

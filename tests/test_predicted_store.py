@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import ase.build
@@ -15,7 +16,8 @@ from orbdens.errors import UserError
 from orbdens.labels import stored_density
 from orbdens.predicted_store import predict_store
 from orbdens.prediction import Request
-from orbdens.store import Store
+from orbdens.store import CoefficientRecord, Store
+from orbdens.structure import Structure
 
 NAMES = ("H2O", "CH4", "CH3OH", "NH3", "H2CO")
 
@@ -60,3 +62,23 @@ def test_what_cannot_be_is_told_before_anything_is_written(many: Path, tmp_path:
     ase.io.write(many, [ase.build.molecule("H2O")])
     with pytest.raises(UserError, match="is a store of other structures or options; --force replaces it"):
         predict_store(Request([many]), tmp_path / "out.store")
+
+
+def test_too_many_to_keep_are_read_again(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    each = Request.each
+
+    def spy(request: Request) -> Iterator[tuple[tuple[str, str], Structure, str | None]]:
+        read.append(request)
+        return each(request)
+
+    monkeypatch.setattr(Request, "each", spy)
+    predict_store(Request([many]), tmp_path / "kept.store")
+    assert len(read) == 1
+    monkeypatch.setattr(predicted_store, "KEPT_ATOMS", 10)
+    predict_store(Request([many]), tmp_path / "again.store")
+    kept, again = Store(tmp_path / "kept.store"), Store(tmp_path / "again.store")
+    for key in kept.keys("predicted"):
+        one, other = kept[key], again[key]
+        assert isinstance(one, CoefficientRecord) and isinstance(other, CoefficientRecord)
+        np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-5, atol=1e-5)

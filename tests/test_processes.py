@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -26,6 +27,22 @@ def work(i):
 if __name__ == "__main__":
     from orbdens.processes import parallel_map
     list(parallel_map(work, range(100), 1))
+"""
+
+ALLOCATOR = """
+import resource, numpy
+from orbdens.processes import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        numpy.ones(1 << 23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults()
+keep_freed_memory()
+faults()
+print(first, faults())
 """
 
 
@@ -99,3 +116,13 @@ def test_cores_are_counted_where_the_system_tells_no_affinity(monkeypatch: pytes
     """macOS has no such function."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert available_cores() == os.cpu_count()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other ways")
+def test_freed_memory_is_kept() -> None:
+    """The pages of 64 MB again and again, and not at all."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    environment["PYTHONPATH"] = str(places.ROOT)
+    printed = subprocess.run([sys.executable, "-c", ALLOCATOR], env=environment, capture_output=True, check=True).stdout
+    before, after = map(int, printed.split())
+    assert before > 100 and after < 10

@@ -22,6 +22,7 @@ from orbdens.kernels.integrals import (
 from orbdens.kernels.multipoles import moved_multipoles, site_multipoles, sphere_quadrature
 from orbdens.kernels.orbitals import Orbitals
 from orbdens.kernels.pairs.closed_form import Gaussians, density_projections, overlaps
+from orbdens.kernels.pairs.edge_frames import pack_rotations, to_frames, to_sites
 from orbdens.kernels.pairs.metric import metric_product
 from orbdens.kernels.pairs.pair_metric import split_by_degree
 from orbdens.kernels.pairs.tabulated import TabulatedMetric
@@ -54,6 +55,7 @@ __all__ = [
     "orbital_fields_on_grid",
     "orbital_potentials",
     "overlaps",
+    "pack_rotations",
     "potential_definition",
     "shell_integrals",
     "shell_moments",
@@ -61,5 +63,7 @@ __all__ = [
     "solid_harmonics",
     "sphere_quadrature",
     "split_by_degree",
+    "to_frames",
+    "to_sites",
     "validate",
 ]

@@ -61,9 +61,14 @@ _local = threading.local()
 """Holds the decompressor of each thread: to make one takes longer than to use it."""
 
 
-def pack(value: bytes) -> bytes:
-    """Safetensors bytes packed, or as they are if that would not shrink them or shrink them more than is allowed."""
-    level = EFFORT if len(value) < LARGE else FAST
+def pack(value: bytes, *, fast: bool = False) -> bytes:
+    """Safetensors bytes packed, or as they are if that would not shrink them or shrink them more than is allowed.
+
+    Args:
+        value: what ``unpack`` gives back.
+        fast: make little effort, whatever the size.
+    """
+    level = FAST if fast or len(value) >= LARGE else EFFORT
     compressor = zstandard.ZstdCompressor(level=level, dict_data=DICTIONARY, write_dict_id=False)
     packed = TAG + compressor.compress(change_tensors(value, shuffle))
     return packed if len(packed) < len(value) <= _most(packed) else value

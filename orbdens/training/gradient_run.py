@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from orbdens.config import TrainingConfig
 from orbdens.errors import UserError
 from orbdens.models.task import GradientTask
+from orbdens.processes import keep_freed_memory
 from orbdens.progress import Display
 from orbdens.training.batches import EndlessBatches, Examples, Step
 from orbdens.training.folder import LOGS, RESUME_FILE
@@ -128,6 +129,7 @@ def run_gradient_steps(
         UserError: the loss is not finite, another process was lost, or Lightning has no such strategy.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
     """
+    keep_freed_memory()
     schedule = Schedule(options, ranks)
     place = ranks.place
     with _without_remarks():

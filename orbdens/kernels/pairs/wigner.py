@@ -17,7 +17,7 @@ from orbdens.kernels.harmonics import solid_harmonics
 
 
 @lru_cache
-def _y_rotation_series(l: int) -> Tensor:
+def _series_of_degree(l: int) -> Tensor:
     """Coefficients [2l+1, (2l+1)²] of D_y(-θ) over (1, cos θ, ..., cos lθ, sin θ, ..., sin lθ), float64."""
     angles = torch.arange(2 * l + 1, dtype=torch.float64) * (2 * math.pi / (2 * l + 1))
     orders = torch.arange(l + 1, dtype=torch.float64)
@@ -46,13 +46,14 @@ def _about_y(angle: Tensor) -> Tensor:
 
 
 @lru_cache
-def _series(l_max: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def y_rotation_series(l_max: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """D_y(-θ) of l = 0 ... l_max, row by row, over (1, cos θ, ..., sin θ, ...) up to l_max [2 l_max + 1, n]."""
     size = sum((2 * l + 1) ** 2 for l in range(l_max + 1))
     series = torch.zeros(2 * l_max + 1, size, dtype=torch.float64)
     start = 0
     for l in range(l_max + 1):
         stop = start + (2 * l + 1) ** 2
-        one = _y_rotation_series(l)
+        one = _series_of_degree(l)
         series[: l + 1, start:stop] = one[: l + 1]
         series[l_max + 1 : l_max + 1 + l, start:stop] = one[l + 1 :]
         start = stop
@@ -99,7 +100,7 @@ def _by_angles(vectors: Tensor, l_max: int) -> list[Tensor]:
     sin_phi = torch.where(polar, 0.0, y / torch.where(polar, 1.0, across))
     cos_m_theta, sin_m_theta = _multiples(z / length, across / length, l_max)
     cos_m_phi, sin_m_phi = _multiples(cos_phi, sin_phi, l_max)
-    flat = torch.cat([cos_m_theta, sin_m_theta[:, 1:]], dim=1) @ _series(l_max, vectors.dtype, vectors.device)
+    flat = torch.cat([cos_m_theta, sin_m_theta[:, 1:]], dim=1) @ y_rotation_series(l_max, vectors.dtype, vectors.device)
     rotations = []
     start = 0
     for l in range(l_max + 1):

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from orbdens.kernels import edge_rotations
+from orbdens.kernels import pack_rotations, to_sites
 from orbdens.models.linear import Linear
 from orbdens.models.orbital.layers import (
     DegreeNorm,
@@ -17,8 +17,6 @@ from orbdens.models.orbital.layers import (
     Edges,
     FeedForward,
     RadialBasis,
-    frame_rows,
-    sum_at_targets,
 )
 from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.models.orbital.tensor_product import TensorProductConvolution
@@ -27,10 +25,10 @@ NEIGHBOURS = 3.0
 """Sums over neighbours are divided by this, so that features keep their size in molecules."""
 
 
-MEMORY = {"cpu": 100_000_000}
-"""Bytes that edges may take at once in prediction, by the type of device; more of them are gone through in parts.
+MEMORY = {"cpu": 200_000_000}
+"""Bytes that edges, and messages along them, may each take at once in prediction, by the type of device.
 
-What fits the caches of a processor is also twice as fast there.
+Parts of a size that fits the caches of a processor are also the fastest there.
 """
 
 MEMORY_ELSEWHERE = 2_000_000_000
@@ -50,14 +48,14 @@ class Backbone(nn.Module):
         virtual: which site types are virtual sites.
     """
 
-    rows: Tensor
     virtual: Tensor
 
     def __init__(self, config: OrbitalConfig, virtual: Sequence[bool]) -> None:
         super().__init__()
         l_max, m_max, n_types = config.l_max, min(config.m_max, config.l_max), len(virtual)
         channels, hidden = config.channels, config.radial_hidden
-        self.l_max, self.channels = l_max, channels
+        self.scalars = hidden
+        self.l_max, self.m_max, self.channels = l_max, m_max, channels
         self.embed = nn.Embedding(n_types, channels)
         self.state = nn.Linear(2, channels, bias=False)
         nn.init.zeros_(self.state.weight)  # charges and spins that training never shows must not act at random
@@ -78,7 +76,6 @@ class Backbone(nn.Module):
         self.inner_norms = nn.ModuleList(DegreeNorm(l_max, channels) for _ in range(config.layers))
         self.updates = nn.ModuleList(FeedForward(l_max, channels, 2 * channels) for _ in range(config.layers))
         self.last_norm = DegreeNorm(l_max, channels)
-        self.register_buffer("rows", frame_rows(l_max, m_max), persistent=False)
         self.register_buffer("virtual", torch.tensor(virtual), persistent=False)
 
     def forward(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor, state: Tensor) -> Tensor:
@@ -91,15 +88,13 @@ class Backbone(nn.Module):
         """
         edges = between_atoms = self._parts(site_type, edge_index, edge_vector)
         if self.virtual.any():
-            chosen = (~self.virtual[site_type[edge_index[1]]]).nonzero()[:, 0]
-            between_atoms = (
-                [edges[0].select(chosen)]
-                if isinstance(edges, list)
-                else self._parts(site_type, edge_index[:, chosen], edge_vector[chosen])
-            )
+            between_atoms = edges.select((~self.virtual[site_type[edge_index[1]]]).nonzero()[:, 0])
         scalars = self.embed(site_type) + self.state(state)
         x = nn.functional.pad(scalars[:, None], (0, 0, 0, (self.l_max + 1) ** 2 - 1))
-        x = x + sum_at_targets(self._seeds, edges, len(x), x.dtype)
+        received = torch.zeros_like(x)
+        for part in edges:
+            received = self._with_seeds(received, part)
+        x = x + received
         for i, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
             x = x + convolution(norm(x), edges if i == len(self.norms) - 1 else between_atoms)
             x = self._updated(i, x)
@@ -112,38 +107,32 @@ class Backbone(nn.Module):
             return torch.cat([self._updated(i, part) for part in torch.split(x, SITES_AT_ONCE)])
         return x + self.updates[i](self.inner_norms[i](x))
 
-    def _parts(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor) -> list[Edges] | EdgeParts:
-        """Edges, arguments as ``forward``: made once where they are few or gradients are wanted, else part by part."""
-        size = self._edges_at_once(edge_vector.device)
-        if torch.is_grad_enabled() or len(edge_vector) <= size:
-            return [self._edges(site_type, edge_index, edge_vector)]
-        return EdgeParts(partial(self._edges, site_type), edge_index, edge_vector, size)
-
-    def _edges_at_once(self, device: torch.device) -> int:
-        """Edges that stay within ``MEMORY``: of each, both rotations and about eight times the features of an end."""
+    def _parts(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor) -> EdgeParts:
+        """Edges, arguments as ``forward``: all in one part where gradients are wanted."""
+        make, n = partial(self._edges, site_type), len(edge_vector)
+        if torch.is_grad_enabled():
+            return EdgeParts(make, edge_index, edge_vector, max(1, n), make(edge_index, edge_vector))
+        memory = MEMORY.get(edge_vector.device.type, MEMORY_ELSEWHERE)
         size = (self.l_max + 1) ** 2
-        return MEMORY.get(device.type, MEMORY_ELSEWHERE) // (4 * size * (2 * size + 8 * self.channels))
+        # Of an edge both packed rotations and its scalars; along it both as matrices and eight times an end's features,
+        # of which the compiled loops need less than half.
+        of_edge, of_message = 2 * (2 * self.m_max + 1) * size + self.scalars, size * (2 * size + 8 * self.channels)
+        made = make(edge_index, edge_vector) if 4 * n * of_edge <= memory else None
+        return EdgeParts(make, edge_index, edge_vector, max(1, memory // (4 * of_message)), made)
 
     def _edges(self, site_type: Tensor, edge_index: Tensor, edge_vector: Tensor) -> Edges:
         """What convolutions need to know of edges; arguments as ``forward``."""
         source, target = edge_index
         with torch.autocast(edge_vector.device.type, enabled=False):  # rotations stay rotations in mixed precision
             functions, envelope = self.radial(edge_vector.norm(dim=1))
-            frames = self._frames(edge_vector)
+            frames = pack_rotations(edge_vector, self.l_max, self.m_max)
         # The way back carries the envelope and the size of the sum.
-        back = frames.transpose(1, 2) * (envelope / NEIGHBOURS)[:, None, None]
+        back = frames * (envelope / NEIGHBOURS)[:, None]
         ends = torch.cat([functions, self.embed_source(site_type[source]), self.embed_target(site_type[target])], dim=1)
-        return Edges(source, target, frames, back, self.edge(ends))
+        return Edges(edge_index, frames, back, self.edge(ends))
 
-    def _seeds(self, edges: Edges) -> Tensor:
+    def _with_seeds(self, received: Tensor, edges: Edges) -> Tensor:
         """What every edge brings before the first layer: a function of its length and ends, along it."""
-        seed = self.seed(edges.scalars).reshape(-1, self.l_max + 1, self.channels)
-        return torch.bmm(edges.back[:, :, : self.l_max + 1], seed)
-
-    def _frames(self, edge_vector: Tensor) -> Tensor:
-        """Rotations into the frame of each edge, rows of ``frame_rows`` only, [n_edges, n_rows, (l_max + 1)²]."""
-        size = (self.l_max + 1) ** 2
-        dense = torch.zeros(len(edge_vector), size, size).to(edge_vector)
-        for l, rotation in enumerate(edge_rotations(edge_vector, self.l_max)):
-            dense[:, l * l : (l + 1) ** 2, l * l : (l + 1) ** 2] = rotation
-        return dense.index_select(1, self.rows)
+        seeds = self.seed(edges.scalars).to(received.dtype)
+        gates = torch.ones_like(seeds).reshape(-1, self.l_max + 1, self.channels)
+        return to_sites(received, [seeds], edges.ends[1:], edges.back, gates)

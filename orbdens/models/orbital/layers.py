@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from orbdens.kernels import to_frames, to_sites
 from orbdens.models.linear import Linear
 
 
@@ -85,107 +86,87 @@ class Edges:
     """Directed edges between sites: all that a convolution needs to know of them.
 
     Attributes:
-        source: the site each edge starts at [n_edges].
-        target: the site it ends at [n_edges].
-        frames: rotations into its frame, rows as in ``frame_rows`` [n_edges, n_rows, (l_max + 1)²].
-        back: the way back, faded towards the cut-off and scaled for the sum [n_edges, (l_max + 1)², n_rows].
+        ends: the site each edge starts at, and the one it ends at [2, n_edges].
+        frames: rotations into its frame, packed (``kernels.pack_rotations``) [n_edges, n].
+        back: the same for the way back, faded towards the cut-off and scaled for the sum [n_edges, n].
         scalars: what is known of its length and ends [n_edges, n_scalars].
     """
 
-    source: Tensor
-    target: Tensor
+    ends: Tensor
     frames: Tensor
     back: Tensor
     scalars: Tensor
 
-    def select(self, chosen: Tensor) -> Edges:
-        """The edges of these indices [n_chosen]."""
-        return Edges(*(getattr(self, field.name).index_select(0, chosen) for field in fields(self)))
+    def __getitem__(self, chosen: slice | Tensor) -> Edges:
+        return Edges(self.ends[:, chosen], self.frames[chosen], self.back[chosen], self.scalars[chosen])
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeParts:
-    """Many edges, made in parts whenever they are gone through: what one part takes of memory is all that they take.
+    """Edges, gone through in parts, so that messages along them take no more memory than those of one part.
 
     Attributes:
         make: edges of their index [2, n_edges] and vector [n_edges, 3], Å.
         index: of all of them.
         vector: of all of them.
         size: edges of a part.
+        made: all of them; None where they are too many, and made anew whenever they are gone through.
     """
 
     make: Callable[[Tensor, Tensor], Edges]
     index: Tensor
     vector: Tensor
     size: int
+    made: Edges | None
 
     def __iter__(self) -> Iterator[Edges]:
         for start in range(0, max(1, len(self.vector)), self.size):
             part = slice(start, start + self.size)
-            yield self.make(self.index[:, part], self.vector[part])
+            yield self.make(self.index[:, part], self.vector[part]) if self.made is None else self.made[part]
 
-
-def sum_at_targets(
-    message: Callable[[Edges], Tensor], parts: Iterable[Edges], n_sites: int, dtype: torch.dtype
-) -> Tensor:
-    """Sums of messages [n_edges, ...] at the sites they go to [n_sites, ...], part by part."""
-    sums: Tensor | None = None
-    for edges in parts:
-        messages = message(edges)
-        if sums is None:
-            sums = messages.new_zeros(n_sites, *messages.shape[1:], dtype=dtype)
-        sums = sums.index_add_(0, edges.target, messages.to(dtype))
-    assert sums is not None  # there is always a part, be it without edges
-    return sums
+    def select(self, chosen: Tensor) -> EdgeParts:
+        """The edges of these indices [n_chosen]."""
+        made = None if self.made is None else self.made[chosen]
+        return EdgeParts(self.make, self.index[:, chosen], self.vector[chosen], self.size, made)
 
 
 class EdgeConvolution(nn.Module):
     """Messages along edges: turn both ends into the edge's frame, weigh by length and elements, mix l at equal m.
 
-    In that frame are rows |m| <= m_max only, ordered m = 0, then +1, -1, +2, -2 ... with l ascending in each.
+    In that frame are rows |m| <= m_max only.
     """
 
     def __init__(self, l_max: int, m_max: int, channels: int, edge_scalars: int) -> None:
         super().__init__()
-        self.l_max, self.channels = l_max, channels
+        self.l_max, self.m_max, self.channels = l_max, m_max, channels
         self.radial = Linear(edge_scalars, (l_max + 1) * 2 * channels)
         self.mix = nn.ModuleList()
         for m in range(m_max + 1):
             n = l_max + 1 - m
             gates = l_max * channels if m == 0 else 0
             self.mix.append(Linear(n * 2 * channels, n * channels + gates, bias=m == 0))
-        self.rows = [l_max + 1, *(2 * (l_max + 1 - m) for m in range(1, m_max + 1))]
 
     def forward(self, x: Tensor, parts: Iterable[Edges]) -> Tensor:
         """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
-        return sum_at_targets(lambda edges: self._messages(x, edges), parts, len(x), x.dtype)
+        received = torch.zeros_like(x)
+        for edges in parts:
+            received = self._with_messages(received, x, edges)
+        return received
 
-    def _messages(self, x: Tensor, edges: Edges) -> Tensor:
-        """What goes along each edge [n_edges, (l_max + 1)², channels]."""
-        n_edges, n, channels = len(edges.source), self.l_max + 1, self.channels
-        weights = self.radial(edges.scalars).reshape(n_edges, n, 2 * channels)
-        sites = x.flatten(1)  # gradients of rows gathered from a matrix are contiguous, and summed several times faster
-        ends = [sites.index_select(0, end).reshape(n_edges, *x.shape[1:]) for end in (edges.source, edges.target)]
-        turned = torch.cat([torch.bmm(edges.frames, end) for end in ends], dim=2)
-        zero, *pairs = torch.split(turned, self.rows, dim=1)
-        sizes = [channels, self.l_max * channels, self.l_max * channels]
-        scalars, zero, gates = torch.split(self.mix[0]((zero * weights).flatten(1)), sizes, dim=1)
-        gates = torch.sigmoid(gates)
-        outputs = [nn.functional.silu(scalars), zero * gates]
+    def _with_messages(self, received: Tensor, x: Tensor, edges: Edges) -> Tensor:
+        """What sites received before, and what comes along these edges."""
+        n, channels = self.l_max + 1, self.channels
+        weights = self.radial(edges.scalars).reshape(-1, n, 2 * channels).to(x.dtype)
+        zero, *pairs = to_frames(x, edges.ends, edges.frames, weights, self.m_max)
+        mixed = self.mix[0](zero.flatten(1))
+        scalars, _, gates = torch.split(mixed, [channels, self.l_max * channels, self.l_max * channels], dim=1)
+        # The gate of the scalars is their own sigmoid: SiLU.
+        gates = torch.sigmoid(torch.cat([scalars, gates], dim=1)).reshape(-1, n, channels)
+        values = [mixed]
         for m, pair in enumerate(pairs, start=1):
-            both = pair.reshape(n_edges, 2, n - m, 2 * channels) * weights[:, None, m:]
-            mixed = self.mix[m](both.flatten(2)) * gates[:, None, (m - 1) * channels :]
-            outputs.append(mixed.flatten(1))
-        message = torch.cat(outputs, dim=1).reshape(n_edges, sum(self.rows), channels)
-        return torch.bmm(edges.back, message)
-
-
-def frame_rows(l_max: int, m_max: int) -> Tensor:
-    """Rows of the features that survive |m| <= m_max, in the order of an edge's frame."""
-    rows = [l * l + l for l in range(l_max + 1)]
-    for m in range(1, m_max + 1):
-        rows += [l * l + l + m for l in range(m, l_max + 1)] + [l * l + l - m for l in range(m, l_max + 1)]
-    return torch.tensor(rows)
+            values.append(self.mix[m](pair.reshape(len(pair), 2, (n - m) * 2 * channels)).flatten(1))
+        values = [of_m.to(x.dtype) for of_m in values]
+        return to_sites(received, values, edges.ends[1:], edges.back, gates.to(x.dtype))
 
 
 class RadialBasis(nn.Module):

@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from orbdens.models.orbital.layers import Edges, degrees, sum_at_targets
+from orbdens.models.orbital.layers import Edges, degrees
 
 
 class TensorProductConvolution(nn.Module):
@@ -53,7 +53,9 @@ class TensorProductConvolution(nn.Module):
         """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
         # e3nn's axes are (y, z, x), which leaves components in order, but it wants [channels, 2l + 1] of each l.
         sites = torch.cat([part.transpose(1, 2).flatten(1) for part in torch.split(x, self.rows, dim=1)], dim=1)
-        received = sum_at_targets(lambda edges: self._messages(sites, edges), parts, len(x), x.dtype)
+        received = x.new_zeros(len(x), self.product.irreps_out.dim)
+        for edges in parts:
+            received = received.index_add_(0, edges.ends[1], self._messages(sites, edges).to(x.dtype))
         sizes = [width * rows for width, rows in zip(self.widths, self.rows, strict=True)]
         sums = torch.split(received, sizes, dim=1)
         shaped = [part.reshape(len(x), -1, rows) for rows, part in zip(self.rows, sums, strict=True)]
@@ -62,6 +64,6 @@ class TensorProductConvolution(nn.Module):
     def _messages(self, sites: Tensor, edges: Edges) -> Tensor:
         """What goes along each edge, all paths to l'' = 0, then to 1, ... [n_edges, n]."""
         # The harmonics of a direction are what m = 0 along it turns into, here faded and scaled as every message.
-        harmonics = edges.back[:, :, : self.l_max + 1].sum(dim=2) * self.scale
-        messages: Tensor = self.product(sites.index_select(0, edges.source), harmonics, self.radial(edges.scalars))
+        harmonics = edges.back[:, : (self.l_max + 1) ** 2] * self.scale
+        messages: Tensor = self.product(sites.index_select(0, edges.ends[0]), harmonics, self.radial(edges.scalars))
         return messages

@@ -10,6 +10,7 @@ from e3nn import o3
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
+from orbdens.kernels import pack_rotations
 from orbdens.models.orbital.backbone import Backbone
 from orbdens.models.orbital.layers import Edges
 from orbdens.models.orbital.options import OrbitalConfig
@@ -94,12 +95,11 @@ def test_tensor_product_with_scalars_gives_harmonics() -> None:
     nn.init.zeros_(convolution.radial.weight)
     nn.init.ones_(convolution.radial.bias)
     vectors, fade = torch.randn(6, 3), torch.rand(6)
-    frames = _backbone("tensor-product")._frames(vectors)
-    source, target = torch.zeros(6, dtype=torch.long), torch.arange(1, 7)
+    frames = pack_rotations(vectors, 4, 2)
+    ends = torch.stack([torch.zeros(6, dtype=torch.long), torch.arange(1, 7)])
     x = torch.zeros(7, 25, 8)
     x[0, 0] = torch.randn(8)
-    back = frames.transpose(1, 2) * fade[:, None, None]
-    heard = convolution(x, [Edges(source, target, frames, back, torch.zeros(6, 3))])
+    heard = convolution(x, [Edges(ends, frames, frames * fade[:, None], torch.zeros(6, 3))])
     for l, mix in enumerate(convolution.mix):
         weight = next(mix.parameters())[:, :8]  # those of the path from l = 0, the first
         expected = torch.einsum("ni,c->nic", _harmonics(l, vectors) * fade[:, None], weight @ x[0, 0])

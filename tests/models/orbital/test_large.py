@@ -14,6 +14,7 @@ from orbdens.models import electron_count
 from orbdens.models.electron_count import equilibrium
 from orbdens.models.graph import Graph
 from orbdens.models.orbital import backbone
+from orbdens.models.orbital.layers import Edges
 from orbdens.models.orbital.model import OrbitalModel
 from orbdens.models.orbital.options import OrbitalConfig
 
@@ -54,13 +55,13 @@ def test_no_part_is_larger_than_the_budget(monkeypatch: pytest.MonkeyPatch, conv
     config = OrbitalConfig.model_validate(options | {"basis": {"l_max": 1, "virtual": {"l_max": 1}}})
     model = OrbitalModel(config, {"valence_electrons": {"H": 1, "O": 6}, "basis": exponents}).eval()
     sizes = []
-    make = backbone.Backbone._frames
+    make = backbone.Backbone._edges
 
-    def spy(self: backbone.Backbone, edge_vector: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(edge_vector))
-        return make(self, edge_vector)
+    def spy(self: backbone.Backbone, types: torch.Tensor, index: torch.Tensor, vector: torch.Tensor) -> Edges:
+        sizes.append(len(vector))
+        return make(self, types, index, vector)
 
-    monkeypatch.setattr(backbone.Backbone, "_frames", spy)
+    monkeypatch.setattr(backbone.Backbone, "_edges", spy)
     all_at_once(monkeypatch)
     whole: Any = model.predict(box(60, periodic=False))
     assert len(sizes) == 1

@@ -1,0 +1,223 @@
+"""The compiled loops of features in the frames of edges: the three derivatives of one trilinear form.
+
+With t = D x[end] the features of an end of an edge turned into its frame, the form is Σ values · factors · t over
+edges, ends, channels and rows (l, ±m), where factors know l alone; ``kernels/pairs/edge_frames.py`` has the definition.
+A loop takes the rows of one m: l = m ... l_max of +m, then those of -m. ``starts`` [2, l_max + 1] says where in the
+packed rotations of an edge a row begins. Channels are a multiple of the lanes of a register, and taken by that many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from orbdens.kernels.cpu.threads import share
+from orbdens.kernels.cpu.vector import compiled, fma, inlined, load, store
+
+
+@inlined
+def _turned(x: Any, site: int, frames: Any, edge: int, start: int, l: int, channels: int, c: int) -> Any:
+    """A row of the features of a site in the frame of an edge, a register of channels from c on."""
+    t = frames[edge, start] * load(x, site, l * l * channels + c)
+    for k in range(1, 2 * l + 1):
+        t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
+    return t
+
+
+@compiled
+def turn(
+    x: Any, ends: Any, frames: Any, factors: Any, starts: Any, m: int, lanes: int, first: int, last: int, values: Any
+) -> None:
+    """The derivative by values, into values [n_edges, n_rows * n_ends * channels]; edges from ``first`` to ``last``."""
+    n_ends, n = ends.shape[0], starts.shape[1]
+    channels = factors.shape[1] // (n * n_ends)
+    width = n_ends * channels
+    signs = 1 if m == 0 else 2
+    for edge in range(first, last):
+        for end in range(n_ends):
+            site = ends[end, edge]
+            for sign in range(signs):
+                for l in range(m, n):
+                    start = starts[sign, l]
+                    for c in range(0, channels, lanes):
+                        column = end * channels + c
+                        t = _turned(x, site, frames, edge, start, l, channels, c)
+                        factor = load(factors, edge, l * width + column)
+                        store(values, edge, (sign * (n - m) + l - m) * width + column, t * factor)
+
+
+@compiled
+def contract(
+    x: Any, ends: Any, frames: Any, values: Any, starts: Any, m: int, lanes: int, first: int, last: int, factors: Any
+) -> None:
+    """The derivative by factors, added to factors [n_edges, (l_max + 1) * n_ends * channels]."""
+    n_ends, n = ends.shape[0], starts.shape[1]
+    channels = factors.shape[1] // (n * n_ends)
+    width = n_ends * channels
+    signs = 1 if m == 0 else 2
+    for edge in range(first, last):
+        for end in range(n_ends):
+            site = ends[end, edge]
+            for l in range(m, n):
+                for c in range(0, channels, lanes):
+                    column = end * channels + c
+                    total = load(factors, edge, l * width + column)
+                    for sign in range(signs):
+                        t = _turned(x, site, frames, edge, starts[sign, l], l, channels, c)
+                        total = fma(t, load(values, edge, (sign * (n - m) + l - m) * width + column), total)
+                    store(factors, edge, l * width + column, total)
+
+
+@compiled
+def turn_back(
+    ends: Any,
+    frames: Any,
+    factors: Any,
+    values: Any,
+    starts: Any,
+    m: int,
+    lanes: int,
+    first: int,
+    last: int,
+    x: Any,
+) -> None:
+    """The derivative by x, added to x [n_sites, (l_max + 1)² * channels]; sites from ``first`` to ``last``."""
+    n_ends, n = ends.shape[0], starts.shape[1]
+    channels = factors.shape[1] // (n * n_ends)
+    width = n_ends * channels
+    for edge in range(ends.shape[1]):
+        for end in range(n_ends):
+            site = ends[end, edge]
+            if site < first or site >= last:
+                continue
+            for l in range(m, n):
+                start, mirrored = starts[0, l], starts[1, l]
+                for c in range(0, channels, lanes):
+                    column = end * channels + c
+                    factor = load(factors, edge, l * width + column)
+                    plus = factor * load(values, edge, (l - m) * width + column)
+                    if m == 0:
+                        for k in range(2 * l + 1):
+                            place = (l * l + k) * channels + c
+                            store(x, site, place, fma(frames[edge, start + k], plus, load(x, site, place)))
+                    else:
+                        minus = factor * load(values, edge, (n - m + l - m) * width + column)
+                        for k in range(2 * l + 1):
+                            place = (l * l + k) * channels + c
+                            total = fma(frames[edge, start + k], plus, load(x, site, place))
+                            store(x, site, place, fma(frames[edge, mirrored + k], minus, total))
+
+
+@compiled
+def rotations(
+    vectors: Any, series: Any, order: Any, mirrored: Any, n_angles: int, first: int, last: int, work: Any, out: Any
+) -> None:
+    """Packed rotations [n_edges, n] of edges ``first`` to ``last``: see ``kernels/pairs/wigner.py``.
+
+    Args:
+        vectors: edges [n_edges, 3].
+        series: of turns about y, over cos mθ and sin mθ [2 l_max + 1, n].
+        order: m of the column of every entry [n].
+        mirrored: where the entry of the same row and -m is [n].
+        n_angles: l_max + 1.
+        first, last: edges.
+        work: to work in [5, at least n].
+        out: what is written.
+    """
+    zero, one = out.dtype.type(0.0), out.dtype.type(1.0)
+    for edge in range(first, last):
+        x, y, z = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+        across = math.sqrt(x * x + y * y)
+        length = math.sqrt(x * x + y * y + z * z)
+        cos_t, sin_t, cos_p, sin_p = z / length, across / length, one, zero
+        if across >= 1e-9 * length:
+            cos_p, sin_p = x / across, y / across
+        work[0, 0], work[1, 0], work[2, 0], work[3, 0] = one, zero, one, zero
+        for m in range(1, n_angles):
+            c, s = work[0, m - 1], work[1, m - 1]
+            work[0, m], work[1, m] = c * cos_t - s * sin_t, s * cos_t + c * sin_t
+            c, s = work[2, m - 1], work[3, m - 1]
+            work[2, m], work[3, m] = c * cos_p - s * sin_p, s * cos_p + c * sin_p
+        for i in range(order.size):
+            work[4, i] = series[0, i]
+        for m in range(1, n_angles):
+            c, s = work[0, m], work[1, m]
+            for i in range(order.size):
+                work[4, i] += c * series[m, i] + s * series[n_angles - 1 + m, i]
+        for i in range(order.size):
+            m = order[i]
+            if m < 0:
+                out[edge, i] = work[4, i] * work[2, -m] + work[4, mirrored[i]] * work[3, -m]
+            else:
+                out[edge, i] = work[4, i] * work[2, m] - work[4, mirrored[i]] * work[3, m]
+
+
+def packed_rotations(vectors: Tensor, series: Tensor, order: NDArray[np.int64], mirrored: NDArray[np.int64]) -> Tensor:
+    """Packed rotations of edges [n_edges, n], shared out over threads; arguments as ``rotations``."""
+    n_threads = max(1, min(torch.get_num_threads(), len(vectors)))
+    result = vectors.new_empty(len(vectors), order.size)
+    arrays = _matrix(vectors), series.numpy(), order, mirrored, len(series) // 2 + 1
+    work, out = result.new_empty(n_threads, 5, max(order.size, len(series))).numpy(), result.numpy()
+
+    def run(task: int) -> None:
+        first, last = len(vectors) * task // n_threads, len(vectors) * (task + 1) // n_threads
+        rotations(*arrays, first, last, work[task], out)
+
+    share(n_threads, n_threads, run)
+    return result
+
+
+class EdgeLoops:
+    """The loops for some edges, shared out over threads.
+
+    Args:
+        ends: sites at their ends [n_ends, n_edges].
+        frames: packed rotations [n_edges, n].
+        starts: for every m, see above [m_max + 1, 2, l_max + 1].
+        lanes: numbers in a register.
+    """
+
+    def __init__(self, ends: Tensor, frames: Tensor, starts: NDArray[np.int64], lanes: int) -> None:
+        self.ends, self.frames = ends.contiguous().numpy(), _matrix(frames)
+        self.starts, self.lanes = starts, lanes
+
+    def turn(self, x: Tensor, factors: Tensor, values: Sequence[Tensor]) -> None:
+        """Write the derivative by values, for each m [n_edges, n_rows * n_ends * channels]."""
+        loop = (turn, _matrix(x), self.ends, self.frames, _matrix(factors))
+        for m, of_m in enumerate(values):
+            self._run(*loop, m=m, n=len(self.frames), result=of_m)
+
+    def contract(self, x: Tensor, values: Sequence[Tensor], factors: Tensor) -> None:
+        """Add the derivative by factors [n_edges, l_max + 1, n_ends * channels]."""
+        for m, of_m in enumerate(values):
+            loop = (contract, _matrix(x), self.ends, self.frames, _matrix(of_m))
+            self._run(*loop, m=m, n=len(self.frames), result=factors)
+
+    def turn_back(self, factors: Tensor, values: Sequence[Tensor], x: Tensor) -> None:
+        """Add the derivative by x [n_sites, (l_max + 1)², channels]."""
+        for m, of_m in enumerate(values):
+            loop = (turn_back, self.ends, self.frames, _matrix(factors), _matrix(of_m))
+            self._run(*loop, m=m, n=len(x), result=x)
+
+    def _run(self, loop: Callable[..., None], *arrays: NDArray[Any], m: int, n: int, result: Tensor) -> None:
+        """Run a loop for one m over ``n`` edges or sites."""
+        n_threads = max(1, min(torch.get_num_threads(), n))
+        out = _matrix(result)
+
+        def work(task: int) -> None:
+            first, last = n * task // n_threads, n * (task + 1) // n_threads
+            loop(*arrays, self.starts[m], m, self.lanes, first, last, out)
+
+        share(n_threads, n_threads, work)
+
+
+def _matrix(tensor: Tensor) -> NDArray[Any]:
+    """[n, the rest]; of what a loop writes to, which is contiguous, no copy."""
+    array: NDArray[Any] = tensor.detach().flatten(1).contiguous().numpy()
+    return array
