@@ -99,7 +99,7 @@ class Grid:
         return Grid(self.origin + np.array(first) @ self.steps, self.steps, shape, self.whole)
 
     def from_block(self, side: int) -> tuple[Grid, tuple[slice, slice, slice]]:
-        """The part from the corner of a block of ``side``³ points of the whole grid on, and where this grid is in it."""
+        """The part from the corner of a block of ``side``³ points of the whole grid on; where this grid is in it."""
         first = np.rint((self.origin - self.whole.origin) @ np.linalg.inv(self.steps)).astype(int)
         before = [int(index) % side for index in first]
         nx, ny, nz = (n + more for n, more in zip(self.shape, before, strict=True))
