@@ -184,6 +184,13 @@ class Request:
         return suited if self.like is not None else find_writer(self.format).suit(suited, structure)
 
     @property
+    def model_name(self) -> str:
+        """What files call the model: the word for weights that ship, or its run folder."""
+        if self.model is None:
+            return shipped.MODELS[0]
+        return self.model.resolve().parent.name if self.model.suffix == ".safetensors" else self.model.name
+
+    @property
     def named_file(self) -> Path | None:
         """``out`` where it names a file: by its ending, unless it is a folder."""
         out = self.out
@@ -385,8 +392,8 @@ def _write_grid(path: Path, density: Density, request: Request, suited: Grid, pr
             if slab.size < grid.n_points:
                 progress(f"points of {path.name}", done, grid.n_points)
 
-    model = "general" if request.model is None else str(request.model)
-    writer.write(path, structure, grid, slabs(), facts={"n_electrons": density.n_electrons, "model": model})
+    facts = {"n_electrons": density.n_electrons, "model": request.model_name}
+    writer.write(path, structure, grid, slabs(), facts=facts)
 
 
 def _atoms(density: Density) -> dict[str, NDArray[np.generic]]:
