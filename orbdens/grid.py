@@ -131,7 +131,7 @@ class Grid:
             UserError: a bound is no number or above its partner, or there is no point in the box.
         """
         box = f"the box from {_words(low)} to {_words(high)} Å"
-        if not (low <= high).all():
+        if not ((low <= high) & (low < np.inf) & (high > -np.inf)).all():
             raise UserError(f"expected a box whose first corner is below its second, but got {box}")
         inverse, last = np.linalg.inv(self.steps), np.array(self.shape) - 1
         own = _corners(np.zeros(3), last) @ self.steps + self.origin

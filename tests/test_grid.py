@@ -126,7 +126,7 @@ def test_a_crystal_goes_on_beyond_its_edge_for_one_cell_at_most() -> None:
         ([0, 0, 0], [1, np.nan, 1], "first corner is below"),
         ([9, 0, 0], [10, 1, 1], "from 9, 0, 0 to 10, 1, 1 Å holds no point of the grid, which reaches from -2.9"),
         ([0.03, 0, 0], [0.04, 1, 1], "holds no point"),
-        ([np.inf, 0, 0], [np.inf, 1, 1], "holds no point"),
+        ([np.inf, 0, 0], [np.inf, 1, 1], "first corner is below"),
     ],
 )
 def test_boxes_without_points_are_one_sentence(low: list[float], high: list[float], message: str) -> None:
