@@ -90,6 +90,7 @@ def _write_parts(file: h5py.File, sink: _Sink, name: str, grid: Grid, values: Va
             dataset = file.create_dataset(name, grid.shape, part.dtype, chunks=chunk, **packed)
         dataset[begin : begin + len(part)] = part
         begin += len(part)
+        file.flush()
         sink.check()
 
 
