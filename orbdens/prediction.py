@@ -296,9 +296,7 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
     n_points = 0
     if not request.coefficients and points is None:
         if request.part is not None and find_writer(request.format).repeats:
-            raise UserError(
-                f"a file of format {request.format} holds a whole cell, and no part of it: take another --to"
-            )
+            raise UserError(f"--to {request.format} holds a whole cell, and no part of one: take another format")
         around = [like or Grid.around(one, request.spacing, request.margin) for one in structures]
         n_points = sum(request.grid(grid, one).n_points for grid, one in zip(around, structures, strict=True))
 
