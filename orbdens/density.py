@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.expectation import Expectation
 from orbdens.formats.cube import write_cube
-from orbdens.grid import Grid
+from orbdens.grid import EDGE, THICKNESS, Grid
 from orbdens.kernels import (
     Metric,
     Orbitals,
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 SLAB = 4_000_000
 """Points of a grid evaluated at once, which bounds the memory."""
 
-EDGE = 1e-6
-"""Steps by which a point may miss the edge of a grid and still be on it."""
-
 
 def checked_points(points: ArrayLike) -> NDArray[np.float64]:
     """Points in Å as float64 [n_points, 3].
@@ -65,6 +62,12 @@ def checked_points(points: ArrayLike) -> NDArray[np.float64]:
     if len(bad):
         raise UserError(f"the coordinates of point {bad[0] + 1} of {len(array)} are not finite numbers")
     return array
+
+
+def slabs_of(grid: Grid, axis: int = 0) -> Iterator[Grid]:
+    """Parts of a grid of about ``SLAB`` points along an axis, in order; not so thin that kernels are slow on them."""
+    for _, slab in grid.slabs(max(SLAB, THICKNESS * grid.n_points // grid.shape[axis]), axis):
+        yield slab
 
 
 def check_molecule(structure: Structure, what: str) -> None:
@@ -129,6 +132,11 @@ class Density(ABC):
         for where, slab in grid.slabs(SLAB):
             values[where] = self.at(slab.points()).reshape(slab.shape)
         return values
+
+    def slabs(self, grid: Grid, axis: int = 0) -> Iterator[NDArray[np.float32]]:
+        """``on(grid)`` in slabs along one of its axes, in order: in memory there are never more than a few planes."""
+        for slab in slabs_of(grid, axis):
+            yield self.on(slab)
 
     def multipoles(self, origin: NDArray[np.float64], l_max: int) -> NDArray[np.float64]:
         """∫ρ S_lm(r − origin) dr in e·Å^l [(l_max + 1)²], index l² + l + m, of the harmonics of ``kernels/README.md``.
@@ -237,8 +245,8 @@ class Density(ABC):
         Raises:
             UserError: as ``suited_grid``, or the file cannot be written.
         """
-        grid, values = self.on_grid(spacing, margin)
-        write_cube(Path(path), self.structure, grid, values)
+        grid = self.suited_grid(spacing, margin)
+        write_cube(Path(path), self.structure, grid, self.slabs(grid))
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,13 +339,14 @@ class OrbitalDensity(Density):
         return result
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
+        tiles, own = grid.from_block(THICKNESS)  # of the whole grid, so that its parts have the values that it has
         values = orbital_fields_on_grid(
             self._orbitals.to(dtype=torch.float32),
-            torch.as_tensor(grid.origin - self._centre),
-            torch.as_tensor(grid.steps),
-            grid.shape,
+            torch.as_tensor(tiles.origin - self._centre),
+            torch.as_tensor(tiles.steps),
+            tiles.shape,
         )
-        result: NDArray[np.float32] = values.reshape(grid.shape).numpy()
+        result: NDArray[np.float32] = values.reshape(tiles.shape).numpy()[own]
         return result
 
     @property
@@ -397,7 +406,8 @@ class GridDensity(Density):
         return draw_voxels(self.grid, self.values, n, rng)
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
-        return self.values if grid.same_as(self.grid) else super().on(grid)
+        place = self.grid.place_of(grid)
+        return super().on(grid) if place is None else self.values[place]
 
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
         from scipy.ndimage import map_coordinates  # a fifth of a second that densities of orbitals do without

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def check_output(path: Path, force: bool) -> None:
             pass
     except OSError as error:
         raise UserError(f"cannot write to the folder {path.parent}: {reason(error)}") from None
+
+
+def check_room(paths: Sequence[Path], n_bytes: float) -> None:
+    """Make sure, before any work, that files of so many bytes in all fit the disk that the first is on.
+
+    Raises:
+        UserError: they do not.
+    """
+    free = shutil.disk_usage(paths[0].parent).free
+    if n_bytes > free:
+        names = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files in {paths[0].parent}"
+        raise UserError(f"{names} would take {n_bytes / 1e9:.2g} GB, but the disk has {free / 1e9:.2g} GB left")
 
 
 def check_input(path: Path) -> None:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from orbdens import shipped
 from orbdens.errors import UserError
-from orbdens.files import check_output
-from orbdens.formats import WRITERS, find_writer
-from orbdens.formats.cube import read_cube
+from orbdens.files import check_output, check_room
+from orbdens.formats import WRITERS, find_writer, read_head
 from orbdens.formats.npz import read_points, write_npz
 from orbdens.formats.structures import iter_structures, write_structure
 from orbdens.grid import Grid
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
     from orbdens.density import Density
     from orbdens.models.interface import DensityModel
-
-LARGEST_GRID = 1_000_000_000
-"""Points; more would not fit the memory of most machines, nor does any program read such files."""
 
 
 @overload
@@ -65,6 +61,43 @@ def predict(
 
 
 @dataclass(frozen=True)
+class Box:
+    """The part of a grid within a box along x, y and z.
+
+    Attributes:
+        low: its corner, Å; -inf where it is open.
+        high: the opposite corner, Å; inf where it is open.
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+    def of(self, grid: Grid, structure: Structure) -> Grid:
+        """As ``Grid.within``, errors too."""
+        return grid.within(np.array(self.low), np.array(self.high), structure)
+
+
+@dataclass(frozen=True)
+class Around:
+    """The part of a grid within a cube around an atom.
+
+    Attributes:
+        atom: its number, the first is 1.
+        radius: Å, half an edge of the cube.
+    """
+
+    atom: int
+    radius: float
+
+    def of(self, grid: Grid, structure: Structure) -> Grid:
+        """As ``Grid.within``, errors too; UserError if there is no such atom."""
+        if not 1 <= self.atom <= structure.n_atoms:
+            raise UserError(f"{structure.formula} has the atoms 1 to {structure.n_atoms}, but no atom {self.atom}")
+        centre = structure.positions[self.atom - 1]
+        return grid.within(centre - self.radius, centre + self.radius, structure)
+
+
+@dataclass(frozen=True)
 class Request:
     """What to predict and where it goes.
 
@@ -76,7 +109,8 @@ class Request:
         multiplicity: 2S + 1 of every structure; None takes what the files say.
         spacing: Å; of grids around the structures.
         margin: Å; around the atoms (a periodic structure gets its cell instead).
-        like: a cube file whose grid to take for every structure.
+        like: a cube or HDF5 file whose grid to take for every structure.
+        part: of a grid, which alone is wanted; None for all of it.
         points: an npy file of points in Å [n_points, 3] to take for every structure; written as npz.
         coefficients: write the orbitals themselves, as npz.
         core: add the cores of the atoms to a valence density.
@@ -92,6 +126,7 @@ class Request:
     spacing: float = SPACING
     margin: float = MARGIN
     like: Path | None = None
+    part: Box | Around | None = None
     points: Path | None = None
     coefficients: bool = False
     core: bool = False
@@ -133,6 +168,27 @@ class Request:
         if (charge, multiplicity) == (structure.charge, structure.multiplicity):
             return structure
         return replace(structure, charge=charge, multiplicity=multiplicity)
+
+    def grid(self, suited: Grid, structure: Structure) -> Grid:
+        """The points that are wanted of a structure.
+
+        Args:
+            suited: the grid around it, or the one of ``like``.
+            structure: a structure.
+
+        Raises:
+            UserError: the part that is wanted holds none.
+        """
+        if self.part is not None:
+            return self.part.of(suited, structure)
+        return suited if self.like is not None else find_writer(self.format).suit(suited, structure)
+
+    @property
+    def model_name(self) -> str:
+        """What files call the model: the word for weights that ship, or its run folder."""
+        if self.model is None:
+            return shipped.MODELS[0]
+        return self.model.resolve().parent.name if self.model.suffix == ".safetensors" else self.model.name
 
     @property
     def named_file(self) -> Path | None:
@@ -235,12 +291,14 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         path.with_name(f"{_stem(path, request)}.xyz") if one else None
         for path, (_, _, one) in zip(paths, named, strict=True)
     ]
-    like = read_cube(request.like)[1] if request.like is not None else None
+    like = read_head(request.like)[1] if request.like is not None else None
     points = read_points(request.points) if request.points is not None else None
+    n_points = 0
     if not request.coefficients and points is None:
-        largest = max((like or Grid.around(s, request.spacing, request.margin)).n_points for s in structures)
-        if largest > LARGEST_GRID:
-            raise UserError(f"a grid of {largest:.2g} points is too large: take a larger --grid or a smaller --margin")
+        if request.part is not None and find_writer(request.format).repeats:
+            raise UserError(f"--to {request.format} holds a whole cell, and no part of one: take another format")
+        around = [like or Grid.around(one, request.spacing, request.margin) for one in structures]
+        n_points = sum(request.grid(grid, one).n_points for grid, one in zip(around, structures, strict=True))
 
     from orbdens.checkpoint import load_model
 
@@ -258,6 +316,7 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         densities = map(for_grids, densities)
     for path in [*paths, *filter(None, geometries)]:
         check_output(path, request.force)
+    check_room(paths, n_points * (find_writer(request.format).bytes_per_point or 0))
     for done, (path, geometry, density) in enumerate(zip(paths, geometries, densities, strict=True), start=1):
         if geometry is not None:
             write_structure(geometry, density.structure, smiles=named[done - 1][2] or "")
@@ -267,7 +326,8 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
         elif points is not None:
             write_npz(path, **_atoms(density), points=points, density=density.at(points))
         else:
-            _write_grid(path, density, request, like)
+            suited = like or density.suited_grid(request.spacing, request.margin)
+            _write_grid(path, density, request, suited, progress)
         progress("predicting", done, len(paths))
         yield Written(
             path,
@@ -317,10 +377,21 @@ def unique_names(sources: Sequence[tuple[str, str]]) -> list[str]:
     return names
 
 
-def _write_grid(path: Path, density: Density, request: Request, like: Grid | None) -> None:
+def _write_grid(path: Path, density: Density, request: Request, suited: Grid, progress: Progress) -> None:
+    """Write a density slab by slab."""
     writer, structure = find_writer(request.format), density.structure
-    grid = like or writer.suit(density.suited_grid(request.spacing, request.margin), structure)
-    writer.write(path, structure, grid, density.on(grid))
+    grid = request.grid(suited, structure)
+
+    def slabs() -> Iterator[NDArray[np.float32]]:
+        done = 0
+        for slab in density.slabs(grid, writer.axis):
+            yield slab
+            done += slab.size
+            if slab.size < grid.n_points:
+                progress(f"points of {path.name}", done, grid.n_points)
+
+    facts = {"n_electrons": density.n_electrons, "model": request.model_name}
+    writer.write(path, structure, grid, slabs(), facts=facts)
 
 
 def _atoms(density: Density) -> dict[str, NDArray[np.generic]]:

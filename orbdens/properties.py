@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from orbdens.errors import UserError
 from orbdens.files import check_output, written_whole
-from orbdens.formats.cube import CUBE_SUFFIXES, read_cube, write_potential_cube
+from orbdens.formats import read_head
+from orbdens.formats.cube import CUBE_SUFFIXES, write_potential_cube
 from orbdens.formats.esp import read_esp, write_esp
 from orbdens.formats.npz import read_points, write_npz
 from orbdens.formats.structures import read_structures
@@ -72,7 +73,7 @@ class Target:
     Attributes:
         spacing: Å; of grids around the structures.
         margin: Å; of grids around the atoms.
-        like: a cube file whose grid to take.
+        like: a cube or HDF5 file whose grid to take.
         points: an npy file of points in Å [n_points, 3].
         surface: the kind of a surface.
         scales: factors on van der Waals radii, a surface for each.
@@ -133,7 +134,7 @@ def potential_files(source: Source, target: Target, progress: Progress = silent)
     from orbdens.density import check_molecule
     from orbdens.observables.potential import cores
 
-    like = None if target.like is None else read_cube(target.like)[1]
+    like = None if target.like is None else read_head(target.like)[1]
     points = None if target.points is None else read_points(target.points)
     named = source.densities()
     paths = target.paths([name for name, _ in named])
@@ -142,26 +143,32 @@ def potential_files(source: Source, target: Target, progress: Progress = silent)
         cores(density)
     for done, (path, (_, density)) in enumerate(zip(paths, named, strict=True), start=1):
         if points is None and target.surface is None:
-            values = _on_grid(path, density, like or density.suited_grid(target.spacing, target.margin))
+            ends = _on_grid(path, density, like or density.suited_grid(target.spacing, target.margin))
         else:
-            values = _at_points(path, density, points, target)
+            ends = _at_points(path, density, points, target)
         progress("potentials", done, len(paths))
-        yield WrittenPotential(path, density.structure, float(values.min()), float(values.max()))
+        yield WrittenPotential(path, density.structure, *ends)
 
 
-def _on_grid(path: Path, density: Density, grid: Grid) -> NDArray[np.float64]:
-    from orbdens.density import SLAB
+def _on_grid(path: Path, density: Density, grid: Grid) -> tuple[float, float]:
+    """Write a potential slab by slab; its lowest and highest value, Hartree/e."""
+    from orbdens.density import slabs_of
     from orbdens.observables.potential import potential
 
-    values = np.empty(grid.shape)
-    for where, slab in grid.slabs(SLAB):
-        values[where] = potential(density, slab.points()).reshape(slab.shape)
-    values = np.minimum(values, HIGHEST)
-    write_potential_cube(path, density.structure, grid, values)
-    return values
+    ends = [np.inf, -np.inf]
+
+    def slabs() -> Iterator[NDArray[np.float64]]:
+        for slab in slabs_of(grid):
+            values = np.minimum(potential(density, slab.points()).reshape(slab.shape), HIGHEST)
+            ends[:] = min(ends[0], float(values.min())), max(ends[1], float(values.max()))
+            yield values
+
+    write_potential_cube(path, density.structure, grid, slabs())
+    return ends[0], ends[1]
 
 
-def _at_points(path: Path, density: Density, points: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
+def _at_points(path: Path, density: Density, points: NDArray[np.float64] | None, target: Target) -> tuple[float, float]:
+    """Write a potential at points or on surfaces; its lowest and highest value, Hartree/e."""
     from orbdens.observables.potential import potential_and_field
     from orbdens.observables.surfaces import isodensity_surface, van_der_waals_surface
 
@@ -179,7 +186,7 @@ def _at_points(path: Path, density: Density, points: NDArray[np.float64] | None,
     else:
         atoms = {"numbers": structure.numbers, "positions": structure.positions}
         write_npz(path, **atoms, points=points, potential=values, field=fields, **areas)
-    return values
+    return float(values.min()), float(values.max())
 
 
 @dataclass(frozen=True)

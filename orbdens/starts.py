@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.files import check_output
 from orbdens.formats.cp2k import USES, finest_grid, write_input
 from orbdens.formats.cube import write_cube
-from orbdens.prediction import LARGEST_GRID, Request, predicted
+from orbdens.prediction import Request, predicted
 from orbdens.progress import Progress, silent
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
     from orbdens.density import Density
+    from orbdens.grid import Grid
     from orbdens.pyscf.guess import OneShot
 
 
@@ -193,17 +195,27 @@ def cp2k_files(
         density, lattice = _repeated(density, cell)
         check_valence(density.structure, density.n_electrons)
         grid = finest_grid(lattice, cutoff)
-        if grid.n_points > LARGEST_GRID:
-            raise UserError(f"a grid of {grid.n_points:.2g} points is too large: take a smaller cell or cut-off")
         placed.append((density, lattice, grid))
     for done, (cube, of_one, (density, lattice, grid)) in enumerate(zip(cubes, inputs, placed, strict=True), start=1):
-        values = density.on(grid)
-        write_cube(cube, density.structure, grid, values)
+        electrons = _write_counted(cube, density, grid)
         for path, use in zip(of_one, USES, strict=True):
             write_input(path, density.structure, lattice, cutoff, cube, use)
         progress("densities", done, len(cubes))
-        electrons = float(values.sum(dtype=np.float64) * grid.volume_element)
         yield ForCp2k(cube, of_one, density, grid.shape, electrons)
+
+
+def _write_counted(cube: Path, density: Density, grid: Grid) -> float:
+    """Write a cube slab by slab; the electrons that its values add up to."""
+    electrons = 0.0
+
+    def slabs() -> Iterator[NDArray[np.float32]]:
+        nonlocal electrons
+        for slab in density.slabs(grid):
+            electrons += electrons_on_grid(slab, grid.steps)
+            yield slab
+
+    write_cube(cube, density.structure, grid, slabs())
+    return electrons
 
 
 def _input(cube: Path, use: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from orbdens.density import Density, GridDensity, OrbitalDensity
 from orbdens.errors import UserError
+from orbdens.formats import WRITERS
 from orbdens.grid import Grid
 from orbdens.kernels import Shells
 from orbdens.labels import label_density
@@ -51,9 +53,64 @@ def moved(shift: np.ndarray) -> Structure:
     return replace(WATER, positions=WATER.positions + shift)
 
 
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     "density", [orbital_density(), grid_density(), stored_density()], ids=lambda d: type(d).__name__
 )
+
+
+@KINDS
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slabs_and_parts_have_the_values_of_the_whole_grid(
+    density: Density, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orbdens.density.SLAB", 1000)
+    grid = density.suited_grid(0.35, 2.5)
+    whole = density.on(grid)
+    slabs = list(density.slabs(grid, axis))
+    assert len(slabs) > 1
+    rounding = 2e-6 * np.abs(whole).max()
+    np.testing.assert_allclose(np.concatenate(slabs, axis=axis), whole, rtol=0, atol=rounding)
+    part = grid.within(np.array([-1.0, -0.6, -1.3]), np.array([1.1, 1.9, 0.4]))
+    place = grid.place_of(part)
+    assert place is not None
+    np.testing.assert_allclose(density.on(part), whole[place], rtol=0, atol=rounding)
+
+
+def test_a_part_of_a_crystal_beyond_its_cell_is_the_part_within() -> None:
+    cell = np.diag([4.0, 5.0, 4.5])
+    density = orbital_density(replace(WATER, cell=cell, pbc=(True, True, True)))
+    grid = density.suited_grid(0.25)
+    part = grid.within(np.array([-1.0, -0.6, 1.0]), np.array([1.0, 0.8, 2.0]), density.structure)
+    values, whole = density.on(part), density.on(grid)
+    ranges = [
+        np.arange(n) + round(start / step)
+        for n, start, step in zip(part.shape, part.origin, np.diag(grid.steps), strict=True)
+    ]
+    inside = whole[np.ix_(*(index % n for index, n in zip(ranges, grid.shape, strict=True)))]
+    assert min(ranges[0]) < 0
+    np.testing.assert_allclose(values, inside, rtol=0, atol=1e-4 * whole.max())  # other tiles, other orbitals screened
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_grid_goes_to_disk_in_less_memory_than_it_takes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three million values of 4 bytes: about 30 slabs of 0.4 MB."""
+    monkeypatch.setattr("orbdens.density.SLAB", 100_000)
+    monkeypatch.setattr("orbdens.formats.cube.CHUNK", 1000)
+    density, writer = orbital_density(), WRITERS[name]
+    grid = Grid(np.full(3, -8.0), np.eye(3) * 0.12, (130, 110, 130))
+    writer.write(tmp_path / "small", WATER, Grid(np.zeros(3), np.eye(3), (2, 2, 2)), np.ones((2, 2, 2)))  # imports
+    tracemalloc.start()
+    writer.write(tmp_path / "a", WATER, grid, density.slabs(grid, writer.axis))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < grid.n_points * 4 / 2
+    if writer.bytes_per_point is not None:
+        assert (tmp_path / "a").stat().st_size == pytest.approx(writer.bytes_per_point * grid.n_points, rel=0.01)
+
+
+@KINDS
 @pytest.mark.parametrize(
     ("points", "sentence"),
     [

@@ -64,9 +64,9 @@ def convert(
         spin = spin_density(record, store.manifest) if writer.holds_spin else None
         try:
             grid = label.native_grid or writer.suit(label.suited_grid(spacing, margin), label.structure)
-            values, spin_values = label.on(grid), None if spin is None else spin.on(grid)
+            spin_slabs = None if spin is None else spin.slabs(grid, writer.axis)
             _make_folder(out)
-            writer.write(path, label.structure, grid, values, spin_values)
+            writer.write(path, label.structure, grid, label.slabs(grid, writer.axis), spin_slabs)
         except UserError as error:
             raise UserError(f"record '{key}': {error}") from None
         progress("writing", done, len(paths))

@@ -26,5 +26,5 @@ GridMargin = Annotated[
         min=0.0, max=50.0, help=f"Distance from the outermost atoms to the grid's edge, Å [default: {MARGIN:g}]."
     ),
 ]
-GridLike = Annotated[Path | None, typer.Option(metavar="REF.cube", help="Take the grid of this cube file.")]
+GridLike = Annotated[Path | None, typer.Option(metavar="REF.cube", help="Take the grid of this cube (or HDF5) file.")]
 Json = Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")]

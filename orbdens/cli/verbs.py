@@ -85,8 +85,9 @@ def floor(
     from orbdens.evaluation.tables import floor_table
     from orbdens.progress import Display
 
-    limits = None if max_exponent is None else _numbers("--max-exponent", max_exponent)
-    model = basis_options(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=limits)
+    limits = None if max_exponent is None else _floats("--max-exponent", max_exponent)
+    limit = limits[0] if limits is not None and len(limits) == 1 else limits
+    model = basis_options(config, sites, source=basis, beta=beta, l_max=l_max, max_exponent=limit)
     with Display() as display:
         measured = basis_floor(store, model, split, n, display.count, metric or metric_of(config))
     show(floor_table(measured))
@@ -94,13 +95,15 @@ def floor(
         measured.write(json)
 
 
-def _numbers(option: str, text: str) -> float | list[float]:
-    """A number, or several with commas between them; UserError for anything else."""
+def _floats(option: str, text: str, n: int | None = None) -> list[float]:
+    """Numbers with commas between them, so many if told; UserError for anything else."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"expected numbers with commas between them, but {option} is '{text}'") from None
-    return numbers[0] if len(numbers) == 1 else numbers
+        numbers = []
+    if not numbers or (n is not None and len(numbers) != n):
+        raise UserError(f"expected {n or 'some'} numbers with commas between them, but {option} is '{text}'")
+    return numbers
 
 
 def train(
@@ -159,6 +162,18 @@ def predict(
     grid: GridSpacing = None,
     margin: GridMargin = None,
     like: GridLike = None,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,Z,X,Y,Z",
+            help="Only the part of the grid in a box between two corners, Å. inf leaves a side open: "
+            "-inf,-inf,2,inf,inf,5 is a slab.",
+        ),
+    ] = None,
+    around: Annotated[
+        str | None,
+        typer.Option(metavar="ATOM,R", help="Only the part of the grid within R Å of an atom along x, y and z."),
+    ] = None,
     points: Annotated[
         Path | None,
         typer.Option(metavar="P.npy", help="Write values at these points instead, an array [n, 3] in Å, as .npz."),
@@ -204,21 +219,34 @@ def predict(
     charges or spins that it never saw, and errors far above the usual get a warning.
     A SMILES is called by its formula; its geometry goes to FORMULA.xyz, or beside the file that --out names.
     With --core a valence density gets cores: exact at --points, on grids means over voxels that hold every electron.
+    Grids are written slab by slab, so that memory does not grow with them; --box and --around ask for a part of one, at
+    the same points. A cell that repeats goes on beyond its edge. Very large grids: --to hdf5.
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
+    Example: orbdens predict protein.pdb --around 812,6 --grid 0.1 --out site.cube
 
     Example: orbdens predict --smiles CCO --out ethanol.cube
     """
-    from orbdens.prediction import Request, Written, predict_files, split_inputs
+    from orbdens.prediction import Around, Box, Request, Written, predict_files, split_inputs
 
     model, files = split_inputs(inputs or [], alone=bool(smiles))
     on_grid = {"--grid and --margin": grid is not None or margin is not None, "--like": like is not None}
     elsewhere = {"--points": points is not None, "--coefficients": coefficients, "--store": store is not None}
     _refuse_two(on_grid | elsewhere, "each says where the density is wanted")
+    _refuse_two({"--box": box is not None, "--around": around is not None} | elsewhere, "parts are of grids")
     of_model = {"--coefficients": coefficients, "--store": store is not None}
     _refuse_two(of_model | {"--core": core}, "cores are no orbitals of the model")
     _refuse_two({"--store": store is not None, "--out": out is not None}, "each says where to write")
     _refuse_two({"--to": to is not None, "--npz": npz} | elsewhere, "formats are of grids")
+    part: Box | Around | None = None
+    if box is not None:
+        x0, y0, z0, x1, y1, z1 = _floats("--box", box, 6)
+        part = Box((x0, y0, z0), (x1, y1, z1))
+    if around is not None:
+        atom, radius = _floats("--around", around, 2)
+        if not (atom.is_integer() and radius >= 0):
+            raise UserError(f"expected the number of an atom and a radius of 0 Å or more, but --around is '{around}'")
+        part = Around(int(atom), radius)
     from orbdens.cli.screen import stderr, stdout
     from orbdens.progress import Display
 
@@ -231,6 +259,7 @@ def predict(
         spacing=SPACING if grid is None else grid,
         margin=MARGIN if margin is None else margin,
         like=like,
+        part=part,
         points=points,
         coefficients=coefficients,
         core=core,

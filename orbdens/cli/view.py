@@ -15,9 +15,9 @@ def view(
         list[Path] | None,
         typer.Argument(
             metavar="[MODEL] FILE...",
-            help="The model [default: general, which ships]; structure files, which are predicted, or cube files, "
-            "which are shown as they are. A run folder alone is shown on a structure that it was validated on, "
-            "beside the reference.",
+            help="The model [default: general, which ships]; structure files, which are predicted, or cube and "
+            "HDF5 files, which are shown as they are. A run folder alone is shown on a structure that it was validated "
+            "on, beside the reference.",
         ),
     ] = None,
     smiles: Annotated[list[str] | None, typer.Option(help="A SMILES, as for `orbdens predict`.")] = None,
@@ -31,7 +31,7 @@ def view(
     ] = "density",
     reference: Annotated[
         Path | None,
-        typer.Option(metavar="REF.cube", help="A density of the same atoms, to be taken from it (difference)."),
+        typer.Option(metavar="REF.cube", help="A density of the same atoms, cube or HDF5, to be taken from it."),
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="A picture instead of a page.")] = False,
     out: Annotated[

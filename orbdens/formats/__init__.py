@@ -1,7 +1,8 @@
 """Files of other programs: a reader and a writer for each format. Foreign units end here.
 
 To add a format that densities are written in: a module here with a function that ``Writer.write`` can call, and a line
-in ``WRITERS``. ``orbdens predict`` and ``orbdens data convert`` both have it then.
+in ``WRITERS``. ``orbdens predict`` and ``orbdens data convert`` both have it then. One that is read where densities are
+looked at or lend their grid: also its name in ``READERS``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from orbdens.grid import Grid
+    from orbdens.grid import Grid, Values
     from orbdens.structure import Structure
 
 
@@ -33,6 +34,9 @@ class Writer:
         about: whose format it is, and its units, for help texts.
         repeats: its grids fill a box that repeats: the last point of an axis is one step before the edge of the box.
         holds_spin: it has room for a spin density beside the density.
+        holds_facts: it has room for facts about the density, by name.
+        axis: of a grid, along which its slabs are written one after the other.
+        bytes_per_point: of its files; None where they are compressed, so that nobody knows.
     """
 
     suffix: str
@@ -41,6 +45,9 @@ class Writer:
     about: str
     repeats: bool = False
     holds_spin: bool = False
+    holds_facts: bool = False
+    axis: int = 0
+    bytes_per_point: float | None = None
 
     def names(self, path: Path) -> bool:
         """Whether the name of a file says that it is of this format."""
@@ -55,8 +62,9 @@ class Writer:
         path: Path,
         structure: Structure,
         grid: Grid,
-        values: NDArray[np.floating],
-        spin_values: NDArray[np.floating] | None = None,
+        values: Values,
+        spin_values: Values | None = None,
+        facts: Mapping[str, str | float] | None = None,
     ) -> None:
         """Write a density, whole or not at all.
 
@@ -64,19 +72,35 @@ class Writer:
             path: replaced if it exists.
             structure: its atoms, in Å.
             grid: where the values are.
-            values: e/Å³, of the grid's shape.
-            spin_values: density of up minus density of down electrons, e/Å³; left out where the format has no room.
+            values: e/Å³, of the grid's shape, or its slabs along ``axis``, which are written as they come.
+            spin_values: density of up minus density of down electrons, likewise; left out where there is no room.
+            facts: of the density, e.g. ``n_electrons``; likewise.
 
         Raises:
             UserError: the file cannot be written, or the format cannot hold this grid.
         """
         module, function = self.place.split(":")
-        spin: dict[str, Any] = {"spin_values": spin_values} if self.holds_spin else {}
-        getattr(import_module(module), function)(path, structure, grid, values, **spin)
+        more: dict[str, Any] = {"spin_values": spin_values} if self.holds_spin else {}
+        more |= {"facts": facts} if self.holds_facts else {}
+        getattr(import_module(module), function)(path, structure, grid, values, **more)
 
 
 WRITERS: Mapping[str, Writer] = {
-    "cube": Writer(".cube", "orbdens.formats.cube:write_cube", (".cube", ".cub"), "Gaussian's; Bohr, e/Bohr³"),
+    "cube": Writer(
+        ".cube",
+        "orbdens.formats.cube:write_cube",
+        (".cube", ".cub"),
+        "Gaussian's; Bohr, e/Bohr³",
+        bytes_per_point=13.2,
+    ),
+    "hdf5": Writer(
+        ".h5",
+        "orbdens.formats.hdf5:write_hdf5",
+        (".h5", ".hdf5"),
+        "in chunks, compressed, for grids of any size; Å, e/Å³",
+        holds_spin=True,
+        holds_facts=True,
+    ),
     "chgcar": Writer(
         ".CHGCAR",
         "orbdens.formats.chgcar:write_chgcar",
@@ -84,6 +108,8 @@ WRITERS: Mapping[str, Writer] = {
         "VASP's; Å, density times volume; VASP itself cannot start from it, for want of augmentation occupancies",
         repeats=True,
         holds_spin=True,
+        axis=2,
+        bytes_per_point=18.2,
     ),
     "npz": Writer(".npz", "orbdens.formats.npz:write_density", (".npz",), "numpy's; Å, e/Å³", holds_spin=True),
 }
@@ -102,3 +128,34 @@ def find_writer(name: str) -> Writer:
     if name not in WRITERS:
         raise UserError(f"densities are written as {', '.join(WRITERS)}, but not as '{name}'")
     return WRITERS[name]
+
+
+READERS = ("cube", "hdf5")
+"""Those of ``WRITERS`` that are read where densities are looked at or lend their grid.
+
+Each is a module here, with functions ``read_NAME`` and ``read_NAME_head``.
+"""
+
+DENSITY_ENDINGS = tuple(ending for name in READERS for ending in WRITERS[name].endings)
+
+
+def read_density(path: Path) -> tuple[Structure, Grid, NDArray[np.floating]]:
+    """The structure, the grid and the density in e/Å³ of a cube or HDF5 file, told apart by their names.
+
+    Raises:
+        UserError: no such file, or not what its name says.
+    """
+    structure, grid, values = _reader(path, "")(path)
+    return structure, grid, values
+
+
+def read_head(path: Path) -> tuple[Structure, Grid]:
+    """As ``read_density``, without reading the values."""
+    structure, grid = _reader(path, "_head")(path)
+    return structure, grid
+
+
+def _reader(path: Path, what: str) -> Any:
+    """A function that reads a file; one of an unknown name is taken for a cube file."""
+    name = next((name for name in READERS if WRITERS[name].names(path)), "cube")
+    return getattr(import_module(f"orbdens.formats.{name}"), f"read_{name}{what}")

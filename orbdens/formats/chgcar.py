@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orbdens.errors import UserError
 from orbdens.files import written_whole
 from orbdens.formats.text import Text, quoted
-from orbdens.grid import Grid
+from orbdens.grid import Grid, Values
 from orbdens.structure import Structure
 
 PER_LINE = 5
@@ -32,8 +32,8 @@ def write_chgcar(
     path: Path,
     structure: Structure,
     grid: Grid,
-    values: NDArray[np.floating],
-    spin_values: NDArray[np.floating] | None = None,
+    values: Values,
+    spin_values: Values | None = None,
 ) -> None:
     """Write a density, and its spin density as the second grid, whole or not at all.
 
@@ -45,8 +45,8 @@ def write_chgcar(
         path: replaced if it exists.
         structure: its atoms, in Å.
         grid: where the values are; without end points (``Grid.without_end_points``), for the box repeats.
-        values: e/Å³, of the grid's shape.
-        spin_values: density of up minus density of down electrons, e/Å³; None leaves it out.
+        values: e/Å³, of the grid's shape, or its slabs along the last axis, written as they come.
+        spin_values: density of up minus density of down electrons, likewise; None leaves it out.
 
     Raises:
         UserError: the file cannot be written, or the grid does not fill the structure's cell.
@@ -68,16 +68,16 @@ def write_chgcar(
         file.write("\n")
         for part in (values, spin_values):
             if part is not None:
-                _write_grid(file, part, volume)
+                _write_grid(file, grid, part, volume)
 
 
-def _write_grid(file: TextIO, values: NDArray[np.floating], volume: float) -> None:
+def _write_grid(file: TextIO, grid: Grid, values: Values, volume: float) -> None:
     """Write one grid plane by plane, which bounds the memory; lines go on across planes."""
-    file.write("".join(f" {n:4d}" for n in values.shape) + "\n")
+    file.write("".join(f" {n:4d}" for n in grid.shape) + "\n")
     row = PER_LINE * " %17.10E" + "\n"
     left = np.empty(0)
-    for k in range(values.shape[2]):
-        numbers = np.concatenate([left, values[:, :, k].T.reshape(-1).astype(np.float64) * volume])
+    for plane in (part[:, :, k] for part in grid.parts(values, axis=2) for k in range(part.shape[2])):
+        numbers = np.concatenate([left, plane.T.reshape(-1).astype(np.float64) * volume])
         whole = len(numbers) - len(numbers) % PER_LINE
         for line in numbers[:whole].reshape(-1, PER_LINE).tolist():
             file.write(row % tuple(line))

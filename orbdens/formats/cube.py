@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orbdens.files import written_whole
 from orbdens.formats.text import Text, opened_text, quoted
-from orbdens.grid import Grid
+from orbdens.grid import Grid, Values
 from orbdens.structure import Structure
 from orbdens.units import BOHR
 
@@ -22,14 +22,14 @@ CHUNK = 100_000
 MOST_ATOMS = 1_000_000
 
 
-def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.floating]) -> None:
+def write_cube(path: Path, structure: Structure, grid: Grid, values: Values) -> None:
     """Write a Gaussian cube file (lengths in Bohr, values in e/Bohr³, z fastest), whole or not at all.
 
     Args:
         path: replaced if it exists.
         structure: its atoms go into the header.
         grid: where the values are.
-        values: density in e/Å³, of the grid's shape.
+        values: density in e/Å³, of the grid's shape, or its slabs along the first axis, written as they come.
 
     Raises:
         UserError: the file cannot be written.
@@ -41,8 +41,8 @@ def write_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.
     _write(path, structure, grid, values, titles, BOHR**3)
 
 
-def write_potential_cube(path: Path, structure: Structure, grid: Grid, values: NDArray[np.floating]) -> None:
-    """Write an electrostatic potential in Hartree/e, of the grid's shape, as a cube file; else as ``write_cube``."""
+def write_potential_cube(path: Path, structure: Structure, grid: Grid, values: Values) -> None:
+    """Write an electrostatic potential in Hartree/e as a cube file; else as ``write_cube``."""
     titles = (
         f"Electrostatic potential of {structure.formula} written by orbdens",
         "Lengths in Bohr, potential in Hartree/e, z fastest",
@@ -83,13 +83,11 @@ def _write(
     path: Path,
     structure: Structure,
     grid: Grid,
-    values: NDArray[np.floating],
+    values: Values,
     titles: tuple[str, str],
     unit: float,
 ) -> None:
     """A cube file of values times a unit."""
-    if values.shape != grid.shape:
-        raise ValueError(f"values of shape {values.shape} on a grid of shape {grid.shape}")
     row = "".join("%13.5E" + ("\n" if k % 6 == 5 else "") for k in range(grid.shape[2])).rstrip("\n") + "\n"
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("".join(f"{title}\n" for title in titles))
@@ -98,11 +96,12 @@ def _write(
             _write_row(file, n, step)
         for z, position in zip(structure.numbers, structure.positions / BOHR, strict=True):
             _write_row(file, int(z), np.array([z, *position]))
-        lines = values.reshape(-1, grid.shape[2])
         step = max(1, CHUNK // grid.shape[2])
-        for start in range(0, len(lines), step):
-            for line in (lines[start : start + step] * unit).tolist():
-                file.write(row % tuple(line))
+        for part in grid.parts(values):
+            lines = part.reshape(-1, grid.shape[2])
+            for start in range(0, len(lines), step):
+                for line in (lines[start : start + step] * unit).tolist():
+                    file.write(row % tuple(line))
 
 
 def _write_row(file: TextIO, count: int, lengths: NDArray[np.float64]) -> None:
@@ -122,6 +121,12 @@ def read_cube(path: Path) -> tuple[Structure, Grid, NDArray[np.floating]]:
         return parse_cube(text, np.float64)
 
 
+def read_cube_head(path: Path) -> tuple[Structure, Grid]:
+    """As ``read_cube``, without reading the values."""
+    with opened_text(path) as text:
+        return _head(text)
+
+
 def parse_cube(text: Text, dtype: type[np.floating]) -> tuple[Structure, Grid, NDArray[np.floating]]:
     """The density of a cube file.
 
@@ -138,6 +143,17 @@ def parse_cube(text: Text, dtype: type[np.floating]) -> tuple[Structure, Grid, N
     Raises:
         UserError: with the line at which the file is not what it should be.
     """
+    structure, grid = _head(text)
+    values = text.grid(grid.shape, BOHR**3, dtype=dtype)
+    rest: str | None = text.rest_of_line()
+    while rest is not None:
+        if rest.strip():
+            raise text.wrong(f"expected the end of the grid of {grid.shape}, but found {quoted(rest)}")
+        rest = text.line()
+    return structure, grid, values
+
+
+def _head(text: Text) -> tuple[Structure, Grid]:
     text.needed("first comment")
     text.needed("second comment")
     n_atoms, origin = _read_row(text, "the number of atoms and the origin", 4, 5)
@@ -163,14 +179,7 @@ def parse_cube(text: Text, dtype: type[np.floating]) -> tuple[Structure, Grid, N
         raise text.wrong(f"expected atomic numbers from 1 to 118, but found {numbers.min()} to {numbers.max()}")
     structure = Structure(numbers, np.array([row[1:4] for _, row in atoms]) * unit)
     shape = (abs(counts[0]), abs(counts[1]), abs(counts[2]))
-    grid = Grid(np.array(origin[:3]) * unit, np.array([step for _, step in axes]) * unit, shape)
-    values = text.grid(shape, BOHR**3, dtype=dtype)
-    rest: str | None = text.rest_of_line()
-    while rest is not None:
-        if rest.strip():
-            raise text.wrong(f"expected the end of the grid of {shape}, but found {quoted(rest)}")
-        rest = text.line()
-    return structure, grid, values
+    return structure, Grid(np.array(origin[:3]) * unit, np.array([step for _, step in axes]) * unit, shape)
 
 
 def _read_row(text: Text, what: str, least: int, most: int | None = None) -> tuple[int, list[float]]:

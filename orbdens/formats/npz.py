@@ -5,15 +5,16 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orbdens.errors import UserError
 from orbdens.files import check_input, written_whole
-from orbdens.grid import Grid
+from orbdens.grid import Grid, Values
 from orbdens.structure import Structure
 
 LARGEST_RATIO = 100
@@ -27,8 +28,8 @@ def write_density(
     path: Path,
     structure: Structure,
     grid: Grid,
-    values: NDArray[np.floating],
-    spin_values: NDArray[np.floating] | None = None,
+    values: Values,
+    spin_values: Values | None = None,
 ) -> None:
     """Write a density on a grid: ``numbers``, ``positions``, ``origin``, ``steps``, ``density``, ``spin_density``.
 
@@ -36,16 +37,31 @@ def write_density(
         path: replaced if it exists.
         structure: its atoms, in Å.
         grid: where the values are, in Å.
-        values: e/Å³, of the grid's shape.
-        spin_values: density of up minus density of down electrons, e/Å³; None leaves it out.
+        values: e/Å³, of the grid's shape, or its slabs along the first axis, written as they come.
+        spin_values: density of up minus density of down electrons, likewise; None leaves it out.
 
     Raises:
         UserError: the file cannot be written.
     """
-    arrays = {"origin": grid.origin, "steps": grid.steps, "density": values}
-    if spin_values is not None:
-        arrays["spin_density"] = spin_values
-    write_npz(path, numbers=structure.numbers, positions=structure.positions, **arrays)
+    small = {"numbers": structure.numbers, "positions": structure.positions, "origin": grid.origin, "steps": grid.steps}
+    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in small.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        for name, given in (("density", values), ("spin_density", spin_values)):
+            if given is not None:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    _write_parts(file, grid, given)
+
+
+def _write_parts(file: IO[bytes], grid: Grid, values: Values) -> None:
+    """Write values on a grid as they come, as numpy writes arrays."""
+    parts = grid.parts(values)
+    first = next(parts)
+    header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": grid.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in chain([first], parts):
+        file.write(np.ascontiguousarray(part).data)
 
 
 def write_npz(path: Path, **arrays: NDArray[np.generic]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from orbdens.errors import UserError
 from orbdens.files import check_input, written_whole
-from orbdens.formats.cube import CUBE_SUFFIXES, read_cube
+from orbdens.formats import DENSITY_ENDINGS, read_head
 from orbdens.formats.molfile import read_molfile
 from orbdens.structure import Structure
 
@@ -28,9 +28,10 @@ def read_structures(path: Path) -> list[Structure]:
 
 
 def iter_structures(path: Path) -> Iterator[Structure]:
-    """All structures of any file ASE reads (xyz, POSCAR, cif, traj, cube, ...), and of SD files, one after the other.
+    """All structures of any file ASE reads (xyz, POSCAR, cif, traj, cube, ...), of SD files and of densities in HDF5.
 
-    Of formats that ASE reads frame by frame, xyz among them, no more than two frames are in memory at a time.
+    They come one after the other; of formats that ASE reads frame by frame, xyz among them, no more than two frames
+    are in memory at a time.
 
     Total charge and multiplicity come from ``charge`` and ``multiplicity`` in the frame's info (extended xyz), or from
     the formal charges (and radicals) of the atoms in SDF, MOL and PDB files.
@@ -39,8 +40,8 @@ def iter_structures(path: Path) -> Iterator[Structure]:
         UserError: no such file, a format nobody knows, a frame that cannot be read or computed, or no frame at all.
     """
     check_input(path)
-    if path.suffix.lower() in CUBE_SUFFIXES:
-        yield read_cube(path)[0].check(str(path))
+    if path.name.lower().endswith(DENSITY_ENDINGS):
+        yield read_head(path)[0].check(str(path))
         return
     frames = _frames(path)
     first = list(islice(frames, 2))

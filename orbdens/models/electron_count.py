@@ -26,7 +26,7 @@ REACH = 4.0
 """Å; charge moves no farther in one step: along bonds and hydrogen bonds, and not between molecules side by side."""
 
 SMALL = 1e-9
-"""e²; keeps sites that have faded out from making the equations singular."""
+"""e²; the least yield in the equations: sites that have faded out would make them singular."""
 
 MOST_DENSE = 800
 """Sites of a structure up to which the equations are written out, as a matrix, in prediction as in training."""
@@ -49,7 +49,7 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
     missing = neutral - graph.charge_share - counts
     conductance = _conductances(graph, min(REACH, cutoff))
     if shape[1] > MOST_DENSE and not torch.is_grad_enabled():
-        return _solve_sparse(yields + SMALL, conductance, missing, graph)
+        return _solve_sparse(yields.clamp(min=SMALL), conductance, missing, graph)
     row = torch.arange(len(counts), device=counts.device) - graph.site_ptr[graph.structure_of_site]
     place = graph.structure_of_site * shape[1] + row
 
@@ -58,7 +58,7 @@ def equilibrium(counts: Tensor, yields: Tensor, neutral: Tensor, graph: Graph, c
         return values.new_full(shape, empty).flatten().index_copy(0, place, values).reshape(shape)
 
     laplacian = _laplacian(graph, conductance, row, shape)
-    diagonal = padded(yields + SMALL, 1.0)
+    diagonal = padded(yields.clamp(min=SMALL), 1.0)
     potential: Tensor = torch.linalg.solve(laplacian + torch.diag_embed(diagonal), padded(missing, 0.0))
     return potential.flatten()[place]
 

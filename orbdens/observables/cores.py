@@ -8,14 +8,14 @@ from points within them, scaled atom by atom to the core's electrons and those t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orbdens.density import Density, OrbitalDensity
+from orbdens.density import SLAB, Density, OrbitalDensity, slabs_of
 from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.expectation import Expectation
@@ -154,13 +154,41 @@ class WholeDensity(Density):
         return values + of_cores, gradients + their_gradients
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
-        """Cores are means over voxels: see ``cores_on``. A grid with room for all of the density has all electrons."""
-        values, more = self.valence.on(grid), None
-        if _has_room(self.structure, grid):
-            lost = self.valence.n_electrons - electrons_on_grid(values, grid.steps)
-            more = lost * self.structure.numbers / self.structure.numbers.sum()
-        whole: NDArray[np.float32] = (values + cores_on(self.structure, grid, more)).astype(np.float32)
-        return whole
+        """Cores are means over voxels: see ``cores_on``. A grid with room for all of the density has all electrons.
+
+        On a part of a grid the values are those that the whole grid has there.
+        """
+        values = self.valence.on(grid)
+        on_whole = electrons_on_grid(values, grid.steps) if grid.part_of is None else None
+        return self._with_cores(values, grid, self._lost(grid.whole, on_whole))
+
+    def slabs(self, grid: Grid, axis: int = 0) -> Iterator[NDArray[np.float32]]:
+        """As of any density; a grid of many slabs is gone through once more before, for what its points miss."""
+        if grid.n_points <= SLAB:
+            yield self.on(grid)
+            return
+        lost = self._lost(grid.whole)
+        for slab in slabs_of(grid, axis):
+            yield self._with_cores(self.valence.on(slab), slab, lost)
+
+    def _lost(self, grid: Grid, on_grid: float | None = None) -> NDArray[np.float64] | None:
+        """Electrons of the valence that a grid misses, shared out over the atoms, e [n_atoms]; None if it has no room.
+
+        Args:
+            grid: a whole one.
+            on_grid: electrons of the valence on it, where they are known.
+        """
+        if not _has_room(self.structure, grid):
+            return None
+        if on_grid is None:
+            on_grid = sum(electrons_on_grid(slab, grid.steps) for slab in self.valence.slabs(grid))
+        shares: NDArray[np.float64] = self.structure.numbers / self.structure.numbers.sum()
+        return (self.valence.n_electrons - on_grid) * shares
+
+    def _with_cores(
+        self, valence: NDArray[np.float32], grid: Grid, lost: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        return (valence + cores_on(self.structure, grid, lost)).astype(np.float32)
 
     def second_derivatives_at(
         self, points: ArrayLike

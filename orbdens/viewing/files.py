@@ -1,4 +1,4 @@
-"""The verb view: structure files, cube files and run folders as pages or pictures."""
+"""The verb view: structure files, densities in cube and HDF5 files and run folders as pages or pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orbdens.checkpoint import MODEL_FILE, load_model, read_header
 from orbdens.density import Density, GridDensity
 from orbdens.errors import UserError
 from orbdens.files import check_output
-from orbdens.formats.cube import CUBE_SUFFIXES, read_cube
+from orbdens.formats import DENSITY_ENDINGS, read_density
 from orbdens.prediction import Request, predicted
 from orbdens.progress import Progress, silent
 from orbdens.viewing import View, view
@@ -25,10 +25,10 @@ class Sight:
     """What to look at and where it goes.
 
     Attributes:
-        request: structure files, which are predicted, or cube files, which are shown as they are; model, charge,
-            multiplicity. A model without files is shown beside the reference of a record it was validated on.
+        request: structure files, which are predicted, or cube and HDF5 files, which are shown as they are; model,
+            charge, multiplicity. A model without files is shown beside the reference of a record it was validated on.
         show: what is seen first.
-        reference: a cube file of the same atoms.
+        reference: a cube or HDF5 file of the same atoms.
         png: pictures instead of pages.
         out: file for one structure, or folder for many; its ending tells pages from pictures.
         force: replace files that exist.
@@ -73,7 +73,7 @@ def view_files(sight: Sight, progress: Progress = silent) -> Iterator[tuple[Path
     """
     named, reference = _densities(sight.request)
     if sight.reference is not None:
-        reference = _of_cube(sight.reference, sight.request)
+        reference = _of_file(sight.reference, sight.request)
     if reference is not None and len(named) > 1:
         raise UserError(f"a reference goes with one structure, but there are {len(named)}")
     paths = sight.paths([name for name, _ in named])
@@ -86,26 +86,26 @@ def view_files(sight: Sight, progress: Progress = silent) -> Iterator[tuple[Path
 
 def _densities(request: Request) -> tuple[list[tuple[str, Density]], Density | None]:
     """Densities beside their names, and the reference of the only one where it is known."""
-    cubes = [file for file in request.files if file.name.lower().endswith(CUBE_SUFFIXES)]
+    known = [file for file in request.files if file.name.lower().endswith(DENSITY_ENDINGS)]
     if not request.files and not request.smiles:
         name, density, reference = _of_run(request)
         return [(name, density)], reference
-    named: list[tuple[str, Density]] = [(file.stem, _of_cube(file, request)) for file in cubes]
-    others = replace(request, files=[file for file in request.files if file not in cubes])
+    named: list[tuple[str, Density]] = [(file.stem, _of_file(file, request)) for file in known]
+    others = replace(request, files=[file for file in request.files if file not in known])
     if others.files or others.smiles:
         named += predicted(others)
     return named, None
 
 
-def _of_cube(file: Path, request: Request) -> Density:
-    structure, grid, values = read_cube(file)
+def _of_file(file: Path, request: Request) -> Density:
+    structure, grid, values = read_density(file)
     return GridDensity(request.with_state(structure.check(str(file))), grid, values.astype("float32"))
 
 
 def _of_run(request: Request) -> tuple[str, Density, Density]:
     """A model's density of the first record that it was validated on, and the record's own."""
     if request.model is None:
-        raise UserError("expected structure files or cube files (FILE...), a run folder, or a SMILES (--smiles)")
+        raise UserError("expected structure files, cube or HDF5 files (FILE...), a run folder, or a SMILES (--smiles)")
     model = load_model(request.model)
     from orbdens.labels import stored_density
     from orbdens.store import open_store

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import get_args
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase.calculators.vasp import VaspChargeDensity
 from ase.io.cube import read_cube_data
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from timing import seconds_of_children
@@ -22,7 +24,8 @@ import orbdens as package
 from orbdens.cli.main import run
 from orbdens.cli.verbs import SiteRule
 from orbdens.evaluation.result import Evaluation
-from orbdens.formats import WRITERS
+from orbdens.formats import WRITERS, read_density
+from orbdens.grid import Grid
 from orbdens.models.orbital.options import OrbitalConfig
 from orbdens.shipped import store_path
 from orbdens.sites import SITE_RULES
@@ -96,6 +99,31 @@ def test_predict_in_other_forms(trained: Path, molecule: Path, capsys: pytest.Ca
         density = package.predict(ase.io.read(molecule), trained)
         assert orbitals["expected_error"] == pytest.approx(density.expected_error)
         np.testing.assert_allclose(orbitals["expected_errors"], density.expected_errors)
+
+
+def test_predict_a_part_of_a_grid(trained: Path, molecule: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the points of the whole grid, and with the values that it has there."""
+    folder = molecule.parent
+
+    def predict(name: str, *arguments: str) -> tuple[Grid, NDArray[np.floating]]:
+        command = ["predict", str(trained), str(molecule), "--grid", "0.3", *arguments, "-o", str(folder / name)]
+        assert run(command, debug=False) == 0, capsys.readouterr().err
+        return read_density(folder / name)[1:]
+
+    grid, whole = predict("whole.h5")
+    for name, arguments, size in (
+        ("box.cube", ("--box", "-1,-inf,0.1,2.5,inf,0.9"), (3.5, 99, 0.8)),
+        ("around.h5", ("--around", "2,0.7"), (1.4, 1.4, 1.4)),
+    ):
+        part, values = predict(name, *arguments)
+        place = grid.place_of(part)
+        assert place is not None
+        np.testing.assert_allclose(values, whole[place], rtol=2e-5, atol=1e-6 * whole.max())
+        assert np.abs(np.array(part.shape) - np.minimum(np.array(size) / 0.3, grid.shape)).max() <= 1
+    assert np.abs(part.points().mean(axis=0) - [1.6, 0.3, 0]).max() < 0.16  # the second atom
+    with h5py.File(folder / "around.h5") as file:
+        assert file.attrs["n_electrons"] == pytest.approx(12, abs=1e-9)
+        assert file.attrs["model"] == trained.name
 
 
 def test_predict_writes_chgcar(trained: Path, molecule: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,7 +282,7 @@ MISTAKES = {
     "predict model bare.xyz": "Li2O with a charge of .12 has no electrons left",
     "predict model images.xyz": "images.xyz: atoms 1 and 2 are on one spot",
     "predict model flat.xyz": "flat.xyz is periodic, but its cell has no volume",
-    "predict model good.xyz --grid 0.01 --margin 40 -o x.cube": "a grid of .* points is too large",
+    "predict model good.xyz --grid 0.01 --margin 40 -o x.cube": "x.cube would take .* GB, but the disk has .* GB left",
     "predict model nan.xyz": "nan.xyz: the coordinates of atom 2 are not finite",
     "predict model same.xyz": "same.xyz: atoms 1 and 2 are on one spot",
     "predict model half-charge.xyz": "half-charge.xyz: expected a whole number as charge, but got 0.5",
@@ -265,7 +293,7 @@ MISTAKES = {
     "predict model spinless.xyz": "spinless.xyz: expected 1 or more as multiplicity, but got 0",
     "predict nofile": "there is no file nofile, nor a model of that name",
     "predict organics": "expected structure files .FILE.... after the model organics",
-    "predict model good.xyz --to xsf -o x.xsf": "densities are written as cube, chgcar, npz, but not as 'xsf'",
+    "predict model good.xyz --to xsf -o x.xsf": "densities are written as cube, hdf5, chgcar, npz, but not as 'xsf'",
     "predict model good.xyz --to chgcar -o x.cube": "files of format chgcar are asked for, but --out names x.cube",
     "predict model good.xyz --coefficients -o x.cube": "files of format npz are asked for, but --out names x.cube",
     "predict model good.xyz --coefficients --to cube": "--to and --coefficients exclude each other",
@@ -275,6 +303,17 @@ MISTAKES = {
     "predict model good.xyz two.xyz good.xyz -o good.xyz": "cannot write to the folder good.xyz",
     "predict model good.xyz --like good.cube -o x.cube": "good.cube ends after line 1, before its second comment",
     "predict model good.xyz --points flat.npy -o x.npz": "flat.npy is not a whole .npy file of numbers",
+    "predict model good.xyz -o x.cube --box 0,0,2,1,1,1": "first corner is below its second, but got the box",
+    "predict model good.xyz -o x.cube --box 20,0,0,21,1,1": "holds no point of the grid, which reaches from",
+    "predict model good.xyz -o x.cube --box 0,0,0,1,1": "expected 6 numbers with commas .* but --box is '0,0,0,1,1'",
+    "predict model good.xyz -o x.cube --around 4,1": "Li2O has the atoms 1 to 3, but no atom 4",
+    "predict model good.xyz -o x.cube --around 0,1": "but no atom 0",
+    "predict model good.xyz -o x.cube --around 1.5,1": "the number of an atom and a radius of 0 Å or more",
+    "predict model good.xyz -o x.cube --around 1,-1": "the number of an atom and a radius of 0 Å or more",
+    "predict model good.xyz -o x.cube --around Li,2": "expected 2 numbers with commas between them, but --around is",
+    "predict model good.xyz -o CHGCAR --around 1,1": "--to chgcar holds a whole cell, and no part of one",
+    "predict model good.xyz --around 1,1 --box 0,0,0,1,1,1": "--box and --around exclude each other",
+    "predict model good.xyz --around 1,1 --coefficients": "--around and --coefficients exclude each other",
     "predict model good.xyz --grid 0.2 --like good.cube": "--grid and --margin and --like exclude each other",
     "predict model good.xyz --grid -1": "--grid.*0.01",
     "predict model": "FILE",

@@ -67,7 +67,7 @@ def test_a_run_is_shown_beside_its_reference(trained: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("view", "expected structure files or cube files .FILE.*--smiles"),
+        ("view", "expected structure files, cube or HDF5 files .FILE.*--smiles"),
         ("view organics", "organics goes with structure files"),
         ("view gold.xyz", "the model never saw Au"),
         ("view empty.cube", "empty holds no density: none of its values is above 0"),

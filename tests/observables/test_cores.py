@@ -77,6 +77,25 @@ def test_what_the_valence_loses_between_points_is_given_to_the_cores(spacing: fl
     np.testing.assert_allclose(whole.on(part), separate, rtol=1e-5)
 
 
+@pytest.mark.parametrize("structure", [METHANOL, SALT], ids=lambda s: s.formula)
+def test_slabs_and_parts_have_the_values_of_the_whole_grid(
+    structure: Structure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    density = WholeDensity.of(promolecule(structure, "valence"))
+    grid = density.suited_grid(0.3)
+    whole = density.on(grid)
+    monkeypatch.setattr("orbdens.density.SLAB", 1000)
+    monkeypatch.setattr("orbdens.observables.cores.SLAB", 1000)
+    slabs = list(density.slabs(grid))
+    assert len(slabs) > 1
+    rounding = 2e-6 * whole.max()
+    np.testing.assert_allclose(np.concatenate(slabs), whole, rtol=0, atol=rounding)
+    part = grid.within(np.array([-0.6, -1.1, -0.7]), np.array([1.0, 0.5, 0.9]), structure)
+    place = grid.place_of(part)
+    if place is not None:  # within the cell
+        np.testing.assert_allclose(density.on(part), whole[place], rtol=0, atol=rounding)
+
+
 def test_a_whole_density_of_free_atoms_is_the_free_atoms() -> None:
     whole = WholeDensity.of(promolecule(METHANOL, "valence"))
     points = METHANOL.positions[0] + np.random.default_rng(0).normal(size=(100, 3)) * 0.3

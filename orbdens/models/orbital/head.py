@@ -86,7 +86,8 @@ class Head(nn.Module):
             charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial].
 
         Returns:
-            For each type the coefficients of the orthonormal functions [n_sites_of_type, n], sites in their order.
+            For each type the coefficients of the orthonormal functions [n_sites_of_type, n], sites in their order;
+            float64, since single precision would round electrons away.
         """
         coefficients = []
         sites_of_type = [(graph.site_type == kind).nonzero()[:, 0] for kind in range(len(self.basis.radials))]
@@ -125,13 +126,7 @@ class Head(nn.Module):
         else:
             potential = equilibrium(counts, yields, self.neutral[graph.site_type], graph, self.cutoff)
         return [
-            torch.cat(
-                [
-                    (c[:, : shift.shape[1]].double() + potential[sites, None] * shift).to(c.dtype),
-                    c[:, shift.shape[1] :],
-                ],
-                dim=1,
-            )
+            torch.cat([c[:, : shift.shape[1]].double() + potential[sites, None] * shift, c[:, shift.shape[1] :]], dim=1)
             for c, sites, shift in zip(coefficients, sites_of_type, shifts, strict=True)
         ]
 

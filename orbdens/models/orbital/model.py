@@ -31,7 +31,8 @@ class SiteOrbitals:
     """What the network predicts for the sites of a graph.
 
     Attributes:
-        coefficients: coefficients of the orthonormal functions, for each type [n_sites_of_type, n].
+        coefficients: coefficients of the orthonormal functions, for each type [n_sites_of_type, n]; float64 where the
+            number of electrons is exact.
         charges: integrals of the l = 0 functions of each site, for each type [n_sites_of_type, n_radial], float64.
         displacements: from each site's place to where its orbitals sit, Å [n_sites, 3], or None.
         scalings: factors on the exponents of each site [n_sites], or None.

@@ -103,7 +103,7 @@ class AnalyticStage(Stage):
     def error(self, orbitals: SiteOrbitals, batch: Batch) -> Tensor:
         """The loss of given orbitals."""
         fits = self.model.basis.per_type(batch.fit, batch.site_type)
-        errors = [predicted - fit for predicted, fit in zip(orbitals.coefficients, fits, strict=True)]
+        errors = [c.to(fit.dtype) - fit for c, fit in zip(orbitals.coefficients, fits, strict=True)]
         group = self._group_of_type.to(batch.site_type.device)[batch.site_type]
         squares = self._metric.to(batch.fit.device).square(
             self._grouped(errors, batch.site_type, group),
