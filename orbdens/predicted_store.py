@@ -203,7 +203,7 @@ def _packed(key: str, density: Density, manifest: Manifest) -> Packed:
         density.structure,
         density.site_positions,
         density.site_types.astype(np.int32),
-        density.coefficients.astype(np.float32),
+        density.coefficients.float().cpu().numpy(),
         {} if density.expectation is None else density.expectation.arrays(),
         density.warnings,
     )

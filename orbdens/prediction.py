@@ -340,6 +340,6 @@ def _orbitals(density: Density) -> dict[str, NDArray[np.generic]]:
     return {
         "site_positions": density.site_positions,
         "site_types": density.site_types,
-        "coefficients": density.coefficients,
+        "coefficients": density.coefficients.cpu().numpy(),
         **shells,
     }

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbdens.checkpoint import MODEL_FILE, load_model, read_header
-from orbdens.density import Density, GridDensity
+from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.files import check_output
 from orbdens.formats.cube import CUBE_SUFFIXES, read_cube
+from orbdens.grid_density import GridDensity
 from orbdens.prediction import Request, predicted
 from orbdens.progress import Progress, silent
 from orbdens.viewing import View, view
