@@ -83,7 +83,7 @@ class Density(ABC):
         return () if self.expectation is None else self.expectation.unfamiliar(self.structure)
 
     @overload
-    def at(self, points: Tensor) -> Tensor: ...  # type: ignore[overload-overlap]  # a tensor is no array here
+    def at(self, points: Tensor) -> Tensor: ...
 
     @overload
     def at(self, points: ArrayLike) -> NDArray[np.float32]: ...

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from orbdens.errors import UserError
-from orbdens.kernels import validate
+from orbdens.kernels import choose_backend, validate
 
 WORDS = "auto, cpu, cuda, cuda:N or interpreter"
 
@@ -34,9 +34,14 @@ class Device:
     backend: str = "auto"
 
     @property
+    def kernels(self) -> str:
+        """Name of the backend that evaluates densities."""
+        return choose_backend(self.backend, self.place)
+
+    @property
     def is_processor(self) -> bool:
         """Whether nothing of a GPU's path is taken."""
-        return self.place.type == "cpu" and self.backend in ("auto", "cpu")
+        return self.kernels == "cpu"
 
 
 PROCESSOR = Device(torch.device("cpu"))

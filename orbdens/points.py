@@ -21,7 +21,7 @@ def checked_points(points: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         raise UserError("expected points as numbers of shape [n_points, 3], but got something else") from None
     _check_shape(array.shape)
-    _check_finite(np.isfinite(array).all(axis=1))
+    _check_finite(np.isfinite(array))
     return array
 
 
@@ -35,7 +35,7 @@ def checked_tensor(points: Tensor) -> Tensor:
         raise UserError(f"expected points as real numbers, but got a tensor of {points.dtype}")
     _check_shape(points.shape)
     places = points.detach()
-    finite = places.isfinite().all(dim=1)
+    finite = places.isfinite()
     if not bool(finite.all()):
         _check_finite(finite.cpu().numpy())
     return places
@@ -47,7 +47,7 @@ def _check_shape(shape: tuple[int, ...]) -> None:
 
 
 def _check_finite(finite: NDArray[np.bool_]) -> None:
-    """Raise UserError that names the first point which is not finite."""
-    bad = np.flatnonzero(~finite)
+    """Raise UserError that names the first point with a coordinate which is not finite [n_points, 3]."""
+    bad = np.flatnonzero(~finite.all(axis=1))
     if len(bad):
         raise UserError(f"the coordinates of point {bad[0] + 1} of {len(finite)} are not finite numbers")

@@ -107,8 +107,7 @@ class DensityModel(nn.Module, ABC):
         try:
             with torch.autocast(self.device.type, enabled=False):
                 densities = self.encode(structures, electrons)
-            device = self.densities_on or Device(self.device)
-            return [density.to(device) for density in densities]
+            return [density.to(self.density_device) for density in densities]
         except torch.OutOfMemoryError:
             n_atoms = sum(structure.n_atoms for structure in structures)
             raise UserError(
@@ -151,6 +150,11 @@ class DensityModel(nn.Module, ABC):
         """Where the weights are; the CPU for a model without any."""
         weight = next(iter(self.parameters()), next(iter(self.buffers()), None))
         return torch.device("cpu") if weight is None else weight.device
+
+    @property
+    def density_device(self) -> Device:
+        """Where densities are evaluated."""
+        return self.densities_on or Device(self.device)
 
     def to_device(self, device: str) -> Self:
         """This model, to compute on a device and have its densities evaluated there.

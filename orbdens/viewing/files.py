@@ -107,7 +107,7 @@ def _of_run(request: Request) -> tuple[str, Density, Density]:
     """A model's density of the first record that it was validated on, and the record's own."""
     if request.model is None:
         raise UserError("expected structure files or cube files (FILE...), a run folder, or a SMILES (--smiles)")
-    model = load_model(request.model)
+    model = load_model(request.model, request.device)
     from orbdens.labels import stored_density
     from orbdens.store import open_store
     from orbdens.training.batches import splits_of

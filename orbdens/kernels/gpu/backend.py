@@ -110,7 +110,7 @@ def _launches(
 def _run(kernel: Any, n_blocks: int, **arguments: Any) -> None:
     """Run a kernel on every block and channel, on the GPU where its tensors are, be it the current one or not."""
     if n_blocks and arguments["n_channels"]:
-        with torch.cuda.device_of(arguments["points"]):
+        with torch.cuda.device_of(arguments["points"]):  # type: ignore[no-untyped-call]
             kernel[(n_blocks, arguments["n_channels"])](**arguments)
 
 
