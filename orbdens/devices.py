@@ -11,6 +11,8 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +78,17 @@ def find_device(name: str | torch.device = "auto") -> Device:
     if number >= there:
         raise UserError(f"the device is to be {text}, but torch finds {there} here, from cuda:0 to cuda:{there - 1}")
     return Device(torch.device("cuda", number))
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """In the block convolutions of a GPU are not rounded to the 10 bits of TF32, which torch does unless told."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _interpreter() -> Device:

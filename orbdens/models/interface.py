@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from orbdens.density import Density
-from orbdens.devices import Device, find_device
+from orbdens.devices import Device, find_device, full_precision
 from orbdens.electrons import electrons_of
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -105,7 +105,7 @@ class DensityModel(nn.Module, ABC):
         training = self.training
         self.eval()
         try:
-            with torch.autocast(self.device.type, enabled=False):
+            with torch.autocast(self.device.type, enabled=False), full_precision():
                 densities = self.encode(structures, electrons)
             return [density.to(self.density_device) for density in densities]
         except torch.OutOfMemoryError:
