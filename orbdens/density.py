@@ -276,7 +276,8 @@ class OrbitalDensity(Density):
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "coefficients", torch.as_tensor(self.coefficients, dtype=torch.float64))
+        if not isinstance(self.coefficients, Tensor):
+            object.__setattr__(self, "coefficients", torch.tensor(self.coefficients, dtype=torch.float64))
 
     @cached_property
     def _centre(self) -> NDArray[np.float64]:
@@ -315,16 +316,19 @@ class OrbitalDensity(Density):
         return self._made(self.device, torch.float32)
 
     def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        values: NDArray[np.float32] = self.values_at_tensor(torch.from_numpy(points)).numpy()
+        values: NDArray[np.float32] = self._values(torch.from_numpy(points - self._centre)).numpy()
         return values
 
     def values_at_tensor(self, points: Tensor) -> Tensor:
-        values = torch.empty(len(points), dtype=torch.float32, device=points.device)
-        centre = torch.as_tensor(self._centre).to(points.device)
-        for begin in range(0, len(points), SLAB):
+        return self._values(points.double() - torch.as_tensor(self._centre).to(points.device))
+
+    def _values(self, places: Tensor) -> Tensor:
+        """At places about the centre, which go to the coefficients' device, and back from there, slab by slab."""
+        values = torch.empty(len(places), dtype=torch.float32, device=places.device)
+        for begin in range(0, len(places), SLAB):
             part = slice(begin, begin + SLAB)
-            places = (points[part].double() - centre).to(self.device, torch.float32)
-            values[part] = orbital_fields(self._single, places, backend=self.backend)[:, 0]
+            there = places[part].to(self.device, torch.float32)
+            values[part] = orbital_fields(self._single, there, backend=self.backend)[:, 0]
         return values
 
     def derivatives_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

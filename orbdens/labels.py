@@ -221,7 +221,7 @@ def _of_coefficients(record: CoefficientRecord, manifest: Manifest) -> Density:
         site_positions=record.site_positions,
         site_types=record.site_types.astype(np.int64),
         shells=Shells(**{name: torch.tensor(array) for name, array in table.arrays.items()}).to(dtype=torch.float64),
-        coefficients=torch.as_tensor(record.coefficients, dtype=torch.float64),
+        coefficients=torch.tensor(record.coefficients, dtype=torch.float64),
         cutoff=table.cutoff,
         expectation=Expectation.from_arrays(record.expected) if record.expected else None,
         warnings=record.warnings,

@@ -85,6 +85,7 @@ def test_an_interpreter_that_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> 
 def test_tensors_give_tensors() -> None:
     density = small()
     expected = density.at(POINTS)
+    assert close(density.at(np.broadcast_to(POINTS[0], (2, 3))), expected[[0, 0]])  # which nobody may write to
     for dtype in (torch.float32, torch.float64):
         values = density.at(torch.as_tensor(POINTS, dtype=dtype).requires_grad_())
         assert isinstance(values, torch.Tensor)
