@@ -138,7 +138,7 @@ def density_of(
     per_type: Sequence[Any],
 ) -> OrbitalDensity:
     """The density of coefficients of orthonormal functions, for each type [n_sites_of_type, n]."""
-    flat = basis.primitives(list(per_type), torch.as_tensor(types)).numpy()
+    flat = basis.primitives(list(per_type), torch.as_tensor(types))
     return OrbitalDensity(structure, positions, types, basis.shells, flat, None)
 
 

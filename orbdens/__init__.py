@@ -51,11 +51,16 @@ else:
 __version__ = "0.1.0"
 
 
-def load(model: str | Path | None = None, device: str = "cpu") -> DensityModel:
+def load(model: str | Path | None = None, device: str = "auto") -> DensityModel:
     """A trained model: from ``model.safetensors``, the run folder that holds it, or (None) the weights that ship.
 
+    Args:
+        model: where it is.
+        device: where it computes: auto (a CUDA GPU if there is one), cpu, cuda, cuda:N, or interpreter (the GPU's
+            kernels on the processor, for tests).
+
     Raises:
-        UserError: there is no such model, or it cannot be read.
+        UserError: there is no such model, it cannot be read, or there is no such device.
     """
     from orbdens.checkpoint import load_model
 

@@ -133,11 +133,15 @@ def find_model(path: Path | str | None) -> Path:
     return file
 
 
-def load_model(path: str | Path | None = None, device: str = "cpu") -> DensityModel:
+def load_model(path: str | Path | None = None, device: str = "auto") -> DensityModel:
     """Load a trained model from ``model.safetensors``, the run folder that holds it, or (None) the weights that ship.
 
+    Args:
+        path: of the model.
+        device: where it computes, as in ``devices``: auto, cpu, cuda, cuda:N or interpreter.
+
     Raises:
-        UserError: no such file, not a model, another format version, or weights that do not fit.
+        UserError: no such file, not a model, another format version, weights that do not fit, or no such device here.
     """
     file = find_model(path)
     header = read_header(file)

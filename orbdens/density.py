@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from orbdens.electrons import electrons_on_grid
+from orbdens.devices import Device
 from orbdens.errors import UserError
 from orbdens.expectation import Expectation
 from orbdens.formats.cube import write_cube
-from orbdens.grid import EDGE, THICKNESS, Grid
+from orbdens.grid import THICKNESS, Grid
 from orbdens.kernels import (
     Metric,
     Orbitals,
@@ -35,8 +36,9 @@ from orbdens.kernels import (
     site_multipoles,
     solid_harmonics,
 )
-from orbdens.metrics import MARGIN, SPACING, electronic_dipole
-from orbdens.sampling import draw_points, draw_voxels
+from orbdens.metrics import MARGIN, SPACING
+from orbdens.points import checked_points, checked_tensor
+from orbdens.sampling import draw_points
 from orbdens.structure import Structure
 
 if TYPE_CHECKING:
@@ -44,24 +46,6 @@ if TYPE_CHECKING:
 
 SLAB = 4_000_000
 """Points of a grid evaluated at once, which bounds the memory."""
-
-
-def checked_points(points: ArrayLike) -> NDArray[np.float64]:
-    """Points in Å as float64 [n_points, 3].
-
-    Raises:
-        UserError: they have another shape, or a coordinate is not a finite number.
-    """
-    try:
-        array = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError("expected points as numbers of shape [n_points, 3], but got something else") from None
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise UserError(f"expected points of shape [n_points, 3], but got {list(array.shape)}")
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-        raise UserError(f"the coordinates of point {bad[0] + 1} of {len(array)} are not finite numbers")
-    return array
 
 
 def slabs_of(grid: Grid, axis: int = 0) -> Iterator[Grid]:
@@ -104,13 +88,36 @@ class Density(ABC):
         """Atoms and bonds unlike the training data: ``N3`` is the third atom, ``C1-N3`` its bond to the first."""
         return () if self.expectation is None else self.expectation.unfamiliar(self.structure)
 
-    @abstractmethod
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        """Density in e/Å³ [n_points] at points in Å [n_points, 3].
+    @overload
+    def at(self, points: Tensor) -> Tensor: ...
+
+    @overload
+    def at(self, points: ArrayLike) -> NDArray[np.float32]: ...
+
+    def at(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | Tensor:
+        """Density in e/Å³ [n_points], float32, at points in Å [n_points, 3].
+
+        Arrays, lists and the like give an array. A tensor gives a tensor on the device that it is on, without
+        derivatives; a density of orbitals on the same device sends nothing elsewhere for it.
 
         Raises:
             UserError: the points have another shape, or a coordinate is not a finite number.
         """
+        if isinstance(points, Tensor):
+            return self.values_at_tensor(checked_tensor(points))
+        return self.values_at(checked_points(points))
+
+    @abstractmethod
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        """As ``at``, for an array of points that were checked: what a kind of density has to say."""
+
+    def values_at_tensor(self, points: Tensor) -> Tensor:
+        """As ``values_at``, for a tensor and on its device; by way of the processor, unless a density knows better."""
+        return torch.from_numpy(self.values_at(points.cpu().double().numpy())).to(points.device)
+
+    def to(self, device: Device) -> Density:
+        """The same density, with what can be computed on a device computed there; itself where that is nothing."""
+        return self
 
     @property
     @abstractmethod
@@ -130,7 +137,7 @@ class Density(ABC):
         """Density in e/Å³ on a given grid, an array of its shape."""
         values = np.empty(grid.shape, dtype=np.float32)
         for where, slab in grid.slabs(SLAB):
-            values[where] = self.at(slab.points()).reshape(slab.shape)
+            values[where] = self.values_at(slab.points()).reshape(slab.shape)
         return values
 
     def slabs(self, grid: Grid, axis: int = 0) -> Iterator[NDArray[np.float32]]:
@@ -213,7 +220,7 @@ class Density(ABC):
             Points in Å [n, 3], the volume w each stands for in Å³ [n], and the density there in e/Å³ [n].
         """
         points, volumes = draw_points(self.structure, n, rng, self.has_cores)
-        return points, volumes, self.at(points)
+        return points, volumes, self.values_at(points)
 
     def projections(self, functions: Functions, metric: Metric = "overlap") -> NDArray[np.float64] | None:
         """⟨χ_k|ρ⟩ in a metric for Gaussian functions on any sites [n], where it is known in closed form; else None.
@@ -253,49 +260,87 @@ class Density(ABC):
 class OrbitalDensity(Density):
     """A sum of atom-centred Gaussian orbitals.
 
+    Values and first derivatives come from the device that the coefficients are on. Hessians, potentials, moments and
+    other integrals are computed on the processor.
+
     Attributes:
         structure: what it is the density of.
         site_positions: Å [n_sites, 3].
         site_types: index of each site's type in ``shells`` [n_sites].
-        shells: orbitals of each type, float64.
-        coefficients: float64 [n_coefficients]; sites in order, shells of its type in order, m = -l..l.
+        shells: orbitals of each type, float64, on the processor.
+        coefficients: float64 [n_coefficients], on any device; sites in order, shells of its type in order, m = -l..l.
+            An array of them becomes a tensor.
         cutoff: Å; an orbital is zero farther from its site.
         expectation, warnings, valence_electrons: as ``Density`` says.
+        backend: kernels of values and first derivatives, see ``kernels/README.md``; ``auto`` goes by the device.
     """
 
     structure: Structure
     site_positions: NDArray[np.float64]
     site_types: NDArray[np.int64]
     shells: Shells
-    coefficients: NDArray[np.float64]
+    coefficients: Tensor
     cutoff: float | None
     expectation: Expectation | None = None
     warnings: tuple[str, ...] = ()
     valence_electrons: Mapping[str, int] | None = None
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.coefficients, Tensor):
+            object.__setattr__(self, "coefficients", torch.tensor(self.coefficients, dtype=torch.float64))
 
     @cached_property
     def _centre(self) -> NDArray[np.float64]:
         """Where the kernels have their origin, Å [3]: far from the atoms single precision would lose digits."""
         return self.site_positions.mean(axis=0) if len(self.site_positions) else np.zeros(3)
 
-    @cached_property
-    def _orbitals(self) -> Orbitals:
-        """Everything in double precision, about the centre."""
+    def to(self, device: Device) -> OrbitalDensity:
+        return replace(self, coefficients=self.coefficients.to(device.place), backend=device.backend)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the coefficients are."""
+        return self.coefficients.device
+
+    def _made(self, device: torch.device, dtype: torch.dtype) -> Orbitals:
+        """The orbitals about the centre, on a device."""
         cell = self.structure.cell
         return Orbitals.of_structure(
-            torch.as_tensor(self.site_positions - self._centre),
-            torch.as_tensor(self.site_types),
-            self.shells,
-            torch.as_tensor(self.coefficients)[:, None],
+            torch.as_tensor(self.site_positions - self._centre).to(device, dtype),
+            torch.as_tensor(self.site_types).to(device),
+            self.shells.to(device, dtype),
+            self.coefficients.to(device, dtype)[:, None],
             cutoff=self.cutoff,
-            cell=None if cell is None else torch.as_tensor(cell),
+            cell=None if cell is None else torch.as_tensor(cell).to(device),
             pbc=None if cell is None else self.structure.pbc,
         )
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        places = torch.as_tensor(checked_points(points) - self._centre, dtype=torch.float32)
-        result: NDArray[np.float32] = orbital_fields(self._orbitals.to(dtype=torch.float32), places)[:, 0].numpy()
-        return result
+    @cached_property
+    def _orbitals(self) -> Orbitals:
+        """In double precision on the processor."""
+        return self._made(torch.device("cpu"), torch.float64)
+
+    @cached_property
+    def _single(self) -> Orbitals:
+        """In single precision where the coefficients are."""
+        return self._made(self.device, torch.float32)
+
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = self._values(torch.from_numpy(points - self._centre)).numpy()
+        return values
+
+    def values_at_tensor(self, points: Tensor) -> Tensor:
+        return self._values(points.double() - torch.as_tensor(self._centre).to(points.device))
+
+    def _values(self, places: Tensor) -> Tensor:
+        """At places about the centre, which go to the coefficients' device, and back from there, slab by slab."""
+        values = torch.empty(len(places), dtype=torch.float32, device=places.device)
+        for begin in range(0, len(places), SLAB):
+            part = slice(begin, begin + SLAB)
+            there = places[part].to(self.device, torch.float32)
+            values[part] = orbital_fields(self._single, there, backend=self.backend)[:, 0]
+        return values
 
     def derivatives_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Density e/Å³ [n_points], its gradient e/Å⁴ [n_points, 3] and Laplacian e/Å⁵ [n_points], all analytic.
@@ -306,9 +351,11 @@ class OrbitalDensity(Density):
         Raises:
             UserError: as ``at``.
         """
-        places = torch.as_tensor(checked_points(points) - self._centre)
-        values, gradient, laplacian = orbital_field_derivatives(self._orbitals, places)
-        return values[:, 0].numpy(), gradient[:, :, 0].numpy(), laplacian[:, 0].numpy()
+        places = torch.as_tensor(checked_points(points) - self._centre).to(self.device)
+        orbitals = self._made(self.device, torch.float64)
+        found = orbital_field_derivatives(orbitals, places, backend=self.backend)
+        values, gradient, laplacian = (field[..., 0].cpu().numpy() for field in found)
+        return values, gradient, laplacian
 
     def second_derivatives_at(
         self, points: ArrayLike
@@ -341,10 +388,11 @@ class OrbitalDensity(Density):
     def on(self, grid: Grid) -> NDArray[np.float32]:
         tiles, own = grid.from_block(THICKNESS)  # of the whole grid, so that its parts have the values that it has
         values = orbital_fields_on_grid(
-            self._orbitals.to(dtype=torch.float32),
+            self._single,
             torch.as_tensor(tiles.origin - self._centre),
             torch.as_tensor(tiles.steps),
             tiles.shape,
+            backend=self.backend,
         )
         result: NDArray[np.float32] = values.reshape(tiles.shape).numpy()[own]
         return result
@@ -376,56 +424,3 @@ class OrbitalDensity(Density):
         even = 1e-6
         shifts = ((np.pi - phases - even) % np.pi - np.pi / 2 + even) / lengths
         return Grid(centred.origin + shifts, centred.steps, centred.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class GridDensity(Density):
-    """Values on a grid, tricubic in between and zero outside; along the vectors that the structure repeats, periodic.
-
-    Attributes:
-        structure: what it is the density of.
-        grid: where the values are.
-        values: e/Å³, of the grid's shape.
-        warnings, valence_electrons, has_cores: as ``Density`` says.
-    """
-
-    structure: Structure
-    grid: Grid
-    values: NDArray[np.float32]
-    warnings: tuple[str, ...] = ()
-    valence_electrons: Mapping[str, int] | None = None
-    has_cores: bool = False
-
-    @property
-    def native_grid(self) -> Grid:
-        return self.grid
-
-    def sample(
-        self, n: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
-        return draw_voxels(self.grid, self.values, n, rng)
-
-    def on(self, grid: Grid) -> NDArray[np.float32]:
-        place = self.grid.place_of(grid)
-        return super().on(grid) if place is None else self.values[place]
-
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        from scipy.ndimage import map_coordinates  # a fifth of a second that densities of orbitals do without
-
-        index = (checked_points(points) - self.grid.origin) @ np.linalg.inv(self.grid.steps)
-        mode = "grid-wrap" if self.structure.periodic else "constant"
-        result: NDArray[np.float32] = map_coordinates(self.values, index.T, order=3, mode=mode, output=np.float32)
-        if self.structure.periodic:  # of the vacuum beside a slab there are no images
-            free = index[:, ~np.array(self.structure.pbc)]
-            last = np.array(self.grid.shape)[~np.array(self.structure.pbc)] - 1
-            result[((free < -EDGE) | (free > last + EDGE)).any(axis=1)] = 0
-        return result
-
-    @property
-    def n_electrons(self) -> float:
-        return electrons_on_grid(self.values, self.grid.steps)
-
-    @property
-    def dipole(self) -> NDArray[np.float64]:
-        check_molecule(self.structure, "dipole")
-        return electronic_dipole(self.grid, self.values)

@@ -11,7 +11,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from orbdens.kernels import BACKENDS, Orbitals, Shells, backend_device, orbital_fields, validate
+from orbdens.devices import find_device, why_no_gpu
+from orbdens.kernels import (
+    BACKENDS,
+    Orbitals,
+    Shells,
+    backend_device,
+    choose_backend,
+    orbital_fields,
+    validate,
+)
 from orbdens.machine import available_cores, describe_machine
 
 PACKAGES = (
@@ -30,6 +39,19 @@ PACKAGES = (
 TOLERANCE = 1e-5
 """Largest difference from the reference in float64, relative to the field's maximum, of a backend that works."""
 
+
+VERBS = (
+    ("predict", True, "electron counts, cores (--core), files"),
+    ("predict --store, data select", False, "sites and edges"),
+    ("evaluate, compare", True, "reference densities, dipoles, potentials, charges"),
+    ("view, cp2k", True, "potentials, free atoms, files"),
+    ("xray, charges", True, "form factors, potentials, free atoms"),
+    ("potential, moments, topology, scf", False, "potentials, moments, Hessians, integrals"),
+)
+"""What verbs compute: whether values of predicted densities, beside the network, and what the processor alone can."""
+
+PROCESSOR_KINDS = ("hk_map", "promolecule", "soap_gpr")
+"""Kinds of models that the processor computes; where their densities are evaluated is another matter."""
 
 ENOUGH = 0.1
 """Seconds that make a speed."""
@@ -109,3 +131,19 @@ def report(findings: list[Finding], console: Console) -> None:
             state = "works" if finding.works else "runs, but its values are wrong"
             backends.add_row(finding.backend, state, f"{finding.error:.0e}", f"{finding.points_per_s:.2g}")
     console.print(backends)
+    console.print(placements())
+    reason = why_no_gpu()
+    means = find_device().place if reason is None else f"cpu: {reason}"
+    console.print(f"--device auto is {means}; models of kind {', '.join(PROCESSOR_KINDS)} are computed by the CPU")
+
+
+def placements() -> Table:
+    """What every verb would use: the network's device, the kernels of densities, and what stays on the processor."""
+    device = find_device()
+    trains_on = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else device.place
+    table = Table("verbs, with --device auto", "network", "densities", "on the CPU whatever the device")
+    for verbs, values, rest in VERBS:
+        table.add_row(verbs, str(device.place), f"kernels: {device.kernels}" if values else "", rest)
+    training = f"kernels: {choose_backend('auto', trains_on)}"
+    table.add_row("train, with training.device=auto", str(trains_on), training, "label fits, validation references")
+    return table

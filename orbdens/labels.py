@@ -11,12 +11,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from orbdens.density import Density, GridDensity, OrbitalDensity, check_molecule, checked_points
+from orbdens.density import Density, OrbitalDensity, check_molecule
 from orbdens.electrons import core_charges
 from orbdens.errors import UserError
 from orbdens.expectation import Expectation
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.kernels import Metric, Orbitals, Shells, density_from_orbitals, orbital_field_hessians, solid_harmonics
+from orbdens.points import checked_points
 from orbdens.sampling import draw_weighted
 from orbdens.store import CoefficientRecord, LabelBasis, Manifest, OrbitalRecord, PointsRecord, Record, Store
 from orbdens.structure import Structure
@@ -54,9 +56,9 @@ class LabelDensity(Density):
         )
         return centre, orbitals
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         centre, orbitals = self._orbitals(torch.float32)
-        places = torch.as_tensor(checked_points(points) - centre, dtype=torch.float32)
+        places = torch.as_tensor(points - centre, dtype=torch.float32)
         occupations = torch.as_tensor(self.record.occupations)
         result: NDArray[np.float32] = density_from_orbitals(orbitals, occupations, places).numpy()
         return result
@@ -137,13 +139,13 @@ class PointsDensity(Density):
     def native_points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.record.points, self.record.weights
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         """Values at the record's own points.
 
         Raises:
             UserError: these are others.
         """
-        if not np.array_equal(checked_points(points), self.record.points):
+        if not np.array_equal(points, self.record.points):
             raise UserError(
                 f"the density of {self.structure.formula} is known at {len(self.record.points)} points alone, and at "
                 "no others"
@@ -219,7 +221,7 @@ def _of_coefficients(record: CoefficientRecord, manifest: Manifest) -> Density:
         site_positions=record.site_positions,
         site_types=record.site_types.astype(np.int64),
         shells=Shells(**{name: torch.tensor(array) for name, array in table.arrays.items()}).to(dtype=torch.float64),
-        coefficients=record.coefficients.astype(np.float64),
+        coefficients=torch.tensor(record.coefficients, dtype=torch.float64),
         cutoff=table.cutoff,
         expectation=Expectation.from_arrays(record.expected) if record.expected else None,
         warnings=record.warnings,

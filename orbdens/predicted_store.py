@@ -18,6 +18,7 @@ from ase.data import atomic_numbers
 
 from orbdens.checkpoint import find_model, load_model
 from orbdens.density import Density, OrbitalDensity
+from orbdens.devices import find_device
 from orbdens.errors import UserError
 from orbdens.models.interface import ATOMS_AT_ONCE, DensityModel
 from orbdens.prediction import Request, unique_names
@@ -69,7 +70,8 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
     Keys are the names that files would have. The same call goes on with a store that it left unfinished.
 
     Args:
-        request: files or SMILES, model, charge, multiplicity; ``force`` replaces what is at ``target``.
+        request: files or SMILES, model, charge, multiplicity, device (one process works on a GPU, all cores without
+            one); ``force`` replaces what is at ``target``.
         target: folder of the store.
         progress: told of every structure.
 
@@ -78,7 +80,7 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
             at ``target`` is another one, or it cannot be written.
     """
     path = find_model(request.model)
-    model = load_model(path)
+    model = load_model(path, request.device)
     names, kept = _read(request, model)
     manifest = _manifest(request, path, model, model.predict(next(_structures(request, kept))))
     if not request.force:
@@ -88,7 +90,11 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
         named = zip(names, _structures(request, kept), strict=True)
         batches = _batches(task for task in named if task[0] not in writer)
         n = done.before
-        for packed in (one for batch in stream_map(_predict, batches, _begin, (path, manifest)) for one in batch):
+        if find_device(request.device).is_processor:
+            found = stream_map(_predict, batches, _begin, (path, manifest))
+        else:  # which the processes would have to share
+            found = (_packed_batch(model, manifest, batch) for batch in batches)
+        for packed in (one for batch in found for one in batch):
             writer.put_packed(packed.key, packed.record)
             if packed.expected_error is not None:
                 done.expected_errors.append(packed.expected_error)
@@ -198,13 +204,17 @@ _of_store: Manifest
 
 def _begin(path: Path, manifest: Manifest) -> None:
     global _model, _of_store
-    _model, _of_store = load_model(path), manifest
+    _model, _of_store = load_model(path, "cpu"), manifest
 
 
 def _predict(batch: Batch) -> list[Packed]:
     """Predict in a worker process."""
-    densities = _model.predict_many([structure for _, structure in batch])
-    return [_packed(key, density, _of_store) for (key, _), density in zip(batch, densities, strict=True)]
+    return _packed_batch(_model, _of_store, batch)
+
+
+def _packed_batch(model: DensityModel, manifest: Manifest, batch: Batch) -> list[Packed]:
+    densities = model.predict_many([structure for _, structure in batch])
+    return [_packed(key, density, manifest) for (key, _), density in zip(batch, densities, strict=True)]
 
 
 def _packed(key: str, density: Density, manifest: Manifest) -> Packed:
@@ -217,7 +227,7 @@ def _packed(key: str, density: Density, manifest: Manifest) -> Packed:
         density.structure,
         density.site_positions,
         density.site_types.astype(np.int32),
-        density.coefficients.astype(np.float32),
+        density.coefficients.float().cpu().numpy(),
         {} if density.expectation is None else density.expectation.arrays(),
         density.warnings,
     )

@@ -30,17 +30,21 @@ if TYPE_CHECKING:
 
 
 @overload
-def predict(atoms: ase.Atoms | Structure, model: str | Path | DensityModel | None = None) -> Density: ...
+def predict(
+    atoms: ase.Atoms | Structure, model: str | Path | DensityModel | None = None, device: str = "auto"
+) -> Density: ...
 
 
 @overload
 def predict(
-    atoms: Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None
+    atoms: Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None, device: str = "auto"
 ) -> list[Density]: ...
 
 
 def predict(
-    atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure], model: str | Path | DensityModel | None = None
+    atoms: ase.Atoms | Structure | Sequence[ase.Atoms | Structure],
+    model: str | Path | DensityModel | None = None,
+    device: str = "auto",
 ) -> Density | list[Density]:
     """The density of one molecule or crystal, or the densities of many.
 
@@ -49,14 +53,17 @@ def predict(
     Args:
         atoms: positions in Å; of ASE's Atoms, ``info`` may hold ``charge`` (e) and ``multiplicity``.
         model: a loaded model, or model.safetensors, the run folder that holds it, or None for the weights that ship.
+        device: where to compute, as in ``devices``: auto, cpu, cuda, cuda:N or interpreter. A loaded model computes
+            where it is.
 
     Raises:
-        UserError: there is no such model, a structure cannot be computed, or it holds an element the model never saw.
+        UserError: there is no such model or device, a structure cannot be computed, or it holds an element the model
+            never saw.
     """
     if model is None or isinstance(model, str | Path):
         from orbdens.checkpoint import load_model
 
-        model = load_model(model)
+        model = load_model(model, device)
     return model.predict(atoms)
 
 
@@ -117,6 +124,7 @@ class Request:
         to: format of grids, of ``orbdens.formats.WRITERS``; None goes by the name of ``out``, or takes cube.
         out: file for a single structure, folder for many; None is the current folder.
         force: replace files that exist.
+        device: where to compute, as in ``devices``: auto, cpu, cuda, cuda:N or interpreter.
     """
 
     files: Sequence[Path]
@@ -134,6 +142,7 @@ class Request:
     to: str | None = None
     out: Path | None = None
     force: bool = False
+    device: str = "auto"
 
     def structures(self) -> list[tuple[str, Structure, str | None]]:
         """Name, structure and SMILES (of those that come from one) of all: NAME, or NAME-1, NAME-2, ...
@@ -264,7 +273,7 @@ def predicted(request: Request) -> Iterator[tuple[str, Density]]:
 
     from orbdens.checkpoint import load_model
 
-    densities = load_model(request.model).predict_many([structure for _, structure, _ in named])
+    densities = load_model(request.model, request.device).predict_many([structure for _, structure, _ in named])
     yield from zip([name for name, _, _ in named], densities, strict=True)
 
 
@@ -302,7 +311,7 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
 
     from orbdens.checkpoint import load_model
 
-    model = load_model(request.model)
+    model = load_model(request.model, request.device)
     densities = model.predict_many(structures)  # which checks all of them before the first
     if request.core:
         from orbdens.observables.cores import WholeDensity, check_valence
@@ -390,7 +399,7 @@ def _write_grid(path: Path, density: Density, request: Request, suited: Grid, pr
             if slab.size < grid.n_points:
                 progress(f"points of {path.name}", done, grid.n_points)
 
-    facts = {"n_electrons": density.n_electrons, "model": request.model_name}
+    facts: dict[str, str | float] = {"n_electrons": density.n_electrons, "model": request.model_name}
     writer.write(path, structure, grid, slabs(), facts=facts)
 
 
@@ -411,6 +420,6 @@ def _orbitals(density: Density) -> dict[str, NDArray[np.generic]]:
     return {
         "site_positions": density.site_positions,
         "site_types": density.site_types,
-        "coefficients": density.coefficients,
+        "coefficients": density.coefficients.cpu().numpy(),
         **shells,
     }

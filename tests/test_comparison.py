@@ -9,9 +9,10 @@ from places import GOLDEN
 from scipy.spatial.transform import Rotation
 
 from orbdens.comparison import AtPoints, OnGrid, comparison
-from orbdens.density import Density, GridDensity
+from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.labels import label_density, stored_density
 from orbdens.metrics import MARGIN, SPACING, density_error, nmae
 from orbdens.observables.free_atoms import promolecule

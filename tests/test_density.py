@@ -11,10 +11,11 @@ import numpy as np
 import places
 import pytest
 
-from orbdens.density import Density, GridDensity, OrbitalDensity
+from orbdens.density import Density, OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.formats import WRITERS
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.kernels import Shells
 from orbdens.labels import label_density
 from orbdens.store import Store

@@ -19,10 +19,11 @@ PACKAGES = [Path(package.__file__ or "").parent for package in (orbdens, data_to
 LEVELS = [
     ["errors", "units", "shipped"],
     ["files", "progress", "machine", "structure", "models.registry"],
-    ["config", "processes", "electrons", "grid", "neighbours"],
+    ["config", "processes", "electrons", "grid", "neighbours", "points"],
     ["sites", "sampling", "kernels", "expectation", "crystal"],
-    ["store", "formats", "metrics", "fragments"],
+    ["store", "formats", "metrics", "fragments", "devices"],
     ["density", "pyscf"],
+    ["grid_density"],
     ["observables", "comparison", "pyscf.first_fock"],
     ["labels", "pyscf.response"],
     ["models.interface", "pyscf.guess", "pyscf.cycles"],

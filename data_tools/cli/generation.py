@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from data_tools.choices import ForceProgram, SamplingMethod
+from orbdens.cli.options import Device
 from orbdens.errors import UserError
 
 Structures = Annotated[
@@ -313,6 +314,7 @@ def select(
         Path | None,
         typer.Option(help="A model.safetensors, or the run folder that holds it [default: general, which ships]."),
     ] = None,
+    device: Device = "auto",
     force: ForceFile = False,
 ) -> None:
     """Choose the structures that a model knows least: those whose densities are worth calculating next.
@@ -328,7 +330,7 @@ def select(
 
     check_output(out, force)
     with Display() as display:
-        least, median = run(model, structures, out, n, progress=display.count)
+        least, median = run(model, structures, out, n, display.count, device)
     stdout.print(
         f"wrote {out}, {n} structures of expected NMAE from {least:.3g} % (median of all {median:.3g} %)   next: "
         f"orbdens data generate {out} {out.with_suffix('.store')}",

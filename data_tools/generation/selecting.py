@@ -21,6 +21,7 @@ def select(
     out: Path,
     n: int,
     progress: Progress = silent,
+    device: str = "auto",
 ) -> tuple[float, float]:
     """Write the structures of largest expected error, in the order of the files, to an extended xyz file (Å).
 
@@ -32,18 +33,19 @@ def select(
         out: replaced if it exists.
         n: how many.
         progress: told of the work.
+        device: where the model computes, as in ``orbdens.devices``.
 
     Returns:
         The smallest expected NMAE in % of those taken, and the median of all.
 
     Raises:
         UserError: a file cannot be read, holds an element that the model never saw, or the model has no errors to
-            expect; ``n`` is more than there are.
+            expect; ``n`` is more than there are, or there is no such device.
     """
     structures = [structure for file in files for structure in read_structures(file)]
     if n > len(structures):
         raise UserError(f"{n} structures cannot be chosen from {len(structures)}")
-    network = load_model(model)
+    network = load_model(model, device)
     expected: list[float] = []
     for density in network.predict_many(structures):
         if density.expected_error is None:

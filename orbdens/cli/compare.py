@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orbdens.cli.options import Force
+from orbdens.cli.options import Device, Force
 from orbdens.errors import UserError
 
 
@@ -41,13 +41,14 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="REPORT.html", help="Of JSON files: a self-contained page with pictures.")
     ] = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Train models on the same data for the same time, measure them on the same structures, and write one report.
 
     Configs are trained, run folders taken as they are. The folder gets report.html, report.json, pictures (PNG, SVG),
     runs, figures and logs. The same command again goes on where it was interrupted. A route that fails is told at the
-    end and leaves the others alone.
+    end and leaves the others alone. --device is where models are measured; configs say where they are trained.
 
     NMAE in % (also half a step off the grid, and of molecules turned at random), electron count error in e, dipole
     error in Debye, time in minutes, memory in MB. Files of `orbdens evaluate --json` are put into one table as they
@@ -58,7 +59,8 @@ def compare(
     from orbdens.cli.screen import show, stdout
 
     if all(item.suffix == ".json" for item in items):
-        others = {"--store": store, "--out": out, "--minutes": minutes, "--steps": steps, "--sizes": sizes, "--n": n}
+        others: dict[str, object] = {"--store": store, "--out": out, "--minutes": minutes, "--steps": steps}
+        others |= {"--sizes": sizes, "--n": n, "--device": None if device == "auto" else device}
         for option, value in others.items():
             if value is not None:
                 raise UserError(f"{option} is for configs and trained models: these are figures that were measured")
@@ -76,7 +78,7 @@ def compare(
     from orbdens.routes.plan import Plan
 
     numbers = () if sizes is None else _whole_numbers("--sizes", sizes)
-    plan = Plan(store, split, n, minutes, steps, numbers, processes)
+    plan = Plan(store, split, n, minutes, steps, numbers, processes, device)
     folder = out or Path("comparison")
     show(compare_routes(items, folder, plan, lambda line: stdout.print(line, soft_wrap=True), force))
     stdout.print(f"wrote {folder / 'report.html'}", soft_wrap=True)

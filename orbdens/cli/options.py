@@ -27,4 +27,12 @@ GridMargin = Annotated[
     ),
 ]
 GridLike = Annotated[Path | None, typer.Option(metavar="REF.cube", help="Take the grid of this cube (or HDF5) file.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|interpreter",
+        help="Where to compute: auto is a CUDA GPU if there is one; interpreter runs the GPU's kernels on the CPU, "
+        "very slowly, for tests. `orbdens doctor` says what goes where.",
+    ),
+]
 Json = Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orbdens.cli.options import Charge, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
+from orbdens.cli.options import Charge, Device, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
 from orbdens.errors import UserError
 from orbdens.metrics import MARGIN, SPACING
 
@@ -61,6 +61,7 @@ def potential(
         Path | None,
         typer.Option("--out", "-o", help="File for one structure, or folder for many [default: the current folder]."),
     ] = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Write the electrostatic potentials of molecules: on a grid, at points or on a surface.
@@ -85,7 +86,7 @@ def potential(
         raise UserError("--scale is of --surface vdw")
     if level is not None and surface != "isodensity":
         raise UserError("--level is of --surface isodensity")
-    source = chosen_source(inputs, charge, multiplicity, store, split, n)
+    source = chosen_source(inputs, charge, multiplicity, store, split, n, device)
     from orbdens.cli.screen import stdout
     from orbdens.observables.surfaces import ISO_LEVEL, SCALES
     from orbdens.progress import Display
@@ -143,6 +144,7 @@ def charges(
         ),
     ] = None,
     json: Json = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Print charges of atoms in e: RESP, ESP (Merz-Kollman), MBIS, Hirshfeld, of predicted or of reference densities.
@@ -158,7 +160,7 @@ def charges(
     for file in (json, density):
         if file is not None:
             check_output(file, force)
-    if esp and (store is not None or density is not None or scheme):
+    if esp and (store is not None or density is not None or scheme or device != "auto"):
         raise UserError("--esp goes with structure files alone: their RESP and ESP charges are printed")
     from orbdens.cli.screen import show
     from orbdens.progress import Display
@@ -170,7 +172,7 @@ def charges(
 
         found = [charges_of_potentials(inputs or [], esp, Request(files=[], charge=charge, multiplicity=multiplicity))]
     else:
-        source = chosen_source(inputs, charge, multiplicity, store, split, n)
+        source = chosen_source(inputs, charge, multiplicity, store, split, n, device)
         with Display() as display:
             found = list(atomic_charges(source, scheme or ("resp", "mbis", "hirshfeld"), density, display.count))
     for one in found:
@@ -190,6 +192,7 @@ def moments(
         bool, typer.Option("--atoms", help="Also charge, dipole and quadrupole of every atom, by MBIS.")
     ] = False,
     json: Json = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Print dipole (e·Å), quadrupole (e·Å²) and octupole (e·Å³) of molecules, and the Hartree energy of the electrons.
@@ -204,7 +207,7 @@ def moments(
 
     if json is not None:
         check_output(json, force)
-    source = chosen_source(inputs, charge, multiplicity, store, split, n)
+    source = chosen_source(inputs, charge, multiplicity, store, split, n, device)
     from orbdens.cli.screen import show
     from orbdens.progress import Display
     from orbdens.properties import molecular_moments, write_json
@@ -227,14 +230,17 @@ def chosen_source(
     store: str | None,
     split: str,
     n: int | None,
+    device: str,
 ) -> Source:
     """Whose densities; UserError unless exactly one of structure files and a store is given."""
     if bool(inputs) == (store is not None):
         raise UserError("expected structure files (FILE...), or a store (--store), but not both")
     if store is not None and (charge, multiplicity) != (None, None):
         raise UserError("--charge and --multiplicity are of predictions: the records of a store have their own")
+    if store is not None and device != "auto":
+        raise UserError("--device is of predictions: the reference densities of a store are computed by the CPU")
     from orbdens.prediction import Request, split_inputs
     from orbdens.properties import Source
 
     model, files = split_inputs(inputs) if inputs else (None, [])
-    return Source(Request(files, model, charge, multiplicity), store, split, n)
+    return Source(Request(files, model, charge, multiplicity, device=device), store, split, n)

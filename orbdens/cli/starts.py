@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orbdens.cli.options import Charge, Force, Multiplicity
+from orbdens.cli.options import Charge, Device, Force, Multiplicity
 from orbdens.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def scf(
     charge: Charge = None,
     multiplicity: Multiplicity = None,
     out: Out = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """DFT or Hartree-Fock energies from predicted densities, and orbitals for other programs to start from.
@@ -59,7 +60,7 @@ def scf(
 
     Example: orbdens scf molecule.xyz     Example: orbdens scf molecule.xyz --functional pbe0 --basis def2-tzvp
     """
-    request = _request(inputs, charge, multiplicity, out, force)
+    request = _request(inputs, charge, multiplicity, out, device, force)
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
     from orbdens.starts import Level, scf_starts
@@ -90,6 +91,7 @@ def cp2k(
     ] = None,
     charge: Charge = None,
     out: Out = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Predicted densities for CP2K: a cube on exactly its finest grid, and inputs that begin with it.
@@ -106,7 +108,7 @@ def cp2k(
     Example: orbdens cp2k molecule.xyz --cell 12 --cutoff 400
     """
     vectors = None if cell is None else _cell(cell)
-    request = _request(inputs, charge, None, out, force)
+    request = _request(inputs, charge, None, out, device, force)
     from orbdens.cli.screen import stdout
     from orbdens.progress import Display
     from orbdens.starts import cp2k_files
@@ -122,12 +124,12 @@ def cp2k(
 
 
 def _request(
-    inputs: list[Path], charge: int | None, multiplicity: int | None, out: Path | None, force: bool
+    inputs: list[Path], charge: int | None, multiplicity: int | None, out: Path | None, device: str, force: bool
 ) -> Request:
     from orbdens.prediction import Request, split_inputs
 
     model, files = split_inputs(inputs)
-    return Request(files, model, charge, multiplicity, out=out, force=force)
+    return Request(files, model, charge, multiplicity, out=out, force=force, device=device)
 
 
 def _warn(density: Density) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orbdens.cli.options import Charge, Force, Json, Multiplicity
+from orbdens.cli.options import Charge, Device, Force, Json, Multiplicity
 from orbdens.cli.properties import Inputs, Most, Split, StoreOption, chosen_source
 from orbdens.errors import UserError
 from orbdens.metrics import SPACING
@@ -36,6 +36,7 @@ def topology(
         Path | None, typer.Option("--out", "-o", help="Folder of these cubes [default: the current one].")
     ] = None,
     json: Json = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Print the critical points of densities: maxima at nuclei, points of bonds, rings and cages.
@@ -52,7 +53,7 @@ def topology(
         raise UserError("--grid and --out are of the cubes that --nci asks for")
     if json is not None:
         check_output(json, force)
-    source = chosen_source(inputs, charge, multiplicity, store, split, n)
+    source = chosen_source(inputs, charge, multiplicity, store, split, n, device)
     from orbdens.cli.screen import show, stdout
     from orbdens.progress import Display
     from orbdens.properties import write_json

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orbdens.cli.options import Charge, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
+from orbdens.cli.options import Charge, Device, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
 from orbdens.errors import UserError
 from orbdens.formats import CHOICES, FORMATS_HELP
 from orbdens.metrics import MARGIN, SPACING
@@ -207,6 +207,7 @@ def predict(
         Path | None,
         typer.Option("--out", "-o", help="File for one structure, or folder for many [default: the current folder]."),
     ] = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Predict electron densities of structures; no reference grid needed.
@@ -266,6 +267,7 @@ def predict(
         to="npz" if npz else to,
         out=out,
         force=force,
+        device=device,
     )
     if store is not None:
         _predict_store(request, store)
@@ -356,6 +358,7 @@ def evaluate(
             "--robustness", help="Also measure half a step off the grid, and each molecule once more, turned at random."
         ),
     ] = False,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Measure a model against the reference densities of a store.
@@ -381,7 +384,7 @@ def evaluate(
 
     with Display() as display:
         evaluation = measure.evaluate(
-            model, store, split, spacing, margin, name, n, display.count, potential, charges, robustness
+            model, store, split, spacing, margin, name, n, display.count, potential, charges, robustness, device
         )
     show(evaluation_table(evaluation))
     if json is not None:
@@ -419,6 +422,8 @@ Where to go next:
 
 def doctor() -> None:
     """Say what works on this machine: versions, kernel backends or why they cannot run, a two-second check of each.
+
+    Below stands what every verb would use: where the network runs, which kernels evaluate densities, and why.
 
     Errors are relative to the density's maximum, speeds in points per second. Exit status 1 if a backend that runs
     gives wrong values.

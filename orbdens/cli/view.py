@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orbdens.cli.options import Charge, Force, Multiplicity
+from orbdens.cli.options import Charge, Device, Force, Multiplicity
 
 
 def view(
@@ -42,6 +42,7 @@ def view(
             help="File (.html or .png) for one structure, or folder for many [default: NAME.html here].",
         ),
     ] = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Show densities: a page for each structure that opens in any browser and needs no network, or a picture.
@@ -60,7 +61,7 @@ def view(
     from orbdens.viewing.files import Sight, view_files
 
     model, files = split_inputs(inputs, alone=True) if inputs else (None, [])
-    request = Request(files, model, charge, multiplicity, smiles=smiles or [])
+    request = Request(files, model, charge, multiplicity, smiles=smiles or [], device=device)
     with Display() as display:
         done = list(view_files(Sight(request, show, reference, png, out, force), display.count))
     for path, one in done:

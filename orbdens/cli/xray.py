@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orbdens.cli.options import Force, Json
+from orbdens.cli.options import Device, Force, Json
 from orbdens.errors import UserError
 
 
@@ -39,6 +39,7 @@ def xray(
         Path | None, typer.Option("--out", "-o", help="File of the table [default: the CIF's name, .tsc, here].")
     ] = None,
     json: Json = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Form factors of a crystal's atoms from predicted densities, for refinement beyond spherical atoms.
@@ -57,7 +58,7 @@ def xray(
     from orbdens.progress import Display
 
     with Display() as display:
-        result = compute(Request(cif, hkl, model, charges, d_min, passes, out, json, force), display.count)
+        result = compute(Request(cif, hkl, model, charges, d_min, passes, out, json, force, device), display.count)
     for molecule, density in zip(result.molecules, result.densities, strict=True):
         share = "" if molecule.weight > 0.999 else f"   share {molecule.weight:.2f}"
         expected = "" if density.expected_error is None else f"   expected NMAE {density.expected_error:.2f} %"

@@ -38,6 +38,7 @@ class Request:
         out: file of the table; None takes the CIF's name in the current folder.
         json: file for figures, or None.
         force: replace files that exist.
+        device: where to compute, as in ``devices``.
     """
 
     cif: Path
@@ -49,6 +50,7 @@ class Request:
     out: Path | None = None
     json: Path | None = None
     force: bool = False
+    device: str = "auto"
 
     @property
     def table(self) -> Path:
@@ -126,7 +128,7 @@ def xray(request: Request, progress: Progress = silent) -> Result:
         check_cctbx()
     from orbdens.checkpoint import load_model
 
-    predict = load_model(request.model).predict
+    predict = load_model(request.model, request.device).predict
     stages: list[Stage] = []
     if request.passes and reflections is not None:
         factors, whole, densities = _refined(crystal, reflections, indices, predict, request, stages, progress)

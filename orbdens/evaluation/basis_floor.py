@@ -252,7 +252,7 @@ def _density(structure: Structure, fitted: Tensor, basis: Basis, model: OrbitalC
         site_positions=placed.positions,
         site_types=types.numpy(),
         shells=basis.shells,
-        coefficients=basis.primitives(basis.per_type(fitted.double(), types), types).numpy(),
+        coefficients=basis.primitives(basis.per_type(fitted.double(), types), types),
         cutoff=model.orbital_cutoff,
     )
 

@@ -95,6 +95,7 @@ def evaluate(
     with_potential: bool = False,
     with_charges: bool = False,
     with_robustness: bool = False,
+    device: str = "auto",
 ) -> Evaluation:
     """Compare a model with every structure of a split.
 
@@ -111,13 +112,17 @@ def evaluate(
         with_potential: also compare electrostatic potentials on the surface, which takes about a second a structure.
         with_charges: also compare Hirshfeld and MBIS charges of atoms, which takes some seconds a structure.
         with_robustness: also compare half a step off the grid, and predict each molecule once more, turned at random.
+        device: where the model computes, as in ``devices``; reference densities are computed on the processor.
 
     Raises:
-        UserError: no such model, store or split, an element the model never saw, all-electron densities on grids, or
-            potentials of periodic structures or of densities on grids, or charges of periodic structures are asked for.
+        UserError: no such model, store, split or device, an element the model never saw, all-electron densities on
+            grids, or potentials of periodic structures or of densities on grids, or charges of periodic structures are
+            asked for.
     """
     file = find_model(model)
-    network = load_model(file)
+    network = load_model(file, device)
+    where = network.density_device.place
+    on_gpu = where.type == "cuda"
     records = open_store(store)
     keys = records.keys(split)
     if not keys:
@@ -127,8 +132,8 @@ def evaluate(
     structures = [records.structure(key) for key in keys]
     first = network.predict(structures[0])
     first.on(Grid.around(structures[0], spacing=1.0, margin=0.0))  # what is compiled now is no part of the speed
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(where)
     measured: list[Measured] = []
     turned = None
     if with_robustness and not any(structure.periodic for structure in structures):
@@ -168,9 +173,9 @@ def evaluate(
         cost=Cost(
             structures_per_s=len(keys) / sum(one.seconds for one in measured),
             peak_memory_mb=peak_memory_mb(),
-            peak_gpu_memory_mb=torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
+            peak_gpu_memory_mb=torch.cuda.max_memory_allocated(where) / 2**20 if on_gpu else None,
         ),
-        machine=describe_machine(),
+        machine=describe_machine() | {"device": str(where)},
         versions=describe_versions("torch", "numpy", "numba", "e3nn"),
     )
 

@@ -3,7 +3,7 @@
 Everything outside this folder comes in through here. See README.md beside this file.
 """
 
-from orbdens.kernels.backends import BACKENDS, backend_device, validate
+from orbdens.kernels.backends import BACKENDS, backend_device, choose_backend, validate
 from orbdens.kernels.fields import (
     density_from_orbitals,
     orbital_field_derivatives,
@@ -39,6 +39,7 @@ __all__ = [
     "Shells",
     "TabulatedMetric",
     "backend_device",
+    "choose_backend",
     "density_from_orbitals",
     "density_projections",
     "edge_rotations",

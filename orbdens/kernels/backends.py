@@ -25,7 +25,8 @@ class Backend(Protocol):
     """A module with these functions, which take orbitals that were checked.
 
     It may offer two more. ``grid_forward(orbitals, origin, steps, shape)``: fields [nx * ny * nz, K] of one structure
-    on a grid (see ``orbital_fields_on_grid``), or None for grids and orbitals that it takes no faster than points.
+    on a grid, in the memory of the processor (see ``orbital_fields_on_grid``), or None for grids and orbitals that it
+    takes no faster than points.
     ``second_derivatives``, with the arguments of ``derivatives``: fields, gradients, Hessians [n_points, 3, 3, K].
     """
 

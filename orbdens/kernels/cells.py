@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -34,3 +36,14 @@ def wrap(points: Array, structure_of_point: Index, cells: Array, pbc: npt.NDArra
     shift: Array = np.where(pbc[structure_of_point], np.floor(fractional), 0.0)
     moved: Array = points - np.einsum("ni,nij->nj", shift, cells[structure_of_point])
     return moved
+
+
+def wrap_on_device(points: Tensor, structure_of_point: Tensor, cells: Array, pbc: npt.NDArray[np.bool_]) -> Tensor:
+    """As ``wrap``, for points on another device and where they are; in float64, then in their own precision."""
+    vectors = torch.from_numpy(cells).to(points.device)[structure_of_point]
+    inverse = torch.from_numpy(np.linalg.inv(cells)).to(points.device)[structure_of_point]
+    periodic = torch.from_numpy(pbc).to(points.device)[structure_of_point]
+    places = points.double()
+    fractional = torch.einsum("ni,nij->nj", places, inverse)
+    shift = torch.where(periodic, fractional.floor(), 0.0)
+    return (places - torch.einsum("ni,nij->nj", shift, vectors)).to(points.dtype)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from orbdens.kernels.backends import choose_backend, has_second_derivatives, load_backend
+from orbdens.kernels.grids import grid_points
 from orbdens.kernels.operator import check_points, evaluate
 from orbdens.kernels.orbitals import Orbitals
 
@@ -108,7 +109,9 @@ def orbital_fields_on_grid(
     """Fields of one structure on the grid ``origin + i steps[0] + j steps[1] + k steps[2]``; not differentiable.
 
     A backend may have a faster way for some grids (cpu: steps along x, y and z and K = 1, several times faster than
-    the same points one by one); all other cases go through ``orbital_fields``.
+    the same points one by one; gpu: orbitals are prepared once); all other cases go through ``orbital_fields``. Points
+    are made where the orbitals are, piece by piece, and values leave there likewise: a grid may be larger than the
+    memory of a device.
 
     Args:
         orbitals: orbitals of one structure.
@@ -117,7 +120,7 @@ def orbital_fields_on_grid(
         memory, backend: as in ``orbital_fields``.
 
     Returns:
-        [nx * ny * nz, K], the last step fastest.
+        [nx * ny * nz, K] in the memory of the processor, the last step fastest.
 
     Raises:
         ValueError: the orbitals are not those of one structure.
@@ -132,14 +135,13 @@ def orbital_fields_on_grid(
         if fields is not None:
             return fields
     n_points = math.prod(shape)
-    out = orbitals.coefficients.new_empty(n_points, orbitals.n_channels)
+    out = torch.empty(n_points, orbitals.n_channels, dtype=orbitals.dtype)
     chunk = max(1, memory // 2 // 96)
     with torch.no_grad():
         for begin in range(0, n_points, chunk):
-            index = torch.arange(begin, min(begin + chunk, n_points))
-            triple = torch.stack([index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]], 1)
-            points = (start + triple.double() @ vectors).to(orbitals.coefficients)
-            out[begin : begin + chunk] = orbital_fields(orbitals, points, memory=memory // 2, backend=name)
+            end = min(begin + chunk, n_points)
+            points = grid_points((begin, end), start, vectors, shape, orbitals.coefficients)
+            out[begin:end] = orbital_fields(orbitals, points, memory=memory // 2, backend=name)
     return out
 
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orbdens.density import Density, GridDensity, OrbitalDensity
+from orbdens.density import Density, OrbitalDensity
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.models.grid_options import GridOptions
 from orbdens.models.grids import network_grid, of_one_shape
 from orbdens.models.interface import DensityModel

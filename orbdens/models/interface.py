@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from orbdens.density import Density
+from orbdens.devices import Device, find_device, full_precision
 from orbdens.electrons import electrons_of
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -37,8 +38,13 @@ class DensityModel(nn.Module, ABC):
     takes_new_elements: ClassVar[bool] = False
     """Whether a trained model may go on learning with elements that it never saw: nothing of it belongs to elements."""
 
+    computes_on_device: ClassVar[bool] = True
+    """Whether a device other than the processor computes predictions, and not only evaluates their densities."""
+
     config: Any
     facts: dict[str, Any]
+    densities_on: Device | None = None
+    """Where densities are evaluated; None for where the weights are."""
 
     def __init__(self, config: Any, facts: dict[str, Any]) -> None:
         super().__init__()
@@ -99,8 +105,14 @@ class DensityModel(nn.Module, ABC):
         training = self.training
         self.eval()
         try:
-            with torch.autocast(self.device.type, enabled=False):
-                return self.encode(structures, electrons)
+            with torch.autocast(self.device.type, enabled=False), full_precision():
+                densities = self.encode(structures, electrons)
+            return [density.to(self.density_device) for density in densities]
+        except torch.OutOfMemoryError:
+            n_atoms = sum(structure.n_atoms for structure in structures)
+            raise UserError(
+                f"the memory of {self.device} is too small for {n_atoms} atoms at once: take another --device"
+            ) from None
         finally:
             self.train(training)
 
@@ -144,5 +156,21 @@ class DensityModel(nn.Module, ABC):
         weight = next(iter(self.parameters()), next(iter(self.buffers()), None))
         return torch.device("cpu") if weight is None else weight.device
 
+    @property
+    def density_device(self) -> Device:
+        """Where densities are evaluated."""
+        return self.densities_on or Device(self.device)
+
     def to_device(self, device: str) -> Self:
-        return self.to(torch.device(device))
+        """This model, to compute on a device and have its densities evaluated there.
+
+        A model that the processor computes stays there itself.
+
+        Args:
+            device: as in ``devices``: auto, cpu, cuda, cuda:N or interpreter.
+
+        Raises:
+            UserError: there is no such device here.
+        """
+        self.densities_on = find_device(device)
+        return self.to(self.densities_on.place) if self.computes_on_device else self

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orbdens.density import Density, GridDensity, OrbitalDensity
+from orbdens.density import Density, OrbitalDensity
+from orbdens.devices import Device
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.observables.free_atoms import free_atom
 from orbdens.store import Manifest
 from orbdens.structure import Structure
@@ -67,8 +69,11 @@ class CorrectedDensity(Density):
     warnings: tuple[str, ...] = ()
     valence_electrons: Mapping[str, int] | None = None
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        values: NDArray[np.float32] = self.free.at(points) + self.correction.at(points)
+    def to(self, device: Device) -> CorrectedDensity:
+        return replace(self, free=self.free.to(device))
+
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = self.free.values_at(points) + self.correction.values_at(points)
         return values
 
     def on(self, grid: Grid) -> NDArray[np.float32]:

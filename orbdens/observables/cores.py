@@ -9,13 +9,14 @@ from points within them, scaled atom by atom to the core's electrons and those t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orbdens.density import SLAB, Density, OrbitalDensity, slabs_of
+from orbdens.devices import Device
 from orbdens.electrons import electrons_on_grid
 from orbdens.errors import UserError
 from orbdens.expectation import Expectation
@@ -145,8 +146,12 @@ class WholeDensity(Density):
     def suited_grid(self, spacing: float = SPACING, margin: float = MARGIN) -> Grid:
         return self.valence.suited_grid(spacing, margin)
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        return self.valence.at(points) + self._cores.at(points)
+    def to(self, device: Device) -> WholeDensity:
+        """The valence density there; cores are computed on the processor."""
+        return replace(self, valence=self.valence.to(device))
+
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        return self.valence.values_at(points) + self._cores.values_at(points)
 
     def coulomb_at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         values, gradients = self.valence.coulomb_at(points)
@@ -222,8 +227,12 @@ class WithoutCores(Density):
     def _cores(self) -> OrbitalDensity:
         return core_density(self.structure)
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        return self.whole.at(points) - self._cores.at(points)
+    def to(self, device: Device) -> WithoutCores:
+        """The whole density there; cores are computed on the processor."""
+        return replace(self, whole=self.whole.to(device))
+
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        return self.whole.values_at(points) - self._cores.values_at(points)
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         return self.whole.on(grid) - self._cores.on(grid)

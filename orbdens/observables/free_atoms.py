@@ -16,10 +16,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from orbdens import shipped
-from orbdens.density import OrbitalDensity, checked_points
+from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.fragments import local_charges
 from orbdens.kernels import Shells
+from orbdens.points import checked_points
 from orbdens.structure import Structure
 
 Kind = Literal["all-electron", "valence"]
@@ -126,7 +127,7 @@ def superposition(structure: Structure, atoms: dict[str, FreeAtom]) -> OrbitalDe
         atoms: by symbol.
     """
     types = np.array([list(atoms).index(symbol) for symbol in structure.symbols])
-    ones = np.ones(structure.n_atoms)
+    ones = torch.ones(structure.n_atoms, dtype=torch.float64)
     return OrbitalDensity(structure, structure.positions, types, _shells([*atoms.values()]), ones, cutoff=None)
 
 
@@ -169,13 +170,13 @@ def charged_promolecule(structure: Structure, kind: Kind = "all-electron") -> Or
     types = np.array([symbols.index(symbol) for symbol in structure.symbols])
     parts = -local_charges(structure)[1] / np.array([atom.n_electrons for atom in valence])[types]
     if kind == "valence":
-        return replace(neutral, coefficients=1 + parts)
+        return replace(neutral, coefficients=torch.as_tensor(1 + parts))
     return OrbitalDensity(
         structure,
         np.concatenate([structure.positions, structure.positions]),
         np.concatenate([types, types + len(symbols)]),
         _shells([free_atom(symbol, kind) for symbol in symbols] + valence),
-        np.concatenate([np.ones(structure.n_atoms), parts]),
+        torch.as_tensor(np.concatenate([np.ones(structure.n_atoms), parts])),
         cutoff=None,
     )
 

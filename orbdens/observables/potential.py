@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orbdens.density import Density, check_molecule, checked_points
+from orbdens.density import Density, check_molecule
 from orbdens.electrons import core_charges
 from orbdens.errors import UserError
+from orbdens.points import checked_points
 from orbdens.structure import Structure
 from orbdens.units import COULOMB
 

@@ -140,7 +140,7 @@ def _repulsions(auxiliary: Any, density: OrbitalDensity) -> NDArray[np.float64]:
     """∫∫P(r)ρ(r')/|r − r'| dr dr' of all auxiliary functions P [n_auxiliary]."""
     functions = _functions(density)
     coefficients = np.empty(len(density.coefficients))
-    coefficients[functions.order] = density.coefficients * BOHR**1.5
+    coefficients[functions.order] = density.coefficients.cpu().numpy() * BOHR**1.5
     own = functions.tables()
     starts = np.cumsum([0, *((2 * own[1][:, gto.ANG_OF] + 1) * own[1][:, gto.NCTR_OF])])
     atoms, shells, env = gto.conc_env(auxiliary._atm, auxiliary._bas, auxiliary._env, *own)

@@ -24,14 +24,16 @@ def compare_routes(items: Sequence[Path], out: Path, plan: Plan, log: Callable[[
         force: begin anew.
 
     Raises:
-        UserError: as ``routes_of`` and ``keep_settings``; the split is missing; or routes failed, after the report of
-            the others is written.
+        UserError: as ``routes_of``, ``keep_settings`` and ``find_device``; the split is missing; or routes failed,
+            after the report of the others is written.
     """
+    from orbdens.devices import find_device
     from orbdens.evaluation.compare import read_evaluations
     from orbdens.routes.curves import Curve
     from orbdens.routes.report import Results, write
     from orbdens.routes.work import Place, begin_anew, work
 
+    find_device(plan.device)
     store, routes = routes_of(items, plan)
     records = open_store(store)
     if not records.keys(plan.split):

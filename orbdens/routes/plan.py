@@ -29,6 +29,7 @@ class Plan:
         steps: likewise, optimiser steps.
         sizes: sizes of the training set with which every config is trained once more, for learning curves.
         processes: routes that are worked on at the same time; the cores are shared out evenly.
+        device: where all are measured, as in ``devices``; where they are trained is said by their configs.
     """
 
     store: str | None = None
@@ -38,6 +39,7 @@ class Plan:
     steps: int | None = None
     sizes: tuple[int, ...] = ()
     processes: int = 1
+    device: str = "auto"
 
     @property
     def threads(self) -> int:
@@ -130,7 +132,7 @@ def keep_settings(out: Path, store: str, plan: Plan, force: bool) -> None:
     Raises:
         UserError: it was begun on other terms, holds something else, or cannot be written.
     """
-    settings = {name: value for name, value in asdict(plan).items() if name != "processes"}
+    settings = {name: value for name, value in asdict(plan).items() if name not in ("processes", "device")}
     settings |= {"store": str(store), "threads": plan.threads, "sizes": list(plan.sizes)}
     path = out / SETTINGS_FILE
     if path.is_file() and not force:

@@ -62,7 +62,7 @@ def write(out: Path, results: Results, store: str, plan: Plan, routes: Sequence[
     pictures = _pictures(results, records)
     check_output(out / "pictures" / "errors.png", force=True)
     write_pictures(out / "pictures", pictures)
-    shown = _views(results, records)
+    shown = _views(results, records, plan.device)
     on, machine = results.evaluations[0].measured_on, results.evaluations[0].machine
     seeds = {route.name: route.load().training.seed for route in routes if route.config is not None}
     versions = ", ".join(f"{name} {number}" for name, number in results.evaluations[0].versions.items())
@@ -107,14 +107,14 @@ def _pictures(results: Results, store: Store) -> dict[str, Picture]:
     return pictures
 
 
-def _views(results: Results, store: Store) -> list[str]:
+def _views(results: Results, store: Store, device: str) -> list[str]:
     """The median and the worst structure of the best model, to turn: frames for the page."""
     best = results.evaluations[0]
     model = results.models.get(best.model.name)
     if model is None:
         return []
     order = sorted(range(len(best.errors.nmae)), key=lambda i: best.errors.nmae[i])
-    network, frames, size = load_model(model), [], 0
+    network, frames, size = load_model(model, device), [], 0
     for what, i in (("median", order[len(order) // 2]), ("worst", order[-1])):
         key = best.errors.keys[i]
         reference = stored_density(store, key)

@@ -135,7 +135,15 @@ def _measure(route: Route, store: str, plan: Plan, place: Place) -> None:
     torch.set_num_threads(plan.threads)
     model = route.model or place.run(route)
     try:
-        found = evaluate(model, store, plan.split, name=route.name, n=plan.n, with_robustness=route.n_train is None)
+        found = evaluate(
+            model,
+            store,
+            plan.split,
+            name=route.name,
+            n=plan.n,
+            with_robustness=route.n_train is None,
+            device=plan.device,
+        )
         if place.done(route).is_file():
             took = json.loads(place.done(route).read_text(encoding="utf-8"))
             cost = found.cost.model_copy(update={"training_memory_mb": took["peak_memory_mb"]})

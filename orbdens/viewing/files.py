@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbdens.checkpoint import MODEL_FILE, load_model, read_header
-from orbdens.density import Density, GridDensity
+from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.files import check_output
 from orbdens.formats import DENSITY_ENDINGS, read_density
+from orbdens.grid_density import GridDensity
 from orbdens.prediction import Request, predicted
 from orbdens.progress import Progress, silent
 from orbdens.viewing import View, view
@@ -106,7 +107,7 @@ def _of_run(request: Request) -> tuple[str, Density, Density]:
     """A model's density of the first record that it was validated on, and the record's own."""
     if request.model is None:
         raise UserError("expected structure files, cube or HDF5 files (FILE...), a run folder, or a SMILES (--smiles)")
-    model = load_model(request.model)
+    model = load_model(request.model, request.device)
     from orbdens.labels import stored_density
     from orbdens.store import open_store
     from orbdens.training.batches import splits_of

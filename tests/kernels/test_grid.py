@@ -22,7 +22,7 @@ def test_equals_points(
     backend: str, dtype: torch.dtype, steps: torch.Tensor, shape: tuple[int, int, int], k: int
 ) -> None:
     if scaled_down(backend, 999) < 999 and (k == 1 or steps is STRAIGHT):
-        pytest.skip("grids of the gpu backend go through its points, tested elsewhere; one of them is enough")
+        pytest.skip("for the interpreted gpu backend one of them is enough")
     case = ragged(torch.float64, k)
     sites = slice(0, 3)
     coefficients = case["coefficients"][: case["shells"].n_coefficients(case["site_type"][sites])]

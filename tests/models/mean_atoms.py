@@ -44,7 +44,7 @@ class MeanAtoms(DensityModel):
         densities: list[Density] = []
         for structure in structures:
             types = np.array([self.elements.index(symbol) for symbol in structure.symbols])
-            coefficients = self.get_buffer("heights").numpy()[types]
+            coefficients = self.get_buffer("heights")[types]
             densities.append(OrbitalDensity(structure, structure.positions, types, shells, coefficients, None))
         return densities
 

@@ -9,10 +9,13 @@ import numpy as np
 import places
 import pytest
 import torch
+from emulated_gpu import emulated_gpu
 
 from orbdens.checkpoint import build_model
 from orbdens.config import Config, parse_config
+from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
+from orbdens.kernels.backends import AUTOMATIC
 from orbdens.models.interface import DensityModel
 from orbdens.models.registry import MODELS, find
 from orbdens.models.task import FitTask, GradientTask, TrainingData
@@ -177,6 +180,18 @@ def test_lattice_shifts(model: DensityModel, ethanol: Structure) -> None:
 
 
 WATER = Structure(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.76, -0.5], [0.0, -0.76, -0.5]]))
+IONS = Structure(
+    np.array([8, 1, 1, 1, 6, 1, 8]),
+    np.array(
+        [
+            *([0.0, 0.0, 0.0], [0.97, 0.1, 0.0], [-0.4, 0.9, 0.0], [-0.4, -0.9, 0.1]),
+            *([30.0, 0.0, 0.0], [29.0, 0.4, 0.0], [0.0, 0.0, -12.0]),
+        ]
+    ),
+    charge=1,
+    multiplicity=2,
+)
+"""A cation, a fragment far from it, and one atom alone."""
 POINTS = np.random.default_rng(1).normal(size=(300, 3)) * 1.5
 CHIRAL = Structure(
     np.array([6, 1, 6, 8, 8, 1, 1, 1]),
@@ -218,6 +233,29 @@ def test_other_compositions_in_one_batch(model: DensityModel, ethanol: Structure
         assert _relative(density.at(POINTS), model.predict(structure).at(POINTS)) < 1e-6
         if model.exact_electrons:
             assert abs(density.n_electrons - model.count_electrons(structure)) < 1e-5
+
+
+def test_a_gpu_gives_what_the_processor_gives(
+    model: DensityModel, name: str, ethanol: Structure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every tensor is made on the device or brought there: an emulated one refuses those of the processor."""
+    monkeypatch.setitem(AUTOMATIC, "cuda", "reference")  # the kernels of GPUs are tested by themselves
+    other = replace(ethanol, positions=1.03 * ethanol.positions)
+    structures = [ethanol, other] if model.config.kind in ONE_COMPOSITION else [ethanol, WATER, IONS]
+    expected, places = model.predict(structures), POINTS[:10]
+    with emulated_gpu():
+        there = build_model(_config(name), model.facts)
+        there.load_state_dict(model.state_dict())
+        assert there.to_device("cuda:0").eval().device.type == ("cuda" if there.computes_on_device else "cpu")
+        for density, known in zip(there.predict(structures), expected, strict=True):
+            points = torch.as_tensor(places, device="cuda:0")
+            values = density.at(points)
+            assert values.device == points.device
+            assert _relative(values.cpu().numpy(), known.at(places)) < 1e-5
+            assert (density.expected_error or 0) == pytest.approx(known.expected_error or 0, rel=1e-4)
+            assert density.warnings == known.warnings
+            if isinstance(density, OrbitalDensity):
+                assert density.device == points.device
 
 
 def test_what_is_told(model: DensityModel) -> None:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from orbdens.config import load_config
-from orbdens.density import GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.labels import label_density
 from orbdens.models.grids import network_grid
 from orbdens.models.task import TrainingData

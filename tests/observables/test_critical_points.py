@@ -11,9 +11,10 @@ import pytest
 from records import exact_pair
 
 import orbdens
-from orbdens.density import Density, GridDensity, OrbitalDensity
+from orbdens.density import Density, OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.kernels import Shells
 from orbdens.labels import stored_density
 from orbdens.observables.cores import whole_density

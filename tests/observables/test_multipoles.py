@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from records import exact_pair, water_label
 
-from orbdens.density import GridDensity, OrbitalDensity
+from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.kernels import Shells
 from orbdens.observables.multipoles import distributed_multipoles, hartree_energy, moments
 from orbdens.structure import Structure

@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from records import TRIANGLE, VALENCE, exact_pair, water_label
 
-from orbdens.density import GridDensity, OrbitalDensity
+from orbdens.density import OrbitalDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.kernels import Shells
 from orbdens.labels import LabelDensity
 from orbdens.observables.potential import electric_field, potential, potential_and_field

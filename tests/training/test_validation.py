@@ -11,7 +11,8 @@ import pytest
 from all_electron import all_electron_store
 
 from orbdens.comparison import AtPoints, OnGrid
-from orbdens.density import GridDensity, OrbitalDensity
+from orbdens.density import OrbitalDensity
+from orbdens.grid_density import GridDensity
 from orbdens.observables.free_atoms import promolecule
 from orbdens.progress import silent
 from orbdens.store import open_store

@@ -16,9 +16,10 @@ import places
 import pytest
 
 import orbdens
-from orbdens.density import Density, GridDensity
+from orbdens.density import Density
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.labels import stored_density
 from orbdens.observables.hirshfeld import hirshfeld
 from orbdens.observables.partition import Quadrature

@@ -40,6 +40,7 @@ class HKMapModel(DensityModel):
 
     equivariant: ClassVar[bool] = True
     exact_electrons = True
+    computes_on_device: ClassVar[bool] = False
     config: HKMapConfig
 
     def __init__(self, config: HKMapConfig, facts: dict[str, Any]) -> None:
@@ -127,7 +128,7 @@ class HKMapModel(DensityModel):
                     site_positions=structure.positions,
                     site_types=graph.site_type.numpy(),
                     shells=self.basis.shells,
-                    coefficients=self.basis.primitives(coefficients, graph.site_type).numpy(),
+                    coefficients=self.basis.primitives(coefficients, graph.site_type),
                     cutoff=self.basis.reach(NEGLIGIBLE),
                     warnings=self.warnings(structure),
                     valence_electrons=self.facts["valence_electrons"],

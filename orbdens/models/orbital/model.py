@@ -120,7 +120,8 @@ class OrbitalModel(DensityModel):
 
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:
         placed = [self.place(structure, n) for structure, n in zip(structures, n_electrons, strict=True)]
-        graph = merge([graph for _, graph, _ in placed]).to(self.device)
+        here = merge([graph for _, graph, _ in placed])  # on the processor, where densities have their places
+        graph = here.to(self.device)
         features = self.features(graph)
         orbitals = self.orbitals(features, graph)
         states = [self.warnings(structure) for structure in structures]
@@ -128,9 +129,9 @@ class OrbitalModel(DensityModel):
         expected = self.uncertainty.expect(features, graph, [bool(phrases) for phrases in states])
         doubles = [c.double() for c in orbitals.coefficients]
         scalings = None if orbitals.scalings is None else orbitals.scalings.double()
-        coefficients = self.basis.primitives(doubles, graph.site_type, scalings).cpu().numpy()
-        shells = self.shapes.shells(torch.device("cpu"), torch.float64)
-        site_type, ptr = graph.site_type.cpu(), graph.site_ptr.tolist()
+        coefficients = self.basis.primitives(doubles, graph.site_type, scalings)
+        shells = self.shapes.shells(self.device, torch.float64).to(torch.device("cpu"))
+        site_type, ptr = here.site_type, here.site_ptr.tolist()
         ends = shells.coefficient_ptr(site_type)[ptr].tolist()
         densities: list[Density] = []
         for i, (structure, (sites, _, bonds)) in enumerate(zip(structures, placed, strict=True)):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from orbdens.density import Density, OrbitalDensity, check_molecule, checked_points
+from orbdens.density import Density, OrbitalDensity, check_molecule
+from orbdens.devices import Device
 from orbdens.grid import Grid
 from orbdens.metrics import SPACING
 from orbdens.models.probe_gnn.points import PointNetwork
@@ -40,9 +41,12 @@ class ProbeDensity(Density):
     valence_electrons: Mapping[str, int] | None = None
     has_cores: bool = False
 
-    def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        places = checked_points(points)
-        return self.free.at(places) + self.added_at(places)
+    def to(self, device: Device) -> ProbeDensity:
+        """The free atoms there; what the network adds stays where the network is."""
+        return replace(self, free=self.free.to(device))
+
+    def values_at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        return self.free.values_at(points) + self.added_at(points)
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
         values = self.free.on(grid)  # grids have a faster way

@@ -27,6 +27,7 @@ class PromoleculeModel(DensityModel):
 
     equivariant: ClassVar[bool] = True
     exact_electrons = True
+    computes_on_device: ClassVar[bool] = False
     config: PromoleculeConfig
 
     def encode(self, structures: Sequence[Structure], n_electrons: Sequence[int]) -> list[Density]:

@@ -32,6 +32,7 @@ class SoapModel(DensityModel):
 
     equivariant: ClassVar[bool] = True
     exact_electrons = True
+    computes_on_device: ClassVar[bool] = False
     config: SoapConfig
 
     def __init__(self, config: SoapConfig, facts: dict[str, Any]) -> None:
@@ -83,7 +84,7 @@ class SoapModel(DensityModel):
             deviations[graph.site_type == kind] = of_kind
         shifts = [self.get_buffer(f"shift_{kind}") for kind in range(len(of_kinds))]
         coefficients = with_electrons(coefficients, self.basis.charges, shifts, self.neutral, graph)
-        flat = self.basis.primitives(coefficients, graph.site_type).numpy()
+        flat = self.basis.primitives(coefficients, graph.site_type)
         ptr = graph.site_ptr.tolist()
         ends = self.basis.shells.coefficient_ptr(graph.site_type)[ptr].tolist()
         densities: list[Density] = []
