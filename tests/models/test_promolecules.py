@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from orbdens.density import GridDensity
 from orbdens.errors import UserError
 from orbdens.grid import Grid
+from orbdens.grid_density import GridDensity
 from orbdens.models.promolecules import CorrectedDensity, correction_at
 from orbdens.observables.free_atoms import charged_promolecule
 from orbdens.structure import Structure
