@@ -6,6 +6,7 @@ Triton's interpreter runs the kernels of GPUs, and an emulated device refuses wh
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from orbdens.formats.cube import read_cube
 from orbdens.grid import Grid
 from orbdens.kernels import Shells
 from orbdens.kernels.gpu import backend as gpu
+from orbdens.models import electron_count
+from orbdens.models.orbital import backbone
+from orbdens.models.orbital.layers import EdgeParts
 from orbdens.models.registry import find, kinds
 from orbdens.predicted_store import predict_store
 from orbdens.prediction import Request
@@ -166,6 +170,36 @@ def test_predict_by_the_gpu_s_kernels(trained: Path, tmp_path: Path) -> None:
     for cube in cubes:
         expected, found = read_cube(cube)[2], read_cube(tmp_path / "interpreter" / cube.name)[2]
         assert np.abs(found - expected).max() <= 1e-5 * min(1, np.abs(expected).max())
+
+
+def test_a_large_structure_on_a_gpu(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edges in parts, sites in parts, and electrons made exact step by step, as for thousands of atoms."""
+    places = 1.7 * np.stack(np.unravel_index(np.arange(12), (3, 2, 2)), axis=1)
+    cluster = Structure(np.array([8, 3, 3] * 4), places + 0.1 * np.random.default_rng(2).normal(size=(12, 3)))
+    expected = package.load(trained, device="cpu").predict(cluster)
+    monkeypatch.setattr(backbone, "MEMORY_ELSEWHERE", 40_000)
+    monkeypatch.setattr(backbone, "SITES_AT_ONCE", 5)
+    monkeypatch.setattr(electron_count, "MOST_DENSE", 4)
+    ways = []
+    for owner, name in ((EdgeParts, "__iter__"), (electron_count, "_solve_sparse")):
+        way = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *of, name=name, way=way: (ways.append(name), way(*of))[1])
+    with emulated_gpu():
+        found = package.load(trained).predict(cluster)
+        assert set(ways) == {"__iter__", "_solve_sparse"}
+        assert isinstance(found, OrbitalDensity)
+        assert found.device == torch.device("cuda:0")
+        assert close(found.coefficients.cpu().numpy(), expected.coefficients.numpy())
+
+
+def test_mistakes_are_one_sentence(trained: Path, molecule: Path, mistake: Callable[[str, Path, str], None]) -> None:
+    folder, kept = molecule.parent, "the reference densities of a store are computed by the CPU"
+    mistake(f"predict {trained} molecule.xyz --device tpu", folder, "as the device, but got 'tpu'")
+    mistake(f"predict {trained} molecule.xyz --store out.store --device cuda:9", folder, "the device is to be cuda:9")
+    mistake(f"evaluate {trained} lithium-oxide --device gpu --json e.json", folder, "as the device, but got 'gpu'")
+    mistake("moments --store lithium-oxide --device cuda", folder, kept)
+    mistake("compare a.json --device cuda", folder, "--device is for configs and trained models")
+    mistake(f"compare {trained} --store lithium-oxide --device cuda:9 --out c", folder, "the device is to be cuda:9")
 
 
 def test_a_store_is_predicted_on_a_device(trained: Path, molecule: Path, tmp_path: Path) -> None:
