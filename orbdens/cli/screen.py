@@ -12,9 +12,6 @@ from orbdens.evaluation.tables import Table
 stdout = Console(highlight=False, markup=False)
 stderr = Console(stderr=True, highlight=False, markup=False)
 
-NARROWEST = 90
-"""Columns; a narrower terminal wraps lines rather than lose digits."""
-
 HEAD_RULE = Box("    \n    \n ━━ \n    \n    \n    \n    \n    \n")
 
 
@@ -23,10 +20,13 @@ def show(table: Table) -> None:
     drawn = RichTable(
         title=Text(table.title, style="bold"), title_justify="left", box=HEAD_RULE, show_edge=False, padding=0
     )
+    needed = 0
     for index, column in enumerate(table.columns):
         longest = max(len(text) for text in [*column.split(), *(row[index] for row in table.rows)])
         drawn.add_column(Text(column), justify="right" if index else "left", width=longest)
+        needed += longest + 1
     for row in table.rows:
         drawn.add_row(*map(Text, row))
-    Console(highlight=False, width=max(stdout.width, NARROWEST)).print(drawn)
+    # A terminal that is too narrow wraps lines rather than lose digits.
+    Console(highlight=False, width=max(stdout.width, needed)).print(drawn)
     stdout.print(table.notes, style="dim")

@@ -152,7 +152,7 @@ def evaluate(
         model=ModelFacts(
             name=name or file.resolve().parent.name,
             kind=network.config.kind,
-            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+            n_parameters=network.n_parameters,
             training_minutes=training_minutes(read_header(file).training),
         ),
         measured_on=MeasuredOn(

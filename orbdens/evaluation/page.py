@@ -63,21 +63,23 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color: #1d2733; background: #f5f7f9; font: 16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }}
-body {{ max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 3rem }}
+body {{ max-width: 82rem; margin: 0 auto; padding: 2rem 1rem 3rem }}
 h1 {{ font-size: 1.6rem; margin: 0 0 .25rem }}
-p {{ margin: .25rem 0 1.25rem; color: #47525e }}
+p {{ margin: .25rem 0 1.25rem; color: #47525e; max-width: 62rem }}
 section, figure {{ background: white; border: 1px solid #e1e6eb; border-radius: 8px }}
 section, figure {{ padding: 1rem 1.25rem; margin: 0 0 1.25rem }}
-section {{ overflow-x: auto }}
+section, figure {{ overflow-x: auto }}
 section p {{ font-size: .85rem; margin: .75rem 0 0 }}
-table {{ border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }}
+table {{ border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums }}
 th {{ font-weight: 600; color: #47525e; vertical-align: bottom; border-bottom: 2px solid #d9dee4 }}
-th, td {{ text-align: right; padding: .45rem .6rem }}
-th:first-child, td:first-child {{ text-align: left; padding-left: 0; white-space: nowrap }}
+th, td {{ text-align: right; padding: .45rem .4rem }}
+td {{ white-space: nowrap }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; position: sticky; left: 0; background: white }}
 tbody tr + tr td {{ border-top: 1px solid #eef1f4 }}
 tbody tr:first-child {{ font-weight: 600 }}
 iframe {{ width: 100%; height: 760px; border: 0 }}
-img {{ display: block; height: auto; margin: 0 auto }}
+img {{ display: block; height: auto; margin: 0 auto; max-width: 62rem }}
+@media (max-width: 50rem) {{ img {{ min-width: 40rem }} }}
 figcaption {{ font-size: .85rem; color: #47525e; margin-top: .5rem }}
 footer {{ font-size: .8rem; color: #64707d }}
 </style>

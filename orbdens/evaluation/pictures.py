@@ -54,6 +54,9 @@ WIDTH = 8.4
 DENSITY_RANGE = (1e-3, 3.0)
 """e/Å³; colours of the density are logarithmic between these."""
 
+MOST_LABELLED = 3
+"""Models whose numbers fit on one line of a picture."""
+
 MOST_COLUMNS = 4
 """Cuts side by side; further ones stand below."""
 
@@ -173,24 +176,31 @@ def _errors(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def _regions(evaluations: Sequence[Evaluation]) -> Figure:
-    figure = new_figure(WIDTH, 2.5)
+    """Up to three models on one line, with numbers; more of them side by side, whose numbers are in the table."""
+    few = len(evaluations) <= MOST_LABELLED
+    figure = new_figure(WIDTH, 2.5 if few else 2.0 + 0.3 * len(evaluations))
     axes = figure.add_subplot()
+    beside = np.zeros(len(evaluations)) if few else np.linspace(-0.36, 0.36, len(evaluations))
     for row, region in enumerate(REGIONS):
         values = [evaluation.summary()[region].mean for evaluation in evaluations]
-        axes.plot([min(values), max(values)], [row, row], color=LINE, linewidth=3, zorder=1)
+        if few:
+            axes.plot([min(values), max(values)], [row, row], color=LINE, linewidth=3, zorder=1)
+        else:
+            axes.axhspan(row - 0.44, row + 0.44, color=LINE, alpha=0.35, linewidth=0)
         # The outermost labels lean outwards: two close values must stay legible.
         sides = {max(values): "left", min(values): "right"} if len(set(values)) > 1 else {}
-        for evaluation, colour, value in zip(evaluations, COLOURS * 9, values, strict=False):
+        for evaluation, colour, value, aside in zip(evaluations, COLOURS * 9, values, beside, strict=False):
             label = evaluation.model.name if row == 0 else None
-            axes.scatter([value], [row], s=70, color=colour, label=label, zorder=2, edgecolors="white")
-            axes.annotate(
-                f"{value:.3g}" if value >= 1 else f"{value:.2g}",
-                (value, row),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha=sides.get(value, "center"),
-                fontsize=8.5,
-            )
+            axes.scatter([value], [row + aside], s=70, color=colour, label=label, zorder=2, edgecolors="white")
+            if few:
+                axes.annotate(
+                    f"{value:.3g}" if value >= 1 else f"{value:.2g}",
+                    (value, row),
+                    xytext=(0, 7),
+                    textcoords="offset points",
+                    ha=sides.get(value, "center"),
+                    fontsize=8.5,
+                )
     axes.set_yticks(range(len(REGIONS)), list(REGIONS.values()))
     axes.set_ylim(len(REGIONS) - 0.5, -0.6)
     axes.margins(x=0.08)

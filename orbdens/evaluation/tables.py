@@ -100,7 +100,7 @@ def comparison_table(evaluations: Sequence[Evaluation], wide: bool = False) -> T
                 f"{summary['electrons'].mean:.2g}",
                 f"{summary['dipole'].mean:.3f}" if "dipole" in summary else "–",
                 f"{evaluation.cost.structures_per_s:.1f}",
-                f"{model.n_parameters / 1000:.0f} k",
+                _count(model.n_parameters),
                 "?" if model.training_minutes is None else f"{model.training_minutes:.1f}",
                 *([_memory(evaluation.cost.training_memory_mb), _memory(evaluation.cost.peak_memory_mb)] * wide),
             ]
@@ -129,6 +129,10 @@ def comparison_table(evaluations: Sequence[Evaluation], wide: bool = False) -> T
         + " Off grid: mean NMAE half a step off those points; turned: of molecules turned at random."
         * ("turned" in more),
     )
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1000:.0f} k"
 
 
 def _memory(megabytes: float | None) -> str:

@@ -134,6 +134,11 @@ class DensityModel(nn.Module, ABC):
         return tuple(found)
 
     @property
+    def n_parameters(self) -> int:
+        """Learned numbers: of a network its parameters, of a regression its weights."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are; the CPU for a model without any."""
         weight = next(iter(self.parameters()), next(iter(self.buffers()), None))

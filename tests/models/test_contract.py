@@ -231,6 +231,10 @@ def test_what_is_told(model: DensityModel) -> None:
         model.predict(replace(WATER, charge=8))
 
 
+def test_what_is_learned_is_counted(model: DensityModel, name: str) -> None:
+    assert (model.n_parameters > 0) == (name != "promolecule")
+
+
 def test_gradients_that_do_not_arrive_are_told(learned: Learned, store: Store) -> None:
     """Records of one charge and multiplicity say nothing of what these do."""
     _, task = learned

@@ -60,6 +60,10 @@ class HKMapModel(DensityModel):
             self.register_buffer(f"shift_{kind}", torch.zeros(radials[0].n_radial, dtype=torch.float64))
 
     @property
+    def n_parameters(self) -> int:
+        return self.get_buffer("dual").numel()
+
+    @property
     def width(self) -> float:
         """γ of the potential's Gaussians, Å."""
         return float(self.get_buffer("gaussian_width"))

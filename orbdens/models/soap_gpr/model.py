@@ -51,6 +51,10 @@ class SoapModel(DensityModel):
                 shape = environments[kind] * (2 * l + 1), radial.n_radial
                 self.register_buffer(f"weights_{kind}_{l}", torch.zeros(shape, dtype=torch.float64))
 
+    @property
+    def n_parameters(self) -> int:
+        return sum(buffer.numel() for name, buffer in self.named_buffers() if name.startswith("weights_"))
+
     def regress(self, structures: Sequence[Structure]) -> tuple[list[Tensor], list[Tensor]]:
         """What the kernels say, whatever the number of electrons.
 
