@@ -126,18 +126,23 @@ def find_config(path: Path) -> Path:
     return ships if named and not path.exists() and ships.is_file() else path
 
 
+def read_yaml(path: Path, what: str) -> Any:
+    """What a YAML file holds; UserError, which calls the file ``what``, if it cannot be read or is none."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
+
+
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """Read and check a YAML file; ``overrides`` are ``dotted.key=value`` (the value is read as YAML).
 
     Raises:
         UserError: no such file, no YAML, an unknown key (with the nearest known one), or a value out of range.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
+    tree = read_yaml(path, "config")
     if not isinstance(tree, dict):
         raise UserError(f"{path} should hold the sections data, model, objective and training")
     tree = upgraded_options(tree)

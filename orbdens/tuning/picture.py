@@ -21,6 +21,9 @@ COMPLETE, PRUNED, FAILED = COLOURS[0], COLOURS[4], COLOURS[1]
 IN_A_ROW = 3
 """Options side by side."""
 
+MOST_LETTERS = 24
+"""Of all values below one axis; longer ones lean."""
+
 
 def draw_search(space: Space, trials: Sequence[Trial]) -> Picture:
     """Draw what was found; at least one trial must have an error."""
@@ -82,11 +85,15 @@ def _points(axes: Axes, placed: Sequence[tuple[float, Trial]]) -> None:
 
 
 def _over_option(axes: Axes, axis: Axis, trials: Sequence[Trial]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     known = [trial for trial in trials if axis.name in trial.options]
     if axis.values is None or axis.ordered:
         _points(axes, [(float(trial.options[axis.name]), trial) for trial in known])
         if axis.log:
             axes.set_xscale("log")
+        elif axis.whole:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         values = list(axis.values)
         rng = np.random.default_rng(0)
@@ -97,7 +104,12 @@ def _over_option(axes: Axes, axis: Axis, trials: Sequence[Trial]) -> None:
             if here:
                 middle = float(np.median([error for error in here if error is not None]))
                 axes.plot([place - 0.3, place + 0.3], [middle, middle], color=INK, linewidth=1.6, zorder=1)
-        axes.set_xticks(range(len(values)), [told(value) for value in values])
+        names = [told(value) for value in values]
+        axes.set_xticks(range(len(values)), names)
+        if sum(map(len, names)) > MOST_LETTERS:
+            axes.tick_params(axis="x", labelrotation=20)
+            for label in axes.get_xticklabels():
+                label.set_horizontalalignment("right")
         axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_xlabel(axis.name)
 

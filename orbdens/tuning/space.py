@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from orbdens.config import MOVED, Config, Options, check_option, option_names, takes_fractions
+from orbdens.config import MOVED, Config, Options, check_option, option_names, read_yaml, takes_fractions
 from orbdens.errors import UserError
 
 MOST_POINTS = 1000
@@ -136,12 +135,7 @@ def read_space(path: Path, config: Config, set_elsewhere: Mapping[str, str]) -> 
         UserError: no such file, no YAML, an unknown option (with the nearest known one), a value that an option cannot
             have, a range that is none, or an option that all trials have in common.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the ranges {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
+    tree = read_yaml(path, "ranges")
     if not isinstance(tree, dict) or not tree:
         raise UserError(
             f"{path} should hold lines such as `training.learning_rate: {{low: 1e-4, high: 1e-2, log: true}}`"

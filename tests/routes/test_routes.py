@@ -106,6 +106,7 @@ def test_plans_that_cannot_be_followed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds something that is no comparison"):
         compare_routes([config], tmp_path / "other", Plan(), lambda line: None, force=True)
     assert "training.minutes=5" in routes_of([config], Plan(minutes=5))[1][0].overrides
+    assert "training.steps=1234567" in routes_of([config], Plan(steps=1234567))[1][0].overrides
 
 
 def test_robustness_is_asked_for(compared: tuple[Path, list[Path], Plan]) -> None:

@@ -49,7 +49,7 @@ class UNetConfig(GridOptions):
 class UNetObjective(GridObjective):
     """What the U-Net minimises."""
 
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate (hurts beside batch norm, hence off)")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate (hurts, beside either norm, hence off)")
 
 
 class UNetRun(Config):
