@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -231,7 +232,8 @@ def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, floa
         timed("network and kernels", partial(gradients, batch))
         timed("optimiser", optimiser.step)
     seconds = {part: statistics.median(times[2:]) for part, times in clock.items()}
-    with FlopCounterMode(display=False) as products:
+    linear = {torch.ops.mkldnn._linear_pointwise: _flops_of_linear}  # torch does not count those of oneDNN
+    with FlopCounterMode(display=False, custom_mapping=linear) as products:
         gradients(examples())
     gigaflops = products.get_total_flops() / 1e9
     structures = [store[key].structure for key in batch_keys]
@@ -246,6 +248,11 @@ def _step(arguments: argparse.Namespace, overrides: list[str]) -> dict[str, floa
         "GFLOP of matrix products": gigaflops,
         "share of the step they take at peak": gigaflops / _peak(now) / whole,
     }
+
+
+def _flops_of_linear(x: Sequence[int], weight: Sequence[int], *others: Any, **options: Any) -> int:
+    """Of rows [..., inputs] times the transpose of a weight [outputs, inputs], by their shapes."""
+    return 2 * math.prod(x) * weight[0]
 
 
 def _peak(now: Callable[[], float]) -> float:

@@ -136,7 +136,7 @@ def _to_sites(sums: Tensor, values: Sequence[Tensor], ends: Tensor, frames: Tens
     )
     back = _dense(frames, n_degrees - 1, len(values) - 1).transpose(1, 2)
     for end, part in zip(ends, torch.chunk(message, len(ends), dim=2), strict=True):
-        sums = sums.index_add_(0, end, torch.bmm(back, part))
+        sums = sums.index_add_(0, end, torch.bmm(back, part).to(sums.dtype))  # autocast has bmm in its own
     return sums
 
 
