@@ -191,8 +191,8 @@ class FitsAhead:
 
     def close(self) -> None:
         """Keep what there is, and end the processes."""
-        self._keep()
         self._ahead.close()
+        self._keep()
 
 
 def _fit_key(store: Store, basis: Basis, sites: str, metric: Metric, key: str) -> dict[str, Any]:

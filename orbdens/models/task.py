@@ -81,6 +81,9 @@ class Stage(ABC):
     def expect(self, keys: Sequence[str]) -> None:  # noqa: B027 (most stages have nothing to prepare)
         """Told of the records of each batch some batches before their examples are asked for, if it comes to that."""
 
+    def close(self) -> None:  # noqa: B027 (as above)
+        """Called when the steps are over, however they end."""
+
     @abstractmethod
     def example(self, key: str, rng: np.random.Generator) -> Any:
         """The training example of a record; all randomness comes from ``rng``."""

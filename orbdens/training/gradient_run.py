@@ -177,6 +177,9 @@ def run_gradient_steps(
                 if error.code == QUIETLY:
                     raise
                 raise KeyboardInterrupt from None  # how Lightning ends after a second Ctrl-C
+            finally:
+                for stage in task.stages:
+                    stage.close()
     if schedule.interrupted:
         raise KeyboardInterrupt
     return {"steps": trainer.global_step, "minutes": schedule.seconds / 60}

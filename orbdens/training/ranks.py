@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -76,6 +77,15 @@ class Ranks:
         else:
             self._wait_for(what)
             yield
+
+    def from_first(self, what: str, make: Callable[[], Any]) -> Any:
+        """What the first process makes, of JSON values; the others have it from there, in ``first_of_all`` alone."""
+        if not self.first:
+            return json.loads(self._board.get(what))
+        made = make()
+        if self.place.size > 1:
+            self._board.set(what, json.dumps(made))
+        return made
 
     def _wait_for(self, what: str) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def _take_steps(
                 check_run_folder(out, resume, force)
             _seed(options.seed)
             data = TrainingData(store, keys, cache_folder(store.path, cached_in), progress, place.local_size)
-            facts = task_class.facts(config, data)
+            facts = ranks.from_first("facts", partial(task_class.facts, config, data))
             model = build_model(config, facts) if start is None else start.learning(facts)
             task = task_class(model, config, data, fresh=start is None)
         labels = references(store, ranks.share(validation_keys), options.validation_spacing, progress)

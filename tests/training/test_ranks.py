@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import places
@@ -86,6 +87,14 @@ def test_shares_of_a_batch_are_the_batch() -> None:
     parts = [first(Ranks(Place(rank, 2))) for rank in range(2)]
     assert [len(part) for part in parts] == [3, 2]
     assert sorted(parts[0] + parts[1]) == sorted(first(Ranks()))
+
+
+def test_what_the_first_has_made_is_not_made_again() -> None:
+    held: dict[str, str] = {}
+    board = SimpleNamespace(set=held.__setitem__, get=held.__getitem__)
+    facts = {"exponents": [0.1, 1 / 3]}
+    assert Ranks(Place(0, 2), board).from_first("facts", lambda: facts) == facts
+    assert Ranks(Place(1, 2), board).from_first("facts", pytest.fail) == facts
 
 
 def _command(tmp_path: Path, out: str, *options: str, **training: Any) -> list[str]:

@@ -80,6 +80,10 @@ class AnalyticStage(Stage):
         if isinstance(self.fits, FitsAhead):
             self.fits.expect(keys)
 
+    def close(self) -> None:
+        if isinstance(self.fits, FitsAhead):
+            self.fits.close()
+
     def example(self, key: str, rng: np.random.Generator) -> Example:
         graph, fit = self.graph(key), self.fits.get(key)
         first, second = np.triu_indices(len(graph.site_type), k=1)

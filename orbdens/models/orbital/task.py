@@ -68,7 +68,6 @@ class OrbitalTask(GradientTask[OrbitalModel]):
     def __init__(self, model: OrbitalModel, config: OrbitalRun, data: TrainingData, *, fresh: bool = True) -> None:
         self.model, self.data = model, data
         self._graphs: dict[str, Graph] = {}
-        self._ahead: FitsAhead | None = None
         basis, rule, points_stage = model.basis, model.config.sites, config.objective.points_stage
         analytic = points_stage < 1
         if analytic and data.store.manifest.label_basis is None:
@@ -89,10 +88,9 @@ class OrbitalTask(GradientTask[OrbitalModel]):
             )
         self.stages: list[Stage] = []
         if analytic:
-            if many:
-                self._ahead = FitsAhead(data, fits, basis, rule, metric)
+            all_fits = FitsAhead(data, fits, basis, rule, metric) if many else fits
             extent = self._extent(data.keys) if metric == "coulomb" else 0.0
-            self.stages.append(AnalyticStage(model, self.graph, self._ahead or fits, metric, extent))
+            self.stages.append(AnalyticStage(model, self.graph, all_fits, metric, extent))
         if points_stage > 0:
             self.stages.append(PointsStage(model, self.graph, data.store, config.objective))
 
@@ -111,7 +109,7 @@ class OrbitalTask(GradientTask[OrbitalModel]):
         model, store = self.model, self.data.store
         seen = {
             int(site_type)
-            for key in self.data.keys
+            for key in evenly_spaced(self.data.keys, MANY)
             for site_type in place_sites(store.structure(key), model.config.sites).types
         }
         unknown = ", ".join(type_name(site_type) for site_type in sorted(seen - set(model.basis.types)))
@@ -144,8 +142,6 @@ class OrbitalTask(GradientTask[OrbitalModel]):
     def finish(self, validation: Sequence[str], errors_of: ErrorsOf) -> None:
         """Measure what the training sites are like and how well they were learned, and what errors go with others."""
         model, uncertainty = self.model, self.model.uncertainty
-        if self._ahead is not None:
-            self._ahead.close()
         training = model.training
         model.eval()
         sizes = [len(self.graph(key).site_type) for key in evenly_spaced(self.data.keys, SIZED)]

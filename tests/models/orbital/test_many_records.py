@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,11 @@ def test_facts_of_many_records_come_from_some(tmp_path: Path, monkeypatch: pytes
     assert len(placed) <= 8
 
 
+def _ends(child: BaseProcess) -> bool:
+    child.join(30)
+    return not child.is_alive()
+
+
 def test_labels_are_fitted_as_they_come_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is that with all fits before its first step, and has made those that it needed."""
     config = parse_config(
@@ -62,6 +69,7 @@ def test_labels_are_fitted_as_they_come_up(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(task, "MANY", many)
         run = train(config, tmp_path / str(many))
         weights.append(load_file(run / "model.safetensors"))
+        assert all(_ends(child) for child in active_children())
     assert weights[0].keys() == weights[1].keys()
     for name, weight in weights[0].items():
         assert torch.equal(weight, weights[1][name]), name
