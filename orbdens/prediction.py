@@ -390,7 +390,7 @@ def _write_grid(path: Path, density: Density, request: Request, suited: Grid, pr
             if slab.size < grid.n_points:
                 progress(f"points of {path.name}", done, grid.n_points)
 
-    facts = {"n_electrons": density.n_electrons, "model": request.model_name}
+    facts: dict[str, str | float] = {"n_electrons": density.n_electrons, "model": request.model_name}
     writer.write(path, structure, grid, slabs(), facts=facts)
 
 
