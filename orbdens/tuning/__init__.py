@@ -101,7 +101,7 @@ def _work(plan: Plan, place: Place, study: Study, work: Work, log: Callable[[str
                 write_results(place, plan, trials, study.importance())
                 best = best_of(trials)
                 so_far = "" if best is None else f"; best so far: {best.error:.4g} % by trial {best.number}"
-                what = f"{done.error:.4g} %" if done.state == "complete" else done.reason or "pruned"
+                what = f"{done.error:.4g} %" if done.state == "complete" else done.reason or "worse than others"
                 log(f"trial {done.number} {done.state} after {done.minutes or 0.0:.1f} minutes: {what}{so_far}")
 
     with ThreadPoolExecutor(plan.terms.processes) as pool:
