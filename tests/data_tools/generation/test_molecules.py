@@ -165,7 +165,7 @@ def test_molecules_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     pytest.importorskip("tblite")
     (tmp_path / "some.smi").write_text("O\nnonsense\n")
     assert run(["data", "molecules", str(tmp_path / "some.smi"), str(tmp_path / "some.xyz")], debug=False) == 0
-    assert "1 left out; 'nonsense' is neither" in capsys.readouterr().err
+    assert "1 left out; 'nonsense' is no SMILES" in capsys.readouterr().err
     assert len(read_structures(tmp_path / "some.xyz")) == 1
 
 
@@ -194,7 +194,7 @@ def test_nothing_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     known, out = tmp_path / "known.smi", tmp_path / "new.xyz"
     known.write_text("nonsense\n")
     assert run(["data", "molecules", str(known), str(out)], debug=False) == 2
-    assert "no molecule could be relaxed; 'nonsense' is neither" in capsys.readouterr().err
+    assert "no molecule could be relaxed; 'nonsense' is no SMILES" in capsys.readouterr().err
     known.write_text("C\n")
     assert run(["data", "molecules", str(known), str(out), "--forces", "mopac"], debug=False) == 2
     assert "'mopac' is not one of 'pyscf', 'tblite'" in capsys.readouterr().err
