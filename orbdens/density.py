@@ -386,15 +386,14 @@ class OrbitalDensity(Density):
         return result
 
     def on(self, grid: Grid) -> NDArray[np.float32]:
-        tiles, own = grid.from_block(THICKNESS)  # of the whole grid, so that its parts have the values that it has
         values = orbital_fields_on_grid(
             self._single,
-            torch.as_tensor(tiles.origin - self._centre),
-            torch.as_tensor(tiles.steps),
-            tiles.shape,
+            torch.as_tensor(grid.origin - self._centre),
+            torch.as_tensor(grid.steps),
+            grid.shape,
             backend=self.backend,
         )
-        result: NDArray[np.float32] = values.reshape(tiles.shape).numpy()[own]
+        result: NDArray[np.float32] = values.reshape(grid.shape).numpy()
         return result
 
     @property

@@ -98,14 +98,6 @@ class Grid:
         """So many points along each axis, from a point of this grid on; beyond its edges they go on in its steps."""
         return Grid(self.origin + np.array(first) @ self.steps, self.steps, shape, self.whole)
 
-    def from_block(self, side: int) -> tuple[Grid, tuple[slice, slice, slice]]:
-        """The part from the corner of a block of ``side``³ points of the whole grid on; where this grid is in it."""
-        first = np.rint((self.origin - self.whole.origin) @ np.linalg.inv(self.steps)).astype(int)
-        before = [int(index) % side for index in first]
-        nx, ny, nz = (n + more for n, more in zip(self.shape, before, strict=True))
-        x, y, z = (slice(more, None) for more in before)
-        return self.part((-before[0], -before[1], -before[2]), (nx, ny, nz)), (x, y, z)
-
     def place_of(self, other: Grid) -> tuple[slice, slice, slice] | None:
         """Where the points of another grid are among those of this one; None if not all of them are."""
         first = (other.origin - self.origin) @ np.linalg.inv(self.steps)
