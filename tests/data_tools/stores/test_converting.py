@@ -151,7 +151,7 @@ def test_a_grid_that_leaves_part_of_the_cell(tmp_path: Path, crystal: GridRecord
 
 def test_refused(tmp_path: Path) -> None:
     store = Store(GOLDEN / "grid")
-    with pytest.raises(UserError, match="written as cube, chgcar, npz, but not as 'xsf'"):
+    with pytest.raises(UserError, match="written as cube, hdf5, chgcar, npz, but not as 'xsf'"):
         convert(store, tmp_path, "xsf")
     (tmp_path / "h2.cube").write_text("dear")
     with pytest.raises(UserError, match="exists; --force replaces it"):
@@ -170,7 +170,7 @@ def test_file_names_stay_in_their_folder() -> None:
         assert Path(name).name == name
         assert not name.startswith(".")
         assert len(name) < 200
-    assert set(WRITERS) == {"cube", "chgcar", "npz"}
+    assert set(WRITERS) == {"cube", "hdf5", "chgcar", "npz"}
 
 
 def test_write_chgcar_is_whole_or_absent(tmp_path: Path, crystal: GridRecord) -> None:
