@@ -108,8 +108,8 @@ def check(file: Path, store: Path, n: int) -> float:
             if i % max(1, n // 20) == 0:
                 record, alone = opened[keys[i]], model.predict(structure)
                 assert isinstance(record, CoefficientRecord) and isinstance(alone, OrbitalDensity)
-                difference = np.abs(record.coefficients - alone.coefficients).max()
-                largest = max(largest, float(difference / np.abs(alone.coefficients).max()))
+                difference = np.abs(record.coefficients - alone.coefficients.numpy()).max()
+                largest = max(largest, float(difference / alone.coefficients.abs().max()))
     if not largest <= ALLOWED:
         raise SystemExit(f"coefficients differ by {largest:.1e} of the largest")
     return largest
