@@ -14,19 +14,18 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from ase.data import atomic_numbers
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 import orbdens
 from orbdens.density import Density
-from orbdens.electrons import electrons_on_grid
+from orbdens.electrons import CountedSlabs
 from orbdens.formats import WRITERS
 from orbdens.machine import describe_machine, describe_versions, peak_memory_mb
 from orbdens.models.orbital import backbone
@@ -169,19 +168,12 @@ def streamed(density: Density) -> dict[str, Any]:
     grid, found = density.suited_grid(), {"grid_points": 0}
     found["grid_points"] = grid.n_points
     for name in ("cube", "hdf5"):
-        electrons = 0.0
-
-        def slabs() -> Iterator[NDArray[np.float32]]:
-            nonlocal electrons
-            for slab in density.slabs(grid):
-                electrons += electrons_on_grid(slab, grid.steps)
-                yield slab
-
+        slabs = CountedSlabs(density.slabs(grid), grid.steps)
         with tempfile.TemporaryDirectory() as folder:
             path, begun = Path(folder) / name, time.perf_counter()
-            WRITERS[name].write(path, density.structure, grid, slabs())
+            WRITERS[name].write(path, density.structure, grid, iter(slabs))
             found |= {f"{name}_s": time.perf_counter() - begun, f"{name}_mb": path.stat().st_size / 1e6}
-        found |= {f"{name}_peak_memory_mb": peak_memory_mb(), f"{name}_electrons": electrons}
+        found |= {f"{name}_peak_memory_mb": peak_memory_mb(), f"{name}_electrons": slabs.n_electrons}
     return found
 
 

@@ -322,6 +322,11 @@ class OrbitalDensity(Density):
         return self._made(torch.device("cpu"), torch.float64)
 
     @cached_property
+    def _double(self) -> Orbitals:
+        """In double precision where the coefficients are."""
+        return self._orbitals if self.device.type == "cpu" else self._made(self.device, torch.float64)
+
+    @cached_property
     def _single(self) -> Orbitals:
         """In single precision where the coefficients are."""
         return self._made(self.device, torch.float32)
@@ -352,8 +357,7 @@ class OrbitalDensity(Density):
             UserError: as ``at``.
         """
         places = torch.as_tensor(checked_points(points) - self._centre).to(self.device)
-        orbitals = self._made(self.device, torch.float64)
-        found = orbital_field_derivatives(orbitals, places, backend=self.backend)
+        found = orbital_field_derivatives(self._double, places, backend=self.backend)
         values, gradient, laplacian = (field[..., 0].cpu().numpy() for field in found)
         return values, gradient, laplacian
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +40,23 @@ def electrons_on_grid(values: NDArray[np.floating], steps: NDArray[np.float64]) 
         steps: step vectors of the grid as rows, Å [3, 3].
     """
     return float(values.sum(dtype=np.float64) * abs(np.linalg.det(steps)))
+
+
+class CountedSlabs:
+    """Slabs of a density on a regular grid, counted as they pass, once.
+
+    Args:
+        slabs: e/Å³, arrays [nx, ny, nz].
+        steps: as ``electrons_on_grid``.
+
+    Attributes:
+        n_electrons: of those that have passed.
+    """
+
+    def __init__(self, slabs: Iterable[NDArray[np.float32]], steps: NDArray[np.float64]) -> None:
+        self._slabs, self._steps, self.n_electrons = slabs, steps, 0.0
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for slab in self._slabs:
+            self.n_electrons += electrons_on_grid(slab, self._steps)
+            yield slab

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orbdens.electrons import electrons_on_grid
+from orbdens.electrons import CountedSlabs
 from orbdens.errors import UserError
 from orbdens.files import check_output
 from orbdens.formats.cp2k import USES, finest_grid, write_input
@@ -206,16 +206,9 @@ def cp2k_files(
 
 def _write_counted(cube: Path, density: Density, grid: Grid) -> float:
     """Write a cube slab by slab; the electrons that its values add up to."""
-    electrons = 0.0
-
-    def slabs() -> Iterator[NDArray[np.float32]]:
-        nonlocal electrons
-        for slab in density.slabs(grid):
-            electrons += electrons_on_grid(slab, grid.steps)
-            yield slab
-
-    write_cube(cube, density.structure, grid, slabs())
-    return electrons
+    slabs = CountedSlabs(density.slabs(grid), grid.steps)
+    write_cube(cube, density.structure, grid, iter(slabs))
+    return slabs.n_electrons
 
 
 def _input(cube: Path, use: str) -> Path:
