@@ -2,8 +2,9 @@
 
 With t = D x[end] the features of an end of an edge turned into its frame, the form is Σ values · factors · t over
 edges, ends, channels and rows (l, ±m), where factors know l alone; ``kernels/pairs/edge_frames.py`` has the definition.
-A loop takes the rows of one m: l = m ... l_max of +m, then those of -m. ``starts`` [2, l_max + 1] says where in the
-packed rotations of an edge a row begins. Channels are a multiple of the lanes of a register, and taken by that many.
+Values are one array for each m, with rows l = m ... l_max of +m, then those of -m; these two are taken together, since
+they are made of the same features. ``starts`` [m_max + 1, 2, l_max + 1] says where in the packed rotations of an edge a
+row begins. Channels are a multiple of the lanes of a register, and taken by that many.
 """
 
 from __future__ import annotations
@@ -18,77 +19,84 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orbdens.kernels.cpu.threads import share
-from orbdens.kernels.cpu.vector import compiled, fma, inlined, load, store
+from orbdens.kernels.cpu.vector import compiled, fma, inlined, load, spread, store
 
 
 @inlined
-def _turned(x: Any, site: int, frames: Any, edge: int, start: int, l: int, channels: int, c: int) -> Any:
+def _row(x: Any, site: int, frames: Any, edge: int, start: int, l: int, channels: int, c: int) -> Any:
     """A row of the features of a site in the frame of an edge, a register of channels from c on."""
-    t = frames[edge, start] * load(x, site, l * l * channels + c)
+    place = l * l * channels + c
+    t = load(x, site, place) * spread(frames, edge, start)
     for k in range(1, 2 * l + 1):
-        t = fma(frames[edge, start + k], load(x, site, (l * l + k) * channels + c), t)
+        t = fma(spread(frames, edge, start + k), load(x, site, place + k * channels), t)
     return t
+
+
+@inlined
+def _pair(x: Any, site: int, frames: Any, edge: int, starts: Any, m: int, l: int, channels: int, c: int) -> Any:
+    """The rows of +m and -m."""
+    place, start, mirrored = l * l * channels + c, starts[m, 0, l], starts[m, 1, l]
+    feature = load(x, site, place)
+    plus, minus = feature * spread(frames, edge, start), feature * spread(frames, edge, mirrored)
+    for k in range(1, 2 * l + 1):
+        feature = load(x, site, place + k * channels)
+        plus = fma(spread(frames, edge, start + k), feature, plus)
+        minus = fma(spread(frames, edge, mirrored + k), feature, minus)
+    return plus, minus
 
 
 @compiled
 def turn(
-    x: Any, ends: Any, frames: Any, factors: Any, starts: Any, m: int, lanes: int, first: int, last: int, values: Any
+    x: Any, ends: Any, frames: Any, factors: Any, starts: Any, lanes: int, first: int, last: int, values: Any
 ) -> None:
     """The derivative by values, into values [n_edges, n_rows * n_ends * channels]; edges from ``first`` to ``last``."""
-    n_ends, n = ends.shape[0], starts.shape[1]
+    n_ends, n_m, n = ends.shape[0], starts.shape[0], starts.shape[2]
     channels = factors.shape[1] // (n * n_ends)
     width = n_ends * channels
-    signs = 1 if m == 0 else 2
     for edge in range(first, last):
         for end in range(n_ends):
             site = ends[end, edge]
-            for sign in range(signs):
-                for l in range(m, n):
-                    start = starts[sign, l]
-                    for c in range(0, channels, lanes):
-                        column = end * channels + c
-                        t = _turned(x, site, frames, edge, start, l, channels, c)
-                        factor = load(factors, edge, l * width + column)
-                        store(values, edge, (sign * (n - m) + l - m) * width + column, t * factor)
+            for l in range(n):
+                for c in range(0, channels, lanes):
+                    column = end * channels + c
+                    factor = load(factors, edge, l * width + column)
+                    t = _row(x, site, frames, edge, starts[0, 0, l], l, channels, c)
+                    store(values[0], edge, l * width + column, t * factor)
+                    for m in range(1, min(n_m, l + 1)):
+                        plus, minus = _pair(x, site, frames, edge, starts, m, l, channels, c)
+                        store(values[m], edge, (l - m) * width + column, plus * factor)
+                        store(values[m], edge, (n - m + l - m) * width + column, minus * factor)
 
 
 @compiled
 def contract(
-    x: Any, ends: Any, frames: Any, values: Any, starts: Any, m: int, lanes: int, first: int, last: int, factors: Any
+    x: Any, ends: Any, frames: Any, values: Any, starts: Any, lanes: int, first: int, last: int, factors: Any
 ) -> None:
     """The derivative by factors, added to factors [n_edges, (l_max + 1) * n_ends * channels]."""
-    n_ends, n = ends.shape[0], starts.shape[1]
+    n_ends, n_m, n = ends.shape[0], starts.shape[0], starts.shape[2]
     channels = factors.shape[1] // (n * n_ends)
     width = n_ends * channels
-    signs = 1 if m == 0 else 2
     for edge in range(first, last):
         for end in range(n_ends):
             site = ends[end, edge]
-            for l in range(m, n):
+            for l in range(n):
                 for c in range(0, channels, lanes):
                     column = end * channels + c
-                    total = load(factors, edge, l * width + column)
-                    for sign in range(signs):
-                        t = _turned(x, site, frames, edge, starts[sign, l], l, channels, c)
-                        total = fma(t, load(values, edge, (sign * (n - m) + l - m) * width + column), total)
+                    t = _row(x, site, frames, edge, starts[0, 0, l], l, channels, c)
+                    total = fma(t, load(values[0], edge, l * width + column), load(factors, edge, l * width + column))
+                    for m in range(1, min(n_m, l + 1)):
+                        plus, minus = _pair(x, site, frames, edge, starts, m, l, channels, c)
+                        total = fma(plus, load(values[m], edge, (l - m) * width + column), total)
+                        total = fma(minus, load(values[m], edge, (n - m + l - m) * width + column), total)
                     store(factors, edge, l * width + column, total)
 
 
 @compiled
 def turn_back(
-    ends: Any,
-    frames: Any,
-    factors: Any,
-    values: Any,
-    starts: Any,
-    m: int,
-    lanes: int,
-    first: int,
-    last: int,
-    x: Any,
+    ends: Any, frames: Any, factors: Any, values: Any, starts: Any, lanes: int, first: int, last: int, x: Any
 ) -> None:
     """The derivative by x, added to x [n_sites, (l_max + 1)² * channels]; sites from ``first`` to ``last``."""
-    n_ends, n = ends.shape[0], starts.shape[1]
+    n_ends, n_m, n = ends.shape[0], starts.shape[0], starts.shape[2]
     channels = factors.shape[1] // (n * n_ends)
     width = n_ends * channels
     for edge in range(ends.shape[1]):
@@ -96,22 +104,22 @@ def turn_back(
             site = ends[end, edge]
             if site < first or site >= last:
                 continue
-            for l in range(m, n):
-                start, mirrored = starts[0, l], starts[1, l]
+            for l in range(n):
                 for c in range(0, channels, lanes):
-                    column = end * channels + c
+                    column, place, start = end * channels + c, l * l * channels + c, starts[0, 0, l]
                     factor = load(factors, edge, l * width + column)
-                    plus = factor * load(values, edge, (l - m) * width + column)
-                    if m == 0:
+                    plus = factor * load(values[0], edge, l * width + column)
+                    for k in range(2 * l + 1):
+                        total = fma(spread(frames, edge, start + k), plus, load(x, site, place + k * channels))
+                        store(x, site, place + k * channels, total)
+                    for m in range(1, min(n_m, l + 1)):
+                        start, mirrored = starts[m, 0, l], starts[m, 1, l]
+                        plus = factor * load(values[m], edge, (l - m) * width + column)
+                        minus = factor * load(values[m], edge, (n - m + l - m) * width + column)
                         for k in range(2 * l + 1):
-                            place = (l * l + k) * channels + c
-                            store(x, site, place, fma(frames[edge, start + k], plus, load(x, site, place)))
-                    else:
-                        minus = factor * load(values, edge, (n - m + l - m) * width + column)
-                        for k in range(2 * l + 1):
-                            place = (l * l + k) * channels + c
-                            total = fma(frames[edge, start + k], plus, load(x, site, place))
-                            store(x, site, place, fma(frames[edge, mirrored + k], minus, total))
+                            total = fma(spread(frames, edge, start + k), plus, load(x, site, place + k * channels))
+                            total = fma(spread(frames, edge, mirrored + k), minus, total)
+                            store(x, site, place + k * channels, total)
 
 
 @compiled
@@ -189,30 +197,25 @@ class EdgeLoops:
 
     def turn(self, x: Tensor, factors: Tensor, values: Sequence[Tensor]) -> None:
         """Write the derivative by values, for each m [n_edges, n_rows * n_ends * channels]."""
-        loop = (turn, _matrix(x), self.ends, self.frames, _matrix(factors))
-        for m, of_m in enumerate(values):
-            self._run(*loop, m=m, n=len(self.frames), result=of_m)
+        given = _matrix(x), self.ends, self.frames, _matrix(factors)
+        self._run(turn, given, len(self.frames), tuple(map(_matrix, values)))
 
     def contract(self, x: Tensor, values: Sequence[Tensor], factors: Tensor) -> None:
         """Add the derivative by factors [n_edges, l_max + 1, n_ends * channels]."""
-        for m, of_m in enumerate(values):
-            loop = (contract, _matrix(x), self.ends, self.frames, _matrix(of_m))
-            self._run(*loop, m=m, n=len(self.frames), result=factors)
+        given = _matrix(x), self.ends, self.frames, tuple(map(_matrix, values))
+        self._run(contract, given, len(self.frames), _matrix(factors))
 
     def turn_back(self, factors: Tensor, values: Sequence[Tensor], x: Tensor) -> None:
-        """Add the derivative by x [n_sites, (l_max + 1)², channels]."""
-        for m, of_m in enumerate(values):
-            loop = (turn_back, self.ends, self.frames, _matrix(factors), _matrix(of_m))
-            self._run(*loop, m=m, n=len(x), result=x)
+        """Add the derivative by x [n_sites, (l_max + 1)² * channels]."""
+        given = self.ends, self.frames, _matrix(factors), tuple(map(_matrix, values))
+        self._run(turn_back, given, len(x), _matrix(x))
 
-    def _run(self, loop: Callable[..., None], *arrays: NDArray[Any], m: int, n: int, result: Tensor) -> None:
-        """Run a loop for one m over ``n`` edges or sites."""
+    def _run(self, loop: Callable[..., None], given: tuple[Any, ...], n: int, result: Any) -> None:
+        """Run a loop over ``n`` edges or sites."""
         n_threads = max(1, min(torch.get_num_threads(), n))
-        out = _matrix(result)
 
         def work(task: int) -> None:
-            first, last = n * task // n_threads, n * (task + 1) // n_threads
-            loop(*arrays, self.starts[m], m, self.lanes, first, last, out)
+            loop(*given, self.starts, self.lanes, n * task // n_threads, n * (task + 1) // n_threads, result)
 
         share(n_threads, n_threads, work)
 

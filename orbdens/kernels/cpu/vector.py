@@ -79,6 +79,23 @@ def store(typing_context: Any, array: Any, row: Any, column: Any, value: Any) ->
     return types.void(array, types.intp, types.intp, value), generate
 
 
+@_intrinsic
+def spread(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
+    """Vector with array[row, column] of a C-contiguous array in every lane; indices are not negative.
+
+    Numba's own indexing would ask of every index whether it counts from the end.
+    """
+    vector = Vector(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_, row_, column_ = arguments
+        kind = context.get_value_type(array.dtype)
+        address = _address(context, builder, signature.args[0], array_, row_, column_, kind)
+        return _broadcast(builder, builder.load(address, align=array.dtype.bitwidth // 8), vector.lanes)
+
+    return vector(array, types.intp, types.intp), generate
+
+
 def _broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
     kind = ir.VectorType(scalar.type, lanes)
     single = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
