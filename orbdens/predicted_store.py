@@ -214,15 +214,21 @@ def _predict(batch: Batch) -> list[Packed]:
 
 def _packed_batch(model: DensityModel, manifest: Manifest, batch: Batch) -> list[Packed]:
     densities = model.predict_many([structure for _, structure in batch])
-    return [_packed(key, density, manifest) for (key, _), density in zip(batch, densities, strict=True)]
+    packed: list[Packed] = []
+    checked = None
+    for (key, _), density in zip(batch, densities, strict=True):
+        assert isinstance(density, OrbitalDensity)  # or there were no manifest
+        if density.shells is not checked and _table(density) != manifest.site_orbitals:
+            raise UserError(
+                "--store needs the same orbitals at all sites of a kind, "
+                "but this model scales them (model.scaling_limit)"
+            )
+        checked = density.shells
+        packed.append(_packed(key, density, manifest))
+    return packed
 
 
-def _packed(key: str, density: Density, manifest: Manifest) -> Packed:
-    if _table(density) != manifest.site_orbitals:
-        raise UserError(
-            "--store needs the same orbitals at all sites of a kind, but this model scales them (model.scaling_limit)"
-        )
-    assert isinstance(density, OrbitalDensity)  # or it had no table
+def _packed(key: str, density: OrbitalDensity, manifest: Manifest) -> Packed:
     record = CoefficientRecord(
         density.structure,
         density.site_positions,

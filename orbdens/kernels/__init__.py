@@ -4,6 +4,7 @@ Everything outside this folder comes in through here. See README.md beside this 
 """
 
 from orbdens.kernels.backends import BACKENDS, backend_device, choose_backend, validate
+from orbdens.kernels.degrees import multiply_degrees, scale_degrees
 from orbdens.kernels.fields import (
     density_from_orbitals,
     orbital_field_derivatives,
@@ -46,6 +47,7 @@ __all__ = [
     "metric_product",
     "monomials",
     "moved_multipoles",
+    "multiply_degrees",
     "normalisation",
     "orbital_field_derivatives",
     "orbital_field_hessians",
@@ -58,6 +60,7 @@ __all__ = [
     "overlaps",
     "pack_rotations",
     "potential_definition",
+    "scale_degrees",
     "shell_integrals",
     "shell_moments",
     "site_multipoles",

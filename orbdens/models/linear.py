@@ -14,7 +14,7 @@ ROWS = 256
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [n, inputs] times the transpose of a weight [outputs, inputs], plus a bias [outputs]."""
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return result
 
 
@@ -48,7 +48,8 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if not _suits(x):
             return super().forward(x)
-        result: Tensor = _Linear.apply(x.flatten(0, -2), self.weight, self.bias)  # type: ignore[no-untyped-call]
+        multiply = _Linear.apply if torch.is_grad_enabled() else _by_onednn
+        result: Tensor = multiply(x.flatten(0, -2), self.weight, self.bias)
         return result.reshape(*x.shape[:-1], -1)
 
 

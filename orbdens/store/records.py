@@ -134,11 +134,16 @@ class SiteOrbitals:
         Raises:
             UserError: there is no such type here.
         """
-        ends = np.cumsum([0, *(2 * l + 1 for l in self.arrays["shell_l"])])
-        n_of_type = np.diff(ends[np.array(self.arrays["shell_ptr"], dtype=np.int64)])
+        n_of_type = self._n_of_type
         if len(site_types) and not 0 <= site_types.min() <= site_types.max() < len(n_of_type):
             raise UserError(f"it has sites of types that are none of the {len(n_of_type)} of the store")
         return int(n_of_type[site_types].sum())
+
+    @cached_property
+    def _n_of_type(self) -> NDArray[np.int64]:
+        ends = np.cumsum([0, *(2 * l + 1 for l in self.arrays["shell_l"])])
+        result: NDArray[np.int64] = np.diff(ends[np.array(self.arrays["shell_ptr"], dtype=np.int64)])
+        return result
 
     def to_json(self) -> dict[str, Any]:
         """Arrays by their names, and ``cutoff``."""

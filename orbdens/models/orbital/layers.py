@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from orbdens.kernels import to_frames, to_sites
+from orbdens.kernels import multiply_degrees, scale_degrees, to_frames, to_sites
 from orbdens.models.linear import Linear
 
 
@@ -44,28 +44,25 @@ class DegreeLinear(nn.Module):
 class DegreeNorm(nn.Module):
     """Layer norm of the scalars; all higher l share one root mean square in which every l weighs the same."""
 
-    degree: Tensor
     balance: Tensor
 
     def __init__(self, l_max: int, channels: int) -> None:
         super().__init__()
         self.scalars = nn.LayerNorm(channels)
         self.weight = nn.Parameter(torch.ones(l_max, channels))
-        degree = degrees(l_max)[1:]
-        self.register_buffer("degree", degree - 1, persistent=False)
-        self.register_buffer("balance", 1.0 / (l_max * (2 * degree + 1)), persistent=False)
+        balance = [1.0 / (l_max * (2 * l + 1) * channels) for l in range(1, l_max + 1)]
+        self.register_buffer("balance", torch.tensor(balance), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        higher = x[:, 1:]
-        square = torch.einsum("nic,i->n", higher.square(), self.balance) / x.shape[2]
-        higher = higher * torch.rsqrt(square + 1e-6)[:, None, None] * self.weight[self.degree]
-        return torch.cat([self.scalars(x[:, :1]), higher], dim=1)
+        square = (multiply_degrees(x, x)[:, 1:].sum(dim=2) * self.balance).sum(dim=1)
+        factors = torch.rsqrt(square + 1e-6)[:, None, None] * nn.functional.pad(self.weight, (0, 0, 1, 0))
+        result = scale_degrees(x, factors)
+        result[:, 0] = self.scalars(x[:, 0])
+        return result
 
 
 class FeedForward(nn.Module):
     """Per-l linear, gate (SiLU on scalars, a sigmoid of them on each higher l), per-l linear, on each site alone."""
-
-    degree: Tensor
 
     def __init__(self, l_max: int, channels: int, hidden: int) -> None:
         super().__init__()
@@ -73,12 +70,12 @@ class FeedForward(nn.Module):
         self.up = DegreeLinear(l_max, channels, hidden)
         self.gates = nn.Linear(channels, l_max * hidden)
         self.down = DegreeLinear(l_max, hidden, channels)
-        self.register_buffer("degree", degrees(l_max)[1:] - 1, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        scalars, higher = torch.split(self.up(x), [1, x.shape[1] - 1], dim=1)
-        gates = torch.sigmoid(self.gates(x[:, 0])).reshape(len(x), self.l_max, -1).index_select(1, self.degree)
-        return self.down(torch.cat([nn.functional.silu(scalars), higher * gates], dim=1))
+        up = self.up(x)
+        gates = self.gates(x[:, 0]).reshape(len(x), self.l_max, -1)
+        # The gate of the scalars is their own sigmoid: SiLU.
+        return self.down(scale_degrees(up, torch.sigmoid(torch.cat([up[:, :1], gates], dim=1))))
 
 
 @dataclass(frozen=True)

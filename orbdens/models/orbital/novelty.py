@@ -14,10 +14,10 @@ the same.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
+
+from orbdens.kernels import multiply_degrees
 
 DIRECTIONS = 64
 """Leading directions of a covariance that are kept, unless that is more than half of all."""
@@ -125,9 +125,10 @@ def describe(features: Tensor) -> Tensor:
 
     The scalars, and for each l > 0 the root mean square over m of every channel: n = (l_max + 1) · channels.
     """
-    degrees = math.isqrt(features.shape[1])
-    norms = [features[:, l * l : (l + 1) ** 2].square().mean(dim=1).sqrt() for l in range(1, degrees)]
-    return torch.cat([features[:, 0], *norms], dim=1)
+    squares = multiply_degrees(features, features)
+    sizes = 2 * torch.arange(squares.shape[1]).to(squares) + 1
+    norms = (squares / sizes[:, None]).sqrt()
+    return torch.cat([features[:, :1], norms[:, 1:]], dim=1).flatten(1)
 
 
 def _moments(described: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
