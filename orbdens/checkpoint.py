@@ -133,21 +133,23 @@ def find_model(path: Path | str | None) -> Path:
     return file
 
 
-def load_model(path: str | Path | None = None, device: str = "auto") -> DensityModel:
+def load_model(path: str | Path | None = None, device: str = "auto", precision: str = "32-true") -> DensityModel:
     """Load a trained model from ``model.safetensors``, the run folder that holds it, or (None) the weights that ship.
 
     Args:
         path: of the model.
         device: where it computes, as in ``devices``: auto, cpu, cuda, cuda:N or interpreter.
+        precision: of its predictions, see ``DensityModel.with_precision``.
 
     Raises:
-        UserError: no such file, not a model, another format version, weights that do not fit, or no such device here.
+        UserError: no such file, not a model, another format version, weights that do not fit, no such device here, or
+            a precision that the model does not take.
     """
     file = find_model(path)
     header = read_header(file)
     model = build_model(header.config, header.facts)
     load_weights(model, file)
-    return model.to_device(device).eval()
+    return model.to_device(device).with_precision(precision).eval()
 
 
 def load_weights(model: DensityModel, file: Path) -> None:

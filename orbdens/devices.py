@@ -22,6 +22,9 @@ from orbdens.kernels import choose_backend, validate
 
 WORDS = "auto, cpu, cuda, cuda:N or interpreter"
 
+FULL, MIXED = PRECISIONS = ("32-true", "bf16-mixed")
+"""Of predictions, as Lightning names them: single, or products of the network in bfloat16."""
+
 
 @dataclass(frozen=True)
 class Device:

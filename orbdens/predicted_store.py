@@ -18,7 +18,7 @@ from ase.data import atomic_numbers
 
 from orbdens.checkpoint import find_model, load_model
 from orbdens.density import Density, OrbitalDensity
-from orbdens.devices import find_device
+from orbdens.devices import FULL, find_device
 from orbdens.errors import UserError
 from orbdens.models.interface import ATOMS_AT_ONCE, DensityModel
 from orbdens.prediction import Request, unique_names
@@ -80,7 +80,7 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
             at ``target`` is another one, or it cannot be written.
     """
     path = find_model(request.model)
-    model = load_model(path, request.device)
+    model = load_model(path, request.device, request.precision)
     names, kept = _read(request, model)
     manifest = _manifest(request, path, model, model.predict(next(_structures(request, kept))))
     if not request.force:
@@ -91,7 +91,7 @@ def predict_store(request: Request, target: Path, progress: Progress = silent) -
         batches = _batches(task for task in named if task[0] not in writer)
         n = done.before
         if find_device(request.device).is_processor:
-            found = stream_map(_predict, batches, _begin, (path, manifest))
+            found = stream_map(_predict, batches, _begin, (path, request.precision, manifest))
         else:  # which the processes would have to share
             found = (_packed_batch(model, manifest, batch) for batch in batches)
         for packed in (one for batch in found for one in batch):
@@ -153,6 +153,7 @@ def _manifest(request: Request, path: Path, model: DensityModel, density: Densit
             "smiles": list(request.smiles),
             "charge": request.charge,
             "multiplicity": request.multiplicity,
+            **({} if request.precision == FULL else {"precision": request.precision}),
         },
     )
 
@@ -202,9 +203,9 @@ _of_store: Manifest
 """What a worker process has been given by ``_begin``."""
 
 
-def _begin(path: Path, manifest: Manifest) -> None:
+def _begin(path: Path, precision: str, manifest: Manifest) -> None:
     global _model, _of_store
-    _model, _of_store = load_model(path, "cpu"), manifest
+    _model, _of_store = load_model(path, "cpu", precision), manifest
 
 
 def _predict(batch: Batch) -> list[Packed]:

@@ -125,6 +125,7 @@ class Request:
         out: file for a single structure, folder for many; None is the current folder.
         force: replace files that exist.
         device: where to compute, as in ``devices``: auto, cpu, cuda, cuda:N or interpreter.
+        precision: of the network, see ``DensityModel.with_precision``.
     """
 
     files: Sequence[Path]
@@ -143,6 +144,7 @@ class Request:
     out: Path | None = None
     force: bool = False
     device: str = "auto"
+    precision: str = "32-true"
 
     def structures(self) -> list[tuple[str, Structure, str | None]]:
         """Name, structure and SMILES (of those that come from one) of all: NAME, or NAME-1, NAME-2, ...
@@ -273,7 +275,9 @@ def predicted(request: Request) -> Iterator[tuple[str, Density]]:
 
     from orbdens.checkpoint import load_model
 
-    densities = load_model(request.model, request.device).predict_many([structure for _, structure, _ in named])
+    densities = load_model(request.model, request.device, request.precision).predict_many(
+        [structure for _, structure, _ in named]
+    )
     yield from zip([name for name, _, _ in named], densities, strict=True)
 
 
@@ -311,7 +315,7 @@ def predict_files(request: Request, progress: Progress = silent) -> Iterator[Wri
 
     from orbdens.checkpoint import load_model
 
-    model = load_model(request.model, request.device)
+    model = load_model(request.model, request.device, request.precision)
     densities = model.predict_many(structures)  # which checks all of them before the first
     if request.core:
         from orbdens.observables.cores import WholeDensity, check_valence

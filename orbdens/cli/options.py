@@ -35,4 +35,12 @@ Device = Annotated[
         "very slowly, for tests. `orbdens doctor` says what goes where.",
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="32-true|bf16-mixed",
+        help="Of the network's products: bf16-mixed is faster on processors with AVX512-BF16 or AMX and on GPUs, and "
+        "changes densities by about 0.01 % (NMAE). Electrons stay exact.",
+    ),
+]
 Json = Annotated[Path | None, typer.Option(metavar="F.json", help="Write all figures to this file.")]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orbdens.cli.options import Charge, Device, Force, GridLike, GridMargin, GridSpacing, Json, Multiplicity
+from orbdens.cli.options import (
+    Charge,
+    Device,
+    Force,
+    GridLike,
+    GridMargin,
+    GridSpacing,
+    Json,
+    Multiplicity,
+    Precision,
+)
 from orbdens.errors import UserError
 from orbdens.formats import CHOICES, FORMATS_HELP
 from orbdens.metrics import MARGIN, SPACING
@@ -208,6 +218,7 @@ def predict(
         typer.Option("--out", "-o", help="File for one structure, or folder for many [default: the current folder]."),
     ] = None,
     device: Device = "auto",
+    precision: Precision = "32-true",
     force: Force = False,
 ) -> None:
     """Predict electron densities of structures; no reference grid needed.
@@ -225,7 +236,6 @@ def predict(
 
     Example: orbdens predict molecule.xyz     Example: orbdens predict runs/ethanol molecule.xyz --grid 0.1
     Example: orbdens predict protein.pdb --around 812,6 --grid 0.1 --out site.cube
-
     Example: orbdens predict --smiles CCO --out ethanol.cube
     """
     from orbdens.prediction import Around, Box, Request, Written, predict_files, split_inputs
@@ -268,6 +278,7 @@ def predict(
         out=out,
         force=force,
         device=device,
+        precision=precision,
     )
     if store is not None:
         _predict_store(request, store)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from orbdens.density import Density
-from orbdens.devices import Device, find_device, full_precision
+from orbdens.devices import FULL, MIXED, PRECISIONS, Device, find_device, full_precision
 from orbdens.electrons import electrons_of
 from orbdens.errors import UserError
 from orbdens.structure import Structure
@@ -41,8 +41,14 @@ class DensityModel(nn.Module, ABC):
     computes_on_device: ClassVar[bool] = True
     """Whether a device other than the processor computes predictions, and not only evaluates their densities."""
 
+    takes_mixed_precision: ClassVar[bool] = False
+    """Whether predictions can be computed in mixed precision."""
+
     config: Any
     facts: dict[str, Any]
+    precision: str = FULL
+    """Of predictions: ``FULL`` or ``MIXED``, see ``with_precision``."""
+
     densities_on: Device | None = None
     """Where densities are evaluated; None for where the weights are."""
 
@@ -117,6 +123,23 @@ class DensityModel(nn.Module, ABC):
         finally:
             if training:
                 self.train()
+
+    def with_precision(self, precision: str) -> Self:
+        """This model, which predicts in another precision from now on.
+
+        Args:
+            precision: of ``PRECISIONS``. In bfloat16 processors that have instructions for it (AVX512-BF16, AMX) and
+                GPUs multiply twice as fast. Densities then differ by about 0.01 % (NMAE); electrons stay exact.
+
+        Raises:
+            UserError: there is no such precision, or models of this kind do not take it.
+        """
+        if precision not in PRECISIONS:
+            raise UserError(f"expected {' or '.join(PRECISIONS)}, but the precision is '{precision}'")
+        if precision == MIXED and not self.takes_mixed_precision:
+            raise UserError(f"models of kind {self.config.kind} predict in full precision only")
+        self.precision = precision
+        return self
 
     def count_electrons(self, structure: Structure) -> int:
         """Electrons the predicted density must hold (valence electrons where the training data are such).

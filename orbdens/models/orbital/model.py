@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from orbdens.density import Density, OrbitalDensity
+from orbdens.devices import MIXED
 from orbdens.models.basis import Basis
 from orbdens.models.graph import Graph, merge, place_graph
 from orbdens.models.interface import DensityModel
@@ -49,6 +50,7 @@ class OrbitalModel(DensityModel):
     and l) and ``bonds`` (bonded pairs of elements, as ``H-C``)."""
 
     equivariant: ClassVar[bool] = True
+    takes_mixed_precision: ClassVar[bool] = True
     config: OrbitalConfig
 
     def __init__(self, config: OrbitalConfig, facts: dict[str, Any]) -> None:
@@ -122,7 +124,8 @@ class OrbitalModel(DensityModel):
         placed = [self.place(structure, n) for structure, n in zip(structures, n_electrons, strict=True)]
         here = merge([graph for _, graph, _ in placed])  # on the processor, where densities have their places
         graph = here.to(self.device)
-        features = self.features(graph)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == MIXED):
+            features = self.features(graph)
         orbitals = self.orbitals(features, graph)
         states = [self.warnings(structure) for structure in structures]
         usual = float(self.uncertainty.usual)
