@@ -13,10 +13,8 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from orbdens.config import TrainingConfig
@@ -24,6 +22,7 @@ from orbdens.errors import UserError
 from orbdens.models.task import GradientTask
 from orbdens.processes import keep_freed_memory
 from orbdens.progress import Display
+from orbdens.training.averaging import Averaging
 from orbdens.training.batches import EndlessBatches, Examples, Step
 from orbdens.training.folder import LOGS, RESUME_FILE
 from orbdens.training.launch import Place
@@ -95,7 +94,8 @@ class _Run(lightning.LightningModule):
         self.log("validation_nmae", total / n, batch_size=int(n))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)
+        # One call for all tensors: one after the other they take 4 ms of Python a step.
+        return torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, foreach=True)
 
 
 def run_gradient_steps(
@@ -150,7 +150,7 @@ def run_gradient_steps(
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(out, name=LOGS, version="") if ranks.first else False,
             callbacks=[
-                WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)),  # type: ignore[no-untyped-call]
+                Averaging(options.ema_decay),
                 schedule,
                 RandomState(options.seed, place),
                 RunLog(out, options, schedule, display, resume, ranks),

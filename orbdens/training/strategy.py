@@ -12,6 +12,9 @@ from torch import Tensor, distributed, nn
 
 from orbdens.training.launch import Place
 
+BUCKET = 100
+"""MB of gradients that travel together."""
+
 
 class Environment(ClusterEnvironment):
     """Tells Lightning what ``launch`` found out: one place decides who is who."""
@@ -59,7 +62,9 @@ def strategy_of(name: str, place: Place) -> str | Strategy:
     if place.size == 1 or name != "auto":
         return name
     # The analytic stage leaves exponents alone. Buffers are the same everywhere: nothing need send them.
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    return DDPStrategy(
+        find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=100
+    )
 
 
 class SharedBatchNorm(LayerSync):

@@ -51,6 +51,7 @@ class PairMetric(ABC):
             As ``coefficients``.
         """
         result = []
+        l_max = max(map(len, self.counts)) - 1
         row = torch.empty_like(site_type)
         for own_type, c in enumerate(coefficients):
             row[site_type == own_type] = torch.arange(len(c), device=row.device)
@@ -62,7 +63,8 @@ class PairMetric(ABC):
         first, second = (torch.where(swap, pair_index[1 - k], pair_index[k]) for k in (0, 1))
         vectors = torch.where(swap[:, None], -pair_vector, pair_vector)
         length = vectors.norm(dim=1)
-        rotations = edge_rotations(vectors, max(map(len, self.counts)) - 1)
+        # Rows in the order m = 0, +1, -1, +2, ...: those of an m lie together then, and those up to it come first.
+        rotations = [turn[:, _by_m(l)] for l, turn in enumerate(edge_rotations(vectors, l_max))]
         for a in range(len(coefficients)):
             for b in range(a, len(coefficients)):
                 pairs = ((site_type[first] == a) & (site_type[second] == b)).nonzero()[:, 0]
@@ -110,13 +112,18 @@ def radial_integrals(
     return [torch.cat(row, dim=1) for row in rows]
 
 
+def _by_m(l: int) -> list[int]:
+    """Components of l in the order m = 0, +1, -1, +2, ..."""
+    return [l, *(l + sign * m for m in range(1, l + 1) for sign in (1, -1))]
+
+
 def _into_frame(coefficients: Tensor, rotations: list[Tensor], counts: list[int]) -> list[Tensor]:
     """For m = 0, 1, ...: components +m and -m of all radial functions with l >= m, [n_pairs, n, 1 or 2]."""
     parts: list[list[Tensor]] = [[] for _ in counts]
     for l, part in enumerate(split_by_degree(coefficients, counts)):
         turned = part @ rotations[l].transpose(1, 2)
         for m in range(l + 1):
-            parts[m].append(turned[:, :, [l + m, l - m] if m else [l]])
+            parts[m].append(turned[:, :, max(0, 2 * m - 1) : 2 * m + 1])
     return [torch.cat(part, dim=1) for part in parts]
 
 
@@ -124,13 +131,7 @@ def _out_of_frame(parts: list[Tensor], rotations: list[Tensor], counts: list[int
     """The transpose of ``_into_frame``; parts may end at a lower m. [n_pairs, n]."""
     of_degrees = []
     for l, n in enumerate(counts):
-        turned = parts[0].new_zeros(len(parts[0]), n, 2 * l + 1)
-        columns: list[int] = []
-        pieces: list[Tensor] = []
-        for m in range(min(l + 1, len(parts))):
-            start = sum(counts[m:l])
-            pieces.append(parts[m][:, start : start + n])
-            columns += [l + m, l - m] if m else [l]
-        turned = turned.index_copy(2, torch.tensor(columns, device=turned.device), torch.cat(pieces, dim=2))
-        of_degrees.append((turned @ rotations[l]).flatten(1))
+        starts = [sum(counts[m:l]) for m in range(min(l + 1, len(parts)))]
+        turned = torch.cat([part[:, start : start + n] for part, start in zip(parts, starts, strict=False)], dim=2)
+        of_degrees.append((turned @ rotations[l][:, : turned.shape[2]]).flatten(1))
     return torch.cat(of_degrees, dim=1)
