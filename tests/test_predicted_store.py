@@ -12,10 +12,15 @@ import pytest
 
 import orbdens
 from orbdens import predicted_store
+from orbdens.checkpoint import build_model
+from orbdens.comparison import comparison
+from orbdens.config import load_config
 from orbdens.errors import UserError
 from orbdens.labels import stored_density
+from orbdens.metrics import nmae
 from orbdens.predicted_store import predict_store
 from orbdens.prediction import Request
+from orbdens.shipped import config_path
 from orbdens.store import CoefficientRecord, Store
 from orbdens.structure import Structure
 
@@ -82,3 +87,25 @@ def test_too_many_to_keep_are_read_again(many: Path, tmp_path: Path, monkeypatch
         one, other = kept[key], again[key]
         assert isinstance(one, CoefficientRecord) and isinstance(other, CoefficientRecord)
         np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-5, atol=1e-5)
+
+
+def test_mixed_precision_is_close_holds_its_electrons_and_is_another_store(many: Path, tmp_path: Path) -> None:
+    predict_store(Request([many], precision="bf16-mixed"), tmp_path / "out.store")
+    store, model = Store(tmp_path / "out.store"), orbdens.load()
+    assert store.manifest.provenance["precision"] == "bf16-mixed"
+    for key, name in zip(store.keys("predicted"), NAMES, strict=True):
+        density, stored = model.predict(ase.build.molecule(name)), stored_density(store, key)
+        points = comparison(density)
+        error = nmae(points.values(stored), points.values(density), points.volumes)
+        assert 1e-4 < error < 0.05
+        assert stored.n_electrons == pytest.approx(density.n_electrons, abs=1e-4)
+    with pytest.raises(UserError, match="is a store of other structures or options; --force replaces it"):
+        predict_store(Request([many]), tmp_path / "out.store")
+
+
+def test_precisions_that_cannot_be() -> None:
+    with pytest.raises(UserError, match="expected 32-true or bf16-mixed, but the precision is 'half'"):
+        orbdens.load(precision="half")
+    promolecule = build_model(load_config(config_path("promolecule.yaml")), {"valence_electrons": {"H": 1}})
+    with pytest.raises(UserError, match="models of kind promolecule predict in full precision only"):
+        promolecule.with_precision("bf16-mixed")
