@@ -41,7 +41,7 @@ def test_facts_of_many_records_come_from_some(tmp_path: Path, monkeypatch: pytes
 
 
 def _ends(child: BaseProcess) -> bool:
-    """Asked of the system: the pool's own thread may have taken the exit status, and ``join`` would wait for nothing."""
+    """Asked of the system: the pool may have taken the exit status, and ``join`` would wait for nothing."""
     assert child.pid is not None
     for _ in range(300):
         try:
