@@ -171,6 +171,7 @@ def run_gradient_steps(
                         f"{state} was written by another version of orbdens: finish the run with that, or start anew"
                     ) from None
                 if place.size > 1 and is_loss(error):
+                    schedule.ends_by_itself()
                     raise UserError(lost_one(place)) from error
                 raise
             except SystemExit as error:

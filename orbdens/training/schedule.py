@@ -29,6 +29,7 @@ class Schedule(Callback):
         self.seconds = 0.0
         self._since = 0.0
         self.interrupted = False
+        self._before: dict[int, Any] = {}
 
     def fraction(self, step: int) -> float:
         """0 at the start, 1 at the end: the farther of steps and minutes."""
@@ -73,12 +74,18 @@ class Schedule(Callback):
         if threading.current_thread() is not threading.main_thread():  # signals are not for other threads
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 signal.signal(number, handler)
+
+    def ends_by_itself(self) -> None:
+        """From here on SIGTERM is ignored: a launcher sends it when one process is lost, and would cut short what the
+        others say about that."""
+        if self._before:
+            self._before[signal.SIGTERM] = signal.SIG_IGN
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
