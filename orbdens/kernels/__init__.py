@@ -4,7 +4,7 @@ Everything outside this folder comes in through here. See README.md beside this 
 """
 
 from orbdens.kernels.backends import BACKENDS, backend_device, choose_backend, validate
-from orbdens.kernels.degrees import multiply_degrees, scale_degrees
+from orbdens.kernels.degrees import multiply_degrees, row_degrees, scale_degrees
 from orbdens.kernels.fields import (
     density_from_orbitals,
     orbital_field_derivatives,
@@ -60,6 +60,7 @@ __all__ = [
     "overlaps",
     "pack_rotations",
     "potential_definition",
+    "row_degrees",
     "scale_degrees",
     "shell_integrals",
     "shell_moments",

@@ -36,10 +36,14 @@ def multiply_degrees(a: Tensor, b: Tensor) -> Tensor:
     return result
 
 
+def row_degrees(l_max: int) -> Tensor:
+    """l of every row of features [(l_max + 1)²]."""
+    return torch.cat([torch.full((2 * l + 1,), l) for l in range(l_max + 1)])
+
+
 @lru_cache
 def _degrees(rows: int, device: torch.device) -> Tensor:
-    """l of every row."""
-    return torch.cat([torch.full((2 * l + 1,), l) for l in range(math.isqrt(rows))]).to(device)
+    return row_degrees(math.isqrt(rows) - 1).to(device)
 
 
 def _suit(first: Tensor, second: Tensor) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from orbdens.kernels.cpu.threads import share
+from orbdens.kernels.cpu.threads import share_range
 from orbdens.kernels.cpu.vector import compiled, fma, load, store
 
 
@@ -40,14 +39,8 @@ def multiply(a: Any, b: Any, l_max: int, lanes: int, first: int, last: int, resu
 def run(loop: Callable[..., None], first: Tensor, second: Tensor, lanes: int, result: Tensor) -> Tensor:
     """One of the loops over all sites, shared out over threads; arguments [n_sites, rows, channels]."""
     l_max = round(max(first.shape[1], result.shape[1]) ** 0.5) - 1
-    n_sites = len(first)
-    n_threads = max(1, min(torch.get_num_threads(), n_sites))
     arrays = [tensor.detach().contiguous().flatten(1).numpy() for tensor in (first, second)]
     out = result.flatten(1).numpy()
 
-    def work(task: int) -> None:
-        begin, end = n_sites * task // n_threads, n_sites * (task + 1) // n_threads
-        loop(*arrays, l_max, lanes, begin, end, out)
-
-    share(n_threads, n_threads, work)
+    share_range(len(first), lambda task, begin, end: loop(*arrays, l_max, lanes, begin, end, out))
     return result

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orbdens.kernels.cpu.threads import share
+from orbdens.kernels.cpu.threads import share_range
 from orbdens.kernels.cpu.vector import compiled, fma, inlined, load, spread, store
 
 
@@ -168,16 +168,11 @@ def rotations(
 
 def packed_rotations(vectors: Tensor, series: Tensor, order: NDArray[np.int64], mirrored: NDArray[np.int64]) -> Tensor:
     """Packed rotations of edges [n_edges, n], shared out over threads; arguments as ``rotations``."""
-    n_threads = max(1, min(torch.get_num_threads(), len(vectors)))
     result = vectors.new_empty(len(vectors), order.size)
     arrays = _matrix(vectors), series.numpy(), order, mirrored, len(series) // 2 + 1
-    work, out = result.new_empty(n_threads, 5, max(order.size, len(series))).numpy(), result.numpy()
+    work, out = result.new_empty(torch.get_num_threads(), 5, max(order.size, len(series))).numpy(), result.numpy()
 
-    def run(task: int) -> None:
-        first, last = len(vectors) * task // n_threads, len(vectors) * (task + 1) // n_threads
-        rotations(*arrays, first, last, work[task], out)
-
-    share(n_threads, n_threads, run)
+    share_range(len(vectors), lambda task, first, last: rotations(*arrays, first, last, work[task], out))
     return result
 
 
@@ -206,18 +201,13 @@ class EdgeLoops:
         self._run(contract, given, len(self.frames), _matrix(factors))
 
     def turn_back(self, factors: Tensor, values: Sequence[Tensor], x: Tensor) -> None:
-        """Add the derivative by x [n_sites, (l_max + 1)² * channels]."""
+        """Add the derivative by x [n_sites, (l_max + 1)², channels]."""
         given = self.ends, self.frames, _matrix(factors), tuple(map(_matrix, values))
         self._run(turn_back, given, len(x), _matrix(x))
 
     def _run(self, loop: Callable[..., None], given: tuple[Any, ...], n: int, result: Any) -> None:
         """Run a loop over ``n`` edges or sites."""
-        n_threads = max(1, min(torch.get_num_threads(), n))
-
-        def work(task: int) -> None:
-            loop(*given, self.starts, self.lanes, n * task // n_threads, n * (task + 1) // n_threads, result)
-
-        share(n_threads, n_threads, work)
+        share_range(n, lambda task, first, last: loop(*given, self.starts, self.lanes, first, last, result))
 
 
 def _matrix(tensor: Tensor) -> NDArray[Any]:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
+
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -23,3 +25,9 @@ def share(n_tasks: int, n_threads: int, work: Callable[[int], None]) -> None:
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(n_threads, thread_name_prefix="orbdens")
     list(_pools[key].map(work, range(n_tasks)))
+
+
+def share_range(n: int, work: Callable[[int, int, int], None]) -> None:
+    """Run work(task, first, last) on as many threads as torch may use, with parts of equal size of n things."""
+    n_tasks = max(1, min(torch.get_num_threads(), n))
+    share(n_tasks, n_tasks, lambda task: work(task, n * task // n_tasks, n * (task + 1) // n_tasks))

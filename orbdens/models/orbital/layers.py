@@ -15,13 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from orbdens.kernels import multiply_degrees, scale_degrees, to_frames, to_sites
+from orbdens.kernels import multiply_degrees, row_degrees, scale_degrees, to_frames, to_sites
 from orbdens.models.linear import Linear
-
-
-def degrees(l_max: int) -> Tensor:
-    """l of every row of the features [(l_max + 1)²]."""
-    return torch.cat([torch.full((2 * l + 1,), l) for l in range(l_max + 1)])
 
 
 class DegreeLinear(nn.Module):
@@ -33,7 +28,7 @@ class DegreeLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(l_max + 1, inputs, outputs) / math.sqrt(inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.register_buffer("degree", degrees(l_max), persistent=False)
+        self.register_buffer("degree", row_degrees(l_max), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         bias = nn.functional.pad(self.bias[None, None], (0, 0, 0, 0, 0, x.shape[1] - 1))

@@ -8,7 +8,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from orbdens.models.orbital.layers import Edges, degrees
+from orbdens.kernels import row_degrees
+from orbdens.models.orbital.layers import Edges
 
 
 class TensorProductConvolution(nn.Module):
@@ -47,7 +48,7 @@ class TensorProductConvolution(nn.Module):
         self.mix = nn.ModuleList(nn.Linear(width, channels, bias=False) for width in self.widths)
         self.rows = [2 * l + 1 for l in range(l_max + 1)]
         # e3nn takes harmonics of norm sqrt(2l + 1).
-        self.register_buffer("scale", (2.0 * degrees(l_max) + 1).sqrt(), persistent=False)
+        self.register_buffer("scale", (2.0 * row_degrees(l_max) + 1).sqrt(), persistent=False)
 
     def forward(self, x: Tensor, parts: Iterable[Edges]) -> Tensor:
         """What each site receives, [n_sites, (l_max + 1)², channels] as x."""
